@@ -1,0 +1,249 @@
+package chat
+
+import "time"
+
+// Principal is an authenticated caller.
+type Principal struct {
+	Tenant   TenantID
+	User     UserID
+	Username string // shown to others as the sender
+}
+
+// Key returns the caller's user key.
+func (p Principal) Key() UserKey { return UserKey{p.Tenant, p.User} }
+
+// Origin says which session a command came from. The zero value is "none" (REST).
+type Origin struct {
+	Session SessionID
+	Ref     string // the client's reference, echoed in the reply
+}
+
+// Command is one of the types below, all of which name a conversation of the caller's tenant.
+type Command interface {
+	// Target is the conversation that decides on the command.
+	Target() ConversationID
+	// Name is the command's name in metrics and logs.
+	Name() string
+}
+
+type (
+	// Create makes a conversation. For Direct, Conversation is DirectID and Members the one other user;
+	// creating it again answers the existing one (Result.Created false). For Group, Conversation is a
+	// NewConversationID. Members never includes the caller, who becomes the owner of a group. The Hub has
+	// checked that the users exist before the command reaches the conversation.
+	Create struct {
+		Conversation ConversationID
+		Kind         Kind
+		Title        string
+		Members      []UserID
+	}
+	// Send appends a message. The same (conversation, caller, ClientID) yields the same event again
+	// (Result.Duplicate).
+	Send struct {
+		Conversation ConversationID
+		ClientID     string
+		Content      string
+		IsVoice      bool
+	}
+	// Edit replaces the content of the caller's own message within Rules.EditWindow.
+	Edit struct {
+		Conversation ConversationID
+		Message      MessageID
+		Content      string
+	}
+	// Delete empties a message for all: the caller's own, or any for an admin of the group. Idempotent.
+	Delete struct {
+		Conversation ConversationID
+		Message      MessageID
+	}
+	// React adds the caller's reaction to a message, or takes it back. Idempotent.
+	React struct {
+		Conversation ConversationID
+		Message      MessageID
+		Emoji        string
+		Remove       bool
+	}
+	// Typing tells the others; it is never stored and ends by itself after Rules.TypingExpiry.
+	Typing struct {
+		Conversation ConversationID
+		On           bool
+	}
+	// MarkRead advances the caller's read position (and with it the delivered one): to Message if not zero,
+	// else to Seq if not zero, else to the head. Going back is a no-op. Result.Marked counts the messages of
+	// others that became read.
+	MarkRead struct {
+		Conversation ConversationID
+		Message      MessageID
+		Seq          uint64
+	}
+	// MarkDelivered advances the caller's delivered position to Seq. Going back is a no-op.
+	MarkDelivered struct {
+		Conversation ConversationID
+		Seq          uint64
+	}
+	// AddMembers adds users to a group. Those who are members already are skipped.
+	AddMembers struct {
+		Conversation ConversationID
+		Users        []UserID
+	}
+	// RemoveMembers removes users from a group; admins only. The caller and non-members are skipped; an owner
+	// can be removed by nobody, an admin by the owner.
+	RemoveMembers struct {
+		Conversation ConversationID
+		Users        []UserID
+	}
+	// Leave takes the caller out of a group. When the owner leaves, the oldest admin, else the oldest member,
+	// becomes owner; when the last member leaves, the conversation is deleted.
+	Leave struct{ Conversation ConversationID }
+	// Rename changes a group's name; admins only.
+	Rename struct {
+		Conversation ConversationID
+		Title        string
+	}
+	// SetRole makes a member an admin or a plain member; the owner only. RoleOwner hands ownership over.
+	SetRole struct {
+		Conversation ConversationID
+		User         UserID
+		Role         Role
+	}
+	// Archive hides the conversation from the caller's list until the next message, or shows it again.
+	Archive struct {
+		Conversation ConversationID
+		On           bool
+	}
+	// Attach checks that the caller is a member and answers Result.View. It is what a session asks before it
+	// opens, and every reader before it reads history: nothing beyond View.Head.Seq may be read.
+	Attach struct{ Conversation ConversationID }
+	// Resume answers the events after LastSeq in Result.Events and the head in Result.View, or Result.Gap
+	// when more than Limit events are missing or LastSeq lies beyond the head.
+	Resume struct {
+		Conversation ConversationID
+		LastSeq      uint64
+		Limit        int // default and maximum 1,000
+	}
+)
+
+func (c Create) Target() ConversationID        { return c.Conversation }
+func (c Send) Target() ConversationID          { return c.Conversation }
+func (c Edit) Target() ConversationID          { return c.Conversation }
+func (c Delete) Target() ConversationID        { return c.Conversation }
+func (c React) Target() ConversationID         { return c.Conversation }
+func (c Typing) Target() ConversationID        { return c.Conversation }
+func (c MarkRead) Target() ConversationID      { return c.Conversation }
+func (c MarkDelivered) Target() ConversationID { return c.Conversation }
+func (c AddMembers) Target() ConversationID    { return c.Conversation }
+func (c RemoveMembers) Target() ConversationID { return c.Conversation }
+func (c Leave) Target() ConversationID         { return c.Conversation }
+func (c Rename) Target() ConversationID        { return c.Conversation }
+func (c SetRole) Target() ConversationID       { return c.Conversation }
+func (c Archive) Target() ConversationID       { return c.Conversation }
+func (c Attach) Target() ConversationID        { return c.Conversation }
+func (c Resume) Target() ConversationID        { return c.Conversation }
+
+func (Create) Name() string        { return "create" }
+func (Send) Name() string          { return "send" }
+func (Edit) Name() string          { return "edit" }
+func (Delete) Name() string        { return "delete" }
+func (React) Name() string         { return "react" }
+func (Typing) Name() string        { return "typing" }
+func (MarkRead) Name() string      { return "mark_read" }
+func (MarkDelivered) Name() string { return "mark_delivered" }
+func (AddMembers) Name() string    { return "add_members" }
+func (RemoveMembers) Name() string { return "remove_members" }
+func (Leave) Name() string         { return "leave" }
+func (Rename) Name() string        { return "rename" }
+func (SetRole) Name() string       { return "set_role" }
+func (Archive) Name() string       { return "archive" }
+func (Attach) Name() string        { return "attach" }
+func (Resume) Name() string        { return "resume" }
+
+// Result of a command. Which fields are set is said at each command; Event is set by every command that
+// appended one, View by Create, AddMembers, RemoveMembers, Rename, SetRole, Attach and Resume.
+type Result struct {
+	Event     *Event
+	Duplicate bool   // Event was there before: the command had been carried out already
+	Created   bool   // Create: the conversation is new
+	Marked    uint64 // MarkRead
+	View      *View
+	Events    []Event // Resume
+	Gap       bool    // Resume
+}
+
+// View is a conversation as one member sees it at one moment. Immutable.
+type View struct {
+	Head    Head
+	Me      Member
+	Members *MemberSet
+	// ReadSeq is the furthest read position among members, and ReadSeqOther the furthest among those who are
+	// not ReadBy: together they answer "has anybody but the sender read this".
+	ReadSeq      uint64
+	ReadBy       UserID
+	ReadSeqOther uint64
+}
+
+// ReadByOther reports whether a message by sender at seq was read by somebody else.
+func (v *View) ReadByOther(sender UserID, seq uint64) bool {
+	if v.ReadBy == sender {
+		return v.ReadSeqOther >= seq
+	}
+	return v.ReadSeq >= seq
+}
+
+// MemberSet is the immutable set of a conversation's members at one version. The pointer may be kept and
+// compared: equal pointers are equal sets.
+type MemberSet struct {
+	Version uint64   // seq of the event that made it
+	Users   []UserID // sorted
+}
+
+// Contains reports whether u is in the set.
+func (s *MemberSet) Contains(u UserID) bool {
+	lo, hi := 0, len(s.Users)
+	for lo < hi {
+		if mid := (lo + hi) / 2; s.Users[mid] < u {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo < len(s.Users) && s.Users[lo] == u
+}
+
+// Notice is one thing to tell the members of a conversation: exactly one of the pointers is set.
+type Notice struct {
+	Event  *Event
+	Typing *TypingNotice
+	Read   *ReadNotice
+	// Origin is the session whose command caused it: it gets the same frame with its Ref.
+	Origin Origin
+}
+
+// TypingNotice says that somebody types, or stopped.
+type TypingNotice struct {
+	User     UserID
+	Username string
+	On       bool
+}
+
+// ReadNotice says that somebody read, or received, everything up to Seq. Message is the newest message there.
+type ReadNotice struct {
+	Kind     ReceiptKind
+	User     UserID
+	Username string
+	Message  MessageID
+	Seq      uint64
+	At       time.Time
+}
+
+// Delivery is what one commit of one conversation has to tell its members, in order. Immutable.
+type Delivery struct {
+	Key        ConversationKey
+	Recipients *MemberSet
+	Notices    []Notice
+	// Detached are users who are members no more (they are among Recipients for this one delivery): their
+	// sessions on this conversation are closed after it, with Gone saying that the conversation itself ended.
+	Detached []UserID
+	Gone     bool
+	// AcceptedAt is when the oldest command of the delivery was accepted, for the latency metrics.
+	AcceptedAt time.Time
+}

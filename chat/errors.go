@@ -1,0 +1,51 @@
+package chat
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Sentinels for errors.Is. What the wire says of each (texts, codes, statuses) is the edge's business.
+var (
+	ErrInvalid      = errors.New("invalid")           // the request itself is wrong; the wrapping text says how
+	ErrNotFound     = errors.New("not found")         // or not visible to the caller: the two are not told apart
+	ErrNotMember    = errors.New("not a participant") // of the conversation
+	ErrForbidden    = errors.New("forbidden")         // a member, but the role does not allow it
+	ErrBlocked      = errors.New("blocked")           // one of the two blocked the other
+	ErrUnknownUser  = errors.New("user not found")    // a user id that names nobody
+	ErrDirect       = errors.New("not for a direct conversation")
+	ErrGroupFull    = errors.New("group is full")
+	ErrEmptyMessage = errors.New("empty message")
+	ErrTooLong      = errors.New("too long")
+	ErrEditWindow   = errors.New("edit window is over")
+	ErrGone         = errors.New("conversation is gone") // deleted when its last member left
+	ErrOverloaded   = errors.New("overloaded")           // a bounded queue is full; retry later
+	ErrRateLimited  = errors.New("rate limited")         // see RateLimitError
+	ErrUnavailable  = errors.New("unavailable")          // storage or owner cannot be reached now; retry
+	ErrUnknown      = errors.New("outcome unknown")      // a write may or may not have happened; retry with the same client id
+	ErrShutdown     = errors.New("shutting down")
+	ErrUnauthorized = errors.New("unauthorized") // no, or no valid, credential
+	ErrTokenExpired = errors.New("token expired")
+)
+
+// FieldError is an ErrInvalid that names the field at fault and a text fit for the client.
+type FieldError struct {
+	Field string
+	Text  string
+}
+
+func (e *FieldError) Error() string { return fmt.Sprintf("%s: %s", e.Field, e.Text) }
+
+// Is makes errors.Is(err, ErrInvalid) hold.
+func (e *FieldError) Is(target error) bool { return target == ErrInvalid }
+
+// RateLimitError is an ErrRateLimited that says when to come back.
+type RateLimitError struct{ RetryAfter time.Duration }
+
+func (e *RateLimitError) Error() string {
+	return fmt.Sprintf("rate limited, retry after %v", e.RetryAfter)
+}
+
+// Is makes errors.Is(err, ErrRateLimited) hold.
+func (e *RateLimitError) Is(target error) bool { return target == ErrRateLimited }

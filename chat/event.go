@@ -1,0 +1,110 @@
+package chat
+
+import "time"
+
+// EventType is the type of an event of a conversation's log. The numbers are stored.
+type EventType uint8
+
+const (
+	EventMessage      EventType = 1
+	EventEdited       EventType = 2 // message_edited
+	EventDeleted      EventType = 3 // message_deleted
+	EventReaction     EventType = 4
+	EventParticipants EventType = 5 // participants_changed
+	EventConversation EventType = 6 // conversation_updated
+)
+
+// String returns the name that the wire uses.
+func (t EventType) String() string {
+	switch t {
+	case EventMessage:
+		return "message"
+	case EventEdited:
+		return "message_edited"
+	case EventDeleted:
+		return "message_deleted"
+	case EventReaction:
+		return "reaction"
+	case EventParticipants:
+		return "participants_changed"
+	case EventConversation:
+		return "conversation_updated"
+	}
+	return "unknown"
+}
+
+// Change says what an EventParticipants or EventConversation did.
+type Change uint8
+
+const (
+	ChangeCreated Change = 1 // EventConversation, always event 1: Kind, Name, Users (the creator first)
+	ChangeRenamed Change = 2 // EventConversation: Name
+	ChangeAdded   Change = 3 // EventParticipants: Users
+	ChangeRemoved Change = 4
+	ChangeLeft    Change = 5
+	ChangeRole    Change = 6 // EventParticipants: Users, Role
+)
+
+// String returns the name that the wire uses.
+func (c Change) String() string {
+	switch c {
+	case ChangeCreated:
+		return "created"
+	case ChangeRenamed:
+		return "renamed"
+	case ChangeAdded:
+		return "added"
+	case ChangeRemoved:
+		return "removed"
+	case ChangeLeft:
+		return "left"
+	case ChangeRole:
+		return "role"
+	}
+	return "unknown"
+}
+
+// Reaction of one user to one message.
+type Reaction struct {
+	User  UserID
+	Emoji string
+	At    time.Time
+}
+
+// Event is one entry of a conversation's log: number Seq of an unbroken sequence 1, 2, 3 … It is immutable
+// once committed, but for the row of an EventMessage, which an edit, a deletion or a reaction rewrites to show
+// the present (each being an event of its own as well).
+type Event struct {
+	Seq   uint64
+	Epoch uint64 // of the owner that wrote it; never decreases along a log
+	MsgNo uint64 // messages up to and including this event
+	Type  EventType
+	At    time.Time // UTC, whole microseconds, never decreasing along a log
+
+	Actor     UserID // who caused it
+	ActorName string // username at that time
+	ClientID  string // the sender's own id; unique per conversation and sender
+
+	// Message is the id of the message: its own for EventMessage, its target for EventEdited, EventDeleted and
+	// EventReaction, whose place is MessageSeq.
+	Message    MessageID
+	MessageSeq uint64
+
+	Content   string // EventMessage (empty once deleted), EventEdited
+	IsVoice   bool
+	EditedAt  time.Time  // EventMessage: zero if never
+	DeletedAt time.Time  // EventMessage: zero if not
+	Reactions []Reaction // EventMessage, in the order of arrival
+
+	Emoji   string // EventReaction
+	Removed bool   // EventReaction: taken back
+
+	Change Change   // EventParticipants, EventConversation
+	Users  []UserID // EventParticipants; EventConversation when ChangeCreated
+	Role   Role     // ChangeRole
+	Name   string   // EventConversation
+	Kind   Kind     // EventConversation when ChangeCreated
+}
+
+// IsMessage reports whether the event is a message.
+func (e *Event) IsMessage() bool { return e.Type == EventMessage }

@@ -1,0 +1,96 @@
+package chat
+
+import (
+	"sync"
+	"time"
+)
+
+// SenderClientID names a message by what its sender called it.
+type SenderClientID struct {
+	Sender   UserID
+	ClientID string
+}
+
+// Derived is a step of the state that is derived from a conversation's log up to Head.Seq: written after the
+// events, idempotently, and written again on activation when a crash came between.
+type Derived struct {
+	Head    Head
+	Members []Member // added or changed
+	Removed []UserID // no members any more
+	// Rewritten are EventMessage rows as they are now, after edits, deletions and reactions.
+	Rewritten []Event
+	// Sent are the client ids of messages since the last step, for FindDuplicates.
+	Sent []SentMessage
+}
+
+// SentMessage ties a client id to the event it became.
+type SentMessage struct {
+	SenderClientID
+	Seq uint64
+}
+
+// SessionSet is an immutable list of sessions of one edge.
+type SessionSet struct {
+	Sessions []SessionID
+
+	once     sync.Once
+	prepared any
+}
+
+// Prepare returns what build made of the sessions the first time: the edge keeps its sorted handles here.
+func (s *SessionSet) Prepare(build func([]SessionID) any) any {
+	s.once.Do(func() { s.prepared = build(s.Sessions) })
+	return s.prepared
+}
+
+// ListQuery selects from the caller's conversations, newest activity first.
+type ListQuery struct {
+	Kind     Kind // 0: all
+	Archived bool // only archived ones; they are left out otherwise
+	Offset   int
+	Limit    int
+}
+
+// ConversationItem is a conversation as its member sees it, with its members resolved.
+type ConversationItem struct {
+	Head    Head
+	Me      Member
+	Unread  uint64
+	Members []User // sorted by joining; the caller included. Lists carry at most 100 of them.
+	Other   *User  // direct: the other member
+	CanAdd  bool   // the caller may add members
+}
+
+// ConversationPage is a slice of the caller's conversations.
+type ConversationPage struct {
+	Total int
+	Items []ConversationItem
+}
+
+// MessageQuery selects messages, newest first: of one conversation, or of all of the caller's.
+type MessageQuery struct {
+	Conversation ConversationID // zero: all
+	// Before, if not zero, is the message to continue after (exclusive).
+	Before MessageID
+	// BeforeTime, if not zero and Before is, selects messages older than it.
+	BeforeTime time.Time
+	Offset     int
+	Limit      int
+}
+
+// MessageItem is a message as one member sees it.
+type MessageItem struct {
+	Conversation ConversationID
+	Event        Event
+	Sender       User
+	IsOwn        bool
+	IsRead       bool // somebody but the sender has read it
+	ReadBy       []Receipt
+}
+
+// MessagePage is a slice of messages.
+type MessagePage struct {
+	Total int
+	Items []MessageItem
+	More  bool
+}
