@@ -28,3 +28,9 @@ func open(t testing.TB, cfg pebble.Config) *pebble.Engine {
 	t.Cleanup(func() { _ = e.Close() })
 	return e
 }
+
+func TestStore(t *testing.T) {
+	storagetest.RunStore(t, func(t *testing.T, now func() time.Time) storage.Engine {
+		return open(t, pebble.Config{Dir: t.TempDir(), Now: now})
+	})
+}
