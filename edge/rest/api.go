@@ -121,6 +121,22 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mux.ServeHTTP(w, r)
 }
 
+// Routes lists the operations that the API serves, each as "METHOD /path", in the spelling of the document.
+func (a *API) Routes() []string {
+	var list []string
+	for _, rt := range a.routes {
+		path := rt.path
+		if !strings.HasSuffix(path, ".yaml") {
+			path += "/"
+		}
+		for m := range rt.methods {
+			list = append(list, m+" "+path)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
 // serve is what surrounds every handler: observation, panics, deadline, CORS, credentials, methods.
 func (a *API) serve(rt route) http.Handler {
 	allowed := []string{http.MethodOptions}
