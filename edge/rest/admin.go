@@ -43,22 +43,22 @@ func AdminHandler(cfg AdminConfig) http.Handler {
 		mux.Handle("GET /metrics", cfg.Metrics)
 	}
 	pages := []string{"pprof/", "build"}
-	mux.HandleFunc("GET /debug/build", build)
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/build", build)
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	if cfg.FlightTrace != nil {
 		pages = append(pages, "flighttrace")
-		mux.HandleFunc("GET /debug/flighttrace", cfg.flightTrace)
+		mux.HandleFunc("/debug/flighttrace", cfg.flightTrace)
 	}
 	for name, h := range cfg.Debug {
 		pages = append(pages, name)
 		mux.Handle("/debug/"+name, h)
 	}
 	slices.Sort(pages)
-	mux.HandleFunc("GET /debug/{$}", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("/debug/{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_ = debugIndex.Execute(w, pages) // the client is gone
 	})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -20,6 +21,7 @@ type API struct {
 	cfg      Config
 	mux      *http.ServeMux
 	routes   []route
+	missing  http.Handler // answers 404
 	profiles profiles
 }
 
@@ -96,9 +98,10 @@ func New(cfg Config) (*API, error) {
 	for _, rt := range a.routes {
 		a.mux.Handle(rt.path, a.serve(rt))
 	}
-	missing := a.serve(route{path: "other", methods: map[string]handler{}})
-	a.mux.Handle("/api/", missing)
-	a.mux.Handle("/health/", missing)
+	a.missing = a.serve(route{path: "other", methods: map[string]handler{}})
+	for _, p := range []string{"/api", "/api/", "/health/"} {
+		a.mux.Handle(p, a.missing)
+	}
 	return a, nil
 }
 
@@ -118,6 +121,11 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r2.URL = &u
 		r = &r2
 	}
+	// The mux would redirect to the clean path, with a page of HTML.
+	if path.Clean(r.URL.Path) != r.URL.Path {
+		a.missing.ServeHTTP(w, r)
+		return
+	}
 	a.mux.ServeHTTP(w, r)
 }
 
@@ -125,12 +133,12 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (a *API) Routes() []string {
 	var list []string
 	for _, rt := range a.routes {
-		path := rt.path
-		if !strings.HasSuffix(path, ".yaml") {
-			path += "/"
+		p := rt.path
+		if !strings.HasSuffix(p, ".yaml") {
+			p += "/"
 		}
 		for m := range rt.methods {
-			list = append(list, m+" "+path)
+			list = append(list, m+" "+p)
 		}
 	}
 	slices.Sort(list)

@@ -137,7 +137,7 @@ func (a *API) createConversation(ctx context.Context, c *call) response {
 	}
 	it, err := a.cfg.Hub.Conversation(ctx, c.p, create.Conversation)
 	if err != nil {
-		return a.failure(err, t)
+		return a.failure(err, texts{name: "get_conversation"})
 	}
 	return response{status: http.StatusCreated, body: detailConversation(&it)}
 }
@@ -260,7 +260,7 @@ func (a *API) changeMembers(ctx context.Context, c *call, t texts, done string,
 	}
 	it, err := a.cfg.Hub.Conversation(ctx, c.p, id)
 	if err != nil {
-		return a.failure(err, t)
+		return a.failure(err, texts{name: "get_conversation"})
 	}
 	return a.envelope(detailConversation(&it), done)
 }

@@ -70,8 +70,12 @@ func (a *API) failure(err error, t texts) response {
 	case errors.Is(err, chat.ErrOverloaded):
 		return retryable(http.StatusServiceUnavailable, "The server is overloaded. Try again later.", overloadRetry)
 	case errors.Is(err, chat.ErrUnknown), t.write && isTimeout(err):
+		advice := " Look before you repeat it."
+		if t.name == "send" {
+			advice = " Retry with the same client_id."
+		}
 		return retryable(http.StatusServiceUnavailable,
-			"It is not known whether the request was carried out. Retry with the same client_id.", unavailableRetry)
+			"It is not known whether the request was carried out."+advice, unavailableRetry)
 	case errors.Is(err, chat.ErrUnavailable), errors.Is(err, chat.ErrShutdown), isTimeout(err):
 		return retryable(http.StatusServiceUnavailable, "The service is temporarily unavailable. Try again later.", unavailableRetry)
 	}
