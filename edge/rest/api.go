@@ -171,7 +171,7 @@ func (a *API) serve(rt route) http.Handler {
 		ctx, cancel := context.WithTimeout(r.Context(), a.cfg.Timeout)
 		defer cancel()
 		a.cors(rec, r, allow)
-		if r.Method == http.MethodOptions && len(rt.methods) > 0 {
+		if r.Method == http.MethodOptions && a.present(rt) {
 			response{status: http.StatusNoContent, header: map[string]string{"Allow": allow}}.write(rec, r.Method)
 			return
 		}
@@ -182,14 +182,10 @@ func (a *API) serve(rt route) http.Handler {
 }
 
 func (a *API) dispatch(ctx context.Context, rt route, c *call, allow string) response {
-	if len(rt.methods) == 0 {
+	if !a.present(rt) {
 		return notFound
 	}
 	switch rt.access {
-	case development:
-		if a.cfg.Dev == nil {
-			return notFound
-		}
 	case signedIn:
 		if res := a.authenticate(ctx, c); res != nil {
 			return *res
@@ -216,6 +212,17 @@ func (a *API) dispatch(ctx context.Context, rt route, c *call, allow string) res
 		}
 	}
 	return h(a, ctx, c)
+}
+
+// present reports whether a route is there with this configuration.
+func (a *API) present(rt route) bool {
+	switch rt.access {
+	case development:
+		return a.cfg.Dev != nil
+	case operator:
+		return a.cfg.APIKeys != nil
+	}
+	return len(rt.methods) > 0
 }
 
 func unsafe(method string) bool {

@@ -9,8 +9,10 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/zumodra/hub/chat"
@@ -44,9 +46,18 @@ func (b *body) invalid() (response, bool) {
 // readBody reads JSON or form fields. An absent body is an empty object.
 func (a *API) readBody(w http.ResponseWriter, r *http.Request) (*body, *response) {
 	refuse := func(res response) (*body, *response) { return nil, &res }
-	limited := http.MaxBytesReader(w, r.Body, a.cfg.MaxBody)
-	raw, err := io.ReadAll(limited)
+	// The context does not end a read of the body; a deadline does. Where the writer has none, the server's own
+	// timeouts hold.
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(a.cfg.Timeout))
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, a.cfg.MaxBody))
+	if err == nil {
+		_ = rc.SetReadDeadline(time.Time{})
+	}
 	if err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return refuse(fail(http.StatusRequestTimeout, "The request body did not arrive in time."))
+		}
 		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 			return refuse(fail(http.StatusRequestEntityTooLarge,
 				"The request body is larger than "+strconv.FormatInt(a.cfg.MaxBody, 10)+" bytes."))
@@ -57,7 +68,7 @@ func (a *API) readBody(w http.ResponseWriter, r *http.Request) (*body, *response
 		return &body{}, nil
 	}
 	ctype, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil {
+	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
 		ctype = r.Header.Get("Content-Type")
 	}
 	switch ctype {

@@ -137,11 +137,8 @@ func (a *API) cors(w http.ResponseWriter, r *http.Request, allow string) {
 	}
 }
 
-// authenticateOperator checks the API key. Without any configured, the operator's API is not there.
+// authenticateOperator checks the API key.
 func (a *API) authenticateOperator(c *call) *response {
-	if a.cfg.APIKeys == nil {
-		return &notFound
-	}
 	key := c.r.Header.Get("X-API-Key")
 	if scheme, rest, ok := strings.Cut(c.r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Api-Key") {
 		key = strings.TrimSpace(rest)

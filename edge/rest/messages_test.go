@@ -146,6 +146,8 @@ func TestFormBodies(t *testing.T) {
 	post("multipart/form-data", "garbage").is(400, `{"detail":"Form parse error."}`)
 	post("application/x-www-form-urlencoded", "a=%zz").is(400, `{"detail":"Form parse error."}`)
 	post("application/x-www-form-urlencoded", "content=%ff&conversation_id="+conv).is(400, `{"content":["Not a valid string."]}`)
+	post("application/json; charset", `{"conversation_id":"`+conv+`","content":"x"}`).ok(201)
+	post("application/json; charset=utf-8", `{"conversation_id":"`+conv+`","content":"x"}`).ok(201)
 	post("text/plain", "hello").is(415, `{"detail":"Unsupported media type \"text/plain\" in request."}`)
 	post("application/json", `{"content":"`+strings.Repeat("x", 1<<20)+`"}`).is(413, `{"detail":"The request body is larger than 1048576 bytes."}`)
 }

@@ -1,11 +1,13 @@
 package rest_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -67,7 +69,7 @@ func TestReq111_Tokens(t *testing.T) {
 
 	b = newBench(t, func(c *rest.Config) { c.Dev = nil })
 	for _, path := range []string{"", "refresh/", "verify/"} {
-		for _, method := range []string{"POST", "GET"} {
+		for _, method := range []string{"POST", "GET", "OPTIONS"} {
 			b.as("", method, tokens+path, `{"username":"1","password":"x"}`).is(404, `{"detail":"Not found."}`)
 		}
 	}
@@ -201,5 +203,42 @@ func TestReq112_AdminHandler(t *testing.T) {
 func TestNewNeedsItsParts(t *testing.T) {
 	if _, err := rest.New(rest.Config{}); err == nil {
 		t.Error("an API without a Hub")
+	}
+}
+
+// Over a real connection: keep-alive across both spellings of a path, and a body that never arrives.
+func TestOverTheWire(t *testing.T) {
+	b := newBench(t)
+	srv := httptest.NewServer(b.api)
+	defer srv.Close()
+	for _, path := range []string{convs, strings.TrimSuffix(convs, "/")} {
+		req, err := http.NewRequest("POST", srv.URL+path, strings.NewReader(`{"participant_ids":[2]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+b.token("1"))
+		res, err := srv.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+		if res.StatusCode != 201 {
+			t.Errorf("%s: %d", path, res.StatusCode)
+		}
+	}
+	impatient := newBench(t, func(c *rest.Config) { c.Timeout = 100 * time.Millisecond })
+	slow := httptest.NewServer(impatient.api)
+	defer slow.Close()
+	conn, err := net.Dial("tcp", slow.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 100\r\n\r\n{", convs, b.token("1"))
+	answer, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil || !strings.HasPrefix(answer, "HTTP/1.1 408 ") {
+		t.Errorf("%q, %v", answer, err)
 	}
 }
