@@ -194,23 +194,19 @@ func doJSON(ctx context.Context, hc *http.Client, method, url, token string, bod
 	return nil
 }
 
-// DevToken asks a hub that runs with --dev for an access token of any user, whom it introduces. tenant may be
-// empty.
+// DevToken asks a hub that runs with --dev for an access token of any user, whom it thereby introduces. tenant
+// may be empty.
 func DevToken(ctx context.Context, baseURL, tenant, user string) (string, error) {
-	body := map[string]string{"user": user}
+	body := map[string]string{"username": user, "password": "any"}
 	if tenant != "" {
 		body["tenant"] = tenant
 	}
 	var out struct {
 		Access string `json:"access"`
-		Token  string `json:"token"`
 	}
-	u := strings.TrimSuffix(baseURL, "/") + "/api/v1/dev/token/"
+	u := strings.TrimSuffix(baseURL, "/") + "/api/v1/auth/token/"
 	if err := doJSON(ctx, http.DefaultClient, http.MethodPost, u, "", body, &out); err != nil {
 		return "", fmt.Errorf("get a development token: %w", err)
-	}
-	if out.Access == "" {
-		out.Access = out.Token
 	}
 	if out.Access == "" {
 		return "", errors.New("get a development token: the answer holds none")

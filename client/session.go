@@ -240,7 +240,8 @@ func (c *Client) greet() {
 	for _, cv := range c.convs {
 		if cv.known {
 			c.want(cv)
-		} else if len(cv.outbox) > 0 {
+		}
+		if len(cv.outbox) > 0 || cv.readWant > 0 {
 			c.poke(cv)
 		}
 	}
