@@ -28,7 +28,7 @@ type FileStore struct {
 }
 
 // compactAfter is the number of lines below which a file is never rewritten.
-const compactAfter = 4096
+const compactAfter = 1024
 
 type fileRecord struct {
 	Put      *Pending `json:"put,omitempty"`

@@ -138,7 +138,7 @@ func TestFileStoreIsAStore(t *testing.T) {
 			},
 			"many positions": func(rt *rapid.T) { // until the file is rewritten
 				k := key.Draw(rt, "conv")
-				for i := range uint64(1500) {
+				for i := range uint64(300) {
 					both(func(s client.Store) error { return s.SetPosition(k, i+1) })
 				}
 			},
