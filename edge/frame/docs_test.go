@@ -1,7 +1,6 @@
 package frame_test
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -10,7 +9,6 @@ import (
 	"github.com/zumodra/hub/edge/frame"
 )
 
-var update = flag.Bool("update", false, "rewrite the generated parts of docs/protocol.md")
 
 const protocolPage = "../../docs/protocol.md"
 
