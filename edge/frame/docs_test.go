@@ -9,7 +9,6 @@ import (
 	"github.com/zumodra/hub/edge/frame"
 )
 
-
 const protocolPage = "../../docs/protocol.md"
 
 // TestProtocolPageIsTrue holds the tables of docs/protocol.md to the tables that the code works by.
