@@ -71,12 +71,13 @@ func (b *book) closing() {
 	reason("close reason beyond U+10FFFF", "\xf4\x90\x80\x80")
 	reason("close reason of 123 bytes, the last one wrong", strings.Repeat("x", 122)+"\x80")
 
+	// RFC 6455 §5.5.1: the answer "typically echos the status code".
 	for i, c := range []uint16{1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999} {
-		b.script(fmt.Sprintf("7.7.%d", i+1), "7.4", fmt.Sprintf("close code %d", c), needs{}, closes(c), send(whole, closeFrame(c, "")))
+		b.script(fmt.Sprintf("7.7.%d", i+1), "7.4", fmt.Sprintf("close code %d", c), needs{}, closes(c, 1000), send(whole, closeFrame(c, "")))
 	}
 	for i, c := range []uint16{1012, 1013, 1014} {
 		b.script(fmt.Sprintf("7.8.%d", i+1), "7.4.2, 11.7 (IANA registry)", fmt.Sprintf("close code %d, registered after the RFC", c), needs{},
-			closes(c), send(whole, closeFrame(c, "")))
+			closes(c, 1000), send(whole, closeFrame(c, "")))
 	}
 	for i, c := range []uint16{0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999} {
 		p := binary.BigEndian.AppendUint16(nil, c)

@@ -3,6 +3,8 @@ package conformance_test
 import (
 	"context"
 	"errors"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -39,11 +41,13 @@ func (gwsEcho) OnMessage(c *gws.Conn, m *gws.Message) {
 func gwsServer(t *testing.T, deflate, takeover bool) conformance.Target {
 	t.Helper()
 	up := gws.NewUpgrader(gwsEcho{}, &gws.ServerOption{
+		Logger:              quiet{},
 		CheckUtf8Enabled:    true,
 		ReadMaxPayloadSize:  peerLimit,
 		WriteMaxPayloadSize: 4 << 20,
 		PermessageDeflate: gws.PermessageDeflate{
 			Enabled: deflate, ServerContextTakeover: takeover, ClientContextTakeover: takeover, Threshold: 1,
+			ServerMaxWindowBits: 15, ClientMaxWindowBits: 15,
 		},
 	})
 	return serve(t, deflate, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -81,10 +85,15 @@ func coderServer(t *testing.T, mode websocket.CompressionMode) conformance.Targe
 	}))
 }
 
+// quiet discards the log of a peer.
+type quiet struct{}
+
+func (quiet) Error(...any) {}
+
 func serve(t *testing.T, deflate bool, h http.Handler) conformance.Target {
 	t.Helper()
 	srv := httptest.NewUnstartedServer(h)
-	srv.Config.ErrorLog = nil
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	srv.Start()
 	t.Cleanup(srv.Close)
 	return conformance.Target{
@@ -123,6 +132,10 @@ func TestPeerCoder(t *testing.T) {
 
 func TestPeerCoderDeflate(t *testing.T) {
 	conformance.Run(t, coderServer(t, websocket.CompressionNoContextTakeover), coderDeviations.known())
+}
+
+func TestPeerCoderContextTakeover(t *testing.T) {
+	conformance.Run(t, coderServer(t, websocket.CompressionContextTakeover), coderDeviations.known())
 }
 
 // A server that is silent, or that closes at once, fails every case: none passes by accident.

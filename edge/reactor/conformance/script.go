@@ -1,6 +1,9 @@
 package conformance
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // step is one thing that a case does on an open connection.
 type step func(c *conn) error
@@ -78,7 +81,7 @@ func closes(codes ...uint16) ending {
 
 func codeList(codes []uint16) string {
 	s := ""
-	for i, c := range codes {
+	for i, c := range slices.Compact(slices.Clone(codes)) {
 		if i > 0 {
 			s += " or "
 		}
