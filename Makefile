@@ -1,0 +1,66 @@
+# Everything a contributor or CI runs. `make help` lists the targets.
+
+GO        ?= go
+TOOL      := $(GO) tool -modfile=internal/tools/go.mod
+PKG       ?= ./...
+DATA      ?= hub-data
+FUZZTIME  ?= 10s
+CRASH_CYCLES ?= 10
+STORAGE   ?= pebble
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS   := -X main.version=$(VERSION)
+
+.PHONY: help build run test test-race test-integration test-cluster test-crash lint vuln fuzz bench cover docs requirements clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
+
+build: ## build bin/hub
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/hub ./cmd/hub
+
+run: ## start a development server on 127.0.0.1:8080, data in ./hub-data
+	$(GO) run ./cmd/hub serve --dev --data $(DATA)
+
+test: ## all tests that need Go alone, with the race detector
+	$(GO) test -race $(PKG)
+
+test-race: test ## the same: tests always run with the race detector
+
+test-integration: ## tests against other programs: Node's ws package as a WebSocket client
+	HUB_INTEGRATION=1 $(GO) test -race -count=1 ./edge/reactor/conformance/...
+
+test-cluster: ## black-box tests of the real binary: command line, drain, restart
+	$(GO) test -count=1 ./cmd/hub/...
+
+test-crash: ## kill -9 the real binary under load CRASH_CYCLES times and check the history
+	HUB_CRASH_CYCLES=$(CRASH_CYCLES) $(GO) test -count=1 -timeout 60m -v -run TestCrash ./internal/crashtest/...
+
+lint: ## gofmt, vet, staticcheck, golangci-lint (the first run builds them)
+	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "not gofmt'ed:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	GOOS=darwin GOARCH=arm64 $(GO) vet ./cmd/... ./edge/... ./client/...
+	$(TOOL) staticcheck ./...
+	$(TOOL) golangci-lint run ./...
+
+vuln: ## known vulnerabilities (needs the network; not part of CI)
+	$(TOOL) govulncheck ./...
+
+fuzz: ## every fuzz target for FUZZTIME (default 10s)
+	FUZZTIME=$(FUZZTIME) GO="$(GO)" .ci/fuzz
+
+bench: ## the Go benchmarks once over; bench/README.md has the comparisons
+	$(GO) test -run '^$$' -bench . -benchmem $(PKG)
+
+cover: ## coverage of the tests, per package and in coverage.html
+	$(GO) test -coverprofile=coverage.out -coverpkg=./... $(PKG)
+	$(GO) tool cover -func=coverage.out | tail -1
+	$(GO) tool cover -html=coverage.out -o coverage.html
+
+docs: ## regenerate docs/configuration.md from the flags
+	$(GO) run ./cmd/hub config doc > docs/configuration.md
+
+requirements: ## numbered requirements and the tests that carry their number
+	@grep -rhoE 'func TestReq[0-9]{3}[A-Za-z0-9_]*' --include='*_test.go' . | sed 's/func //' | sort
+
+clean: ## remove what the targets above made in the tree
+	rm -rf bin coverage.out coverage.html

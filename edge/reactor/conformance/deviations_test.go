@@ -1,0 +1,5 @@
+package conformance_test
+
+var gwsDeviations = deviations{}
+
+var coderDeviations = deviations{}

@@ -1,0 +1,174 @@
+package conformance_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/coder/websocket"
+	"github.com/lxzan/gws"
+
+	"github.com/zumodra/hub/edge/reactor/conformance"
+)
+
+// The suite is checked against servers that are not ours before it judges ours: a false expectation would show
+// as a deviation of every peer. Each deviation of a peer is listed with its reason, and must be there.
+
+const (
+	peerLimit = 1 << 20
+	// peerTimeout bounds the cases in which a peer is known never to answer.
+	peerTimeout = 3 * time.Second
+)
+
+// gwsEcho echoes on lxzan/gws.
+type gwsEcho struct{ gws.BuiltinEventHandler }
+
+func (gwsEcho) OnPing(c *gws.Conn, p []byte) { _ = c.WritePong(p) }
+
+func (gwsEcho) OnMessage(c *gws.Conn, m *gws.Message) {
+	defer m.Close()
+	_ = c.WriteMessage(m.Opcode, m.Bytes())
+}
+
+func gwsServer(t *testing.T, deflate, takeover bool) conformance.Target {
+	t.Helper()
+	up := gws.NewUpgrader(gwsEcho{}, &gws.ServerOption{
+		Logger:              quiet{},
+		CheckUtf8Enabled:    true,
+		ReadMaxPayloadSize:  peerLimit,
+		WriteMaxPayloadSize: 4 << 20,
+		PermessageDeflate: gws.PermessageDeflate{
+			Enabled: deflate, ServerContextTakeover: takeover, ClientContextTakeover: takeover, Threshold: 1,
+			ServerMaxWindowBits: 15, ClientMaxWindowBits: 15,
+		},
+	})
+	return serve(t, deflate, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, err := up.Upgrade(w, r)
+		if err != nil {
+			return
+		}
+		c.ReadLoop()
+	}))
+}
+
+// coderServer echoes on coder/websocket, which leaves the check of UTF-8 to the application.
+func coderServer(t *testing.T, mode websocket.CompressionMode) conformance.Target {
+	t.Helper()
+	return serve(t, mode != websocket.CompressionDisabled, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, err := websocket.Accept(w, r, &websocket.AcceptOptions{CompressionMode: mode, CompressionThreshold: 1, InsecureSkipVerify: true})
+		if err != nil {
+			return
+		}
+		defer func() { _ = c.CloseNow() }()
+		c.SetReadLimit(peerLimit)
+		for {
+			typ, p, err := c.Read(context.Background())
+			if err != nil {
+				return
+			}
+			if typ == websocket.MessageText && !utf8.Valid(p) {
+				_ = c.Close(websocket.StatusInvalidFramePayloadData, "invalid UTF-8")
+				return
+			}
+			if err := c.Write(context.Background(), typ, p); err != nil {
+				return
+			}
+		}
+	}))
+}
+
+// quiet discards the log of a peer.
+type quiet struct{}
+
+func (quiet) Error(...any) {}
+
+func serve(t *testing.T, deflate bool, h http.Handler) conformance.Target {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(h)
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.Start()
+	t.Cleanup(srv.Close)
+	return conformance.Target{
+		Addr: srv.Listener.Addr().String(), MaxMessage: peerLimit, Deflate: deflate, Timeout: peerTimeout,
+	}
+}
+
+// deviations lists what a peer is known to do differently.
+type deviations []struct{ why, ids string }
+
+func (d deviations) known() map[string]string {
+	m := make(map[string]string)
+	for _, x := range d {
+		for _, id := range strings.Fields(x.ids) {
+			m[id] = x.why
+		}
+	}
+	return m
+}
+
+func TestPeerGws(t *testing.T) {
+	conformance.Run(t, gwsServer(t, false, false), gwsDeviations.known())
+}
+
+func TestPeerGwsDeflate(t *testing.T) {
+	conformance.Run(t, gwsServer(t, true, false), gwsDeviations.known())
+}
+
+func TestPeerGwsContextTakeover(t *testing.T) {
+	conformance.Run(t, gwsServer(t, true, true), gwsDeviations.known())
+}
+
+func TestPeerCoder(t *testing.T) {
+	conformance.Run(t, coderServer(t, websocket.CompressionDisabled), coderDeviations.known())
+}
+
+func TestPeerCoderDeflate(t *testing.T) {
+	conformance.Run(t, coderServer(t, websocket.CompressionNoContextTakeover), coderDeviations.known())
+}
+
+func TestPeerCoderContextTakeover(t *testing.T) {
+	conformance.Run(t, coderServer(t, websocket.CompressionContextTakeover), coderDeviations.known())
+}
+
+// A server that is silent, or that closes at once, fails every case: none passes by accident.
+func TestNoCasePassesAgainstNothing(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				if !errors.Is(err, net.ErrClosed) {
+					t.Error(err)
+				}
+				return
+			}
+			_ = c.Close()
+		}
+	}()
+	t.Cleanup(func() { l.Close(); <-done })
+	target := conformance.Target{
+		Addr: l.Addr().String(), MaxMessage: 1 << 16, MaxFragments: 64, MaxHandshakeBytes: 8192, Deflate: true, Timeout: peerTimeout,
+	}
+	for _, c := range conformance.Cases() {
+		// Closing is one of the permitted ways to refuse a request that is too long.
+		if c.Skip(target) != "" || strings.HasPrefix(c.ID, "H.5.") && c.Expect == "status 431 (or 414, 400), or the end" {
+			continue
+		}
+		if c.Check(t.Context(), target) == nil {
+			t.Errorf("%s passes against a server that closes at once", c.ID)
+		}
+	}
+}

@@ -1,0 +1,122 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Config of a node. The tags are read by kong (name, default, help) and by Doc.
+type Config struct {
+	Listen      string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Public address: WebSocket, REST and pages."`
+	AdminListen string `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Admin address: /livez, /readyz, /metrics, /debug/. Keep it private."`
+	Data        string `default:"hub-data" placeholder:"DIR" help:"Data directory of the embedded store. One process at a time."`
+	Dev         bool   `help:"Development: makes a token secret in the data directory, opens the token endpoint, allows any Origin. Never in production."`
+
+	AuthSecretFile    string   `placeholder:"FILE" help:"HS256 secret of at least 32 bytes that tokens are signed with."`
+	AuthPublicKeyFile string   `placeholder:"FILE" help:"PEM public key (RSA, ECDSA P-256 or Ed25519) that tokens are verified with."`
+	AuthJwksURL       string   `name:"auth-jwks-url" placeholder:"URL" help:"JWKS document with the public keys that tokens are verified with; cached and refreshed."`
+	AuthIssuer        string   `placeholder:"ISS" help:"Refuse tokens of another issuer (claim iss)."`
+	AuthAudience      string   `placeholder:"AUD" help:"Refuse tokens for another audience (claim aud)."`
+	AuthCookie        string   `default:"hub_token" placeholder:"NAME" help:"Cookie that may carry the token."`
+	AdminKeyFile      string   `placeholder:"FILE" help:"API key for /api/v1/admin/. Without it that API answers 404."`
+	AllowedOrigins    []string `placeholder:"ORIGIN,..." help:"Origins that browsers may connect from, besides the hub's own; https://*.example.com and * are understood."`
+	PreAcceptReject   bool     `help:"Refuse bad credentials during the WebSocket handshake (HTTP 401/403) instead of accepting and closing with 4001/4003."`
+	TLSCert           string   `name:"tls-cert" placeholder:"FILE" help:"Certificate chain, PEM. Read again when it changes."`
+	TLSKey            string   `name:"tls-key" placeholder:"FILE" help:"Private key of the certificate, PEM."`
+
+	UserRate        float64 `default:"10" placeholder:"N" help:"Commands per second and user, over all sockets and REST; 0: no limit."`
+	UserBurst       int     `default:"20" placeholder:"N" help:"Commands a user may send at once before the rate applies."`
+	SessionsPerUser int     `default:"0" placeholder:"N" help:"Sockets one user may hold open; 0: no limit."`
+
+	MaxConnections  int           `default:"0" placeholder:"N" help:"Open connections; 0: 90 % of the process's descriptor limit."`
+	AcceptRate      int           `default:"0" placeholder:"N" help:"WebSocket handshakes per second, 503 beyond; 0: no limit."`
+	MaxMessageBytes int           `default:"65536" placeholder:"BYTES" help:"Longest WebSocket message; longer closes with 1009."`
+	PingInterval    time.Duration `default:"20s" placeholder:"DUR" help:"Silence after which a client is pinged."`
+	PongTimeout     time.Duration `default:"30s" placeholder:"DUR" help:"Silence after a ping that closes the connection."`
+	BatchDelay      time.Duration `default:"0s" placeholder:"DUR" help:"How long broadcasts may wait to leave together (0 to 10ms); 0: until the end of the event round."`
+	Compress        bool          `help:"Offer permessage-deflate."`
+	Reactors        int           `default:"0" placeholder:"N" help:"Event loops; 0: one per core."`
+
+	MaxGroupSize int           `default:"10000" placeholder:"N" help:"Members of a group."`
+	EditWindow   time.Duration `default:"15m" placeholder:"DUR" help:"How long a message may be edited; negative: never."`
+	IdleAfter    time.Duration `default:"2m" placeholder:"DUR" help:"Idle time after which a conversation leaves memory."`
+
+	DrainTimeout time.Duration `default:"10s" placeholder:"DUR" help:"SIGTERM: time to close all clients in an orderly way."`
+	LogFormat    string        `default:"text" enum:"text,json" placeholder:"text|json" help:"Format of the log on standard error."`
+	LogLevel     string        `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Least severe level that is logged."`
+}
+
+// Check reports everything that is wrong, each with what is allowed.
+func (c *Config) Check() error {
+	var errs []error
+	bad := func(flag, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("--%s: %s", flag, fmt.Sprintf(format, args...)))
+	}
+	for flag, addr := range map[string]string{"listen": c.Listen, "admin-listen": c.AdminListen} {
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			bad(flag, "%q is not HOST:PORT", addr)
+		}
+	}
+	if c.Data == "" {
+		bad("data", "a directory is needed")
+	}
+	if !c.Dev && c.AuthSecretFile == "" && c.AuthPublicKeyFile == "" && c.AuthJwksURL == "" {
+		errs = append(errs, errors.New("no key to verify tokens with: give --auth-secret-file, --auth-public-key-file or --auth-jwks-url, or --dev on your own machine"))
+	}
+	if c.AuthJwksURL != "" {
+		if u, err := url.Parse(c.AuthJwksURL); err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
+			bad("auth-jwks-url", "an http(s) URL is needed")
+		}
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		errs = append(errs, errors.New("--tls-cert and --tls-key go together"))
+	}
+	for _, o := range c.AllowedOrigins {
+		if o == "*" {
+			continue
+		}
+		if u, err := url.Parse(strings.Replace(o, "*.", "wildcard.", 1)); err != nil || u.Host == "" || u.Scheme == "" || u.Path != "" {
+			bad("allowed-origins", "%q is not an origin such as https://chat.example.com", o)
+		}
+	}
+	if c.UserRate < 0 {
+		bad("user-rate", "%v is negative; 0 means no limit", c.UserRate)
+	}
+	if c.UserRate > 0 && c.UserBurst < 1 {
+		bad("user-burst", "at least 1 is needed with a rate")
+	}
+	for flag, n := range map[string]int{
+		"sessions-per-user": c.SessionsPerUser, "max-connections": c.MaxConnections,
+		"accept-rate": c.AcceptRate, "reactors": c.Reactors,
+	} {
+		if n < 0 {
+			bad(flag, "%d is negative; 0 means the default", n)
+		}
+	}
+	if c.MaxMessageBytes < 1024 || c.MaxMessageBytes > 128<<20 {
+		bad("max-message-bytes", "%d is not between 1024 and 134217728", c.MaxMessageBytes)
+	}
+	if c.PingInterval < time.Second {
+		bad("ping-interval", "%v is below 1s", c.PingInterval)
+	}
+	if c.PongTimeout < time.Second {
+		bad("pong-timeout", "%v is below 1s", c.PongTimeout)
+	}
+	if c.BatchDelay < 0 || c.BatchDelay > 10*time.Millisecond {
+		bad("batch-delay", "%v is not between 0 and 10ms", c.BatchDelay)
+	}
+	if c.MaxGroupSize < 3 {
+		bad("max-group-size", "%d is below 3", c.MaxGroupSize)
+	}
+	if c.IdleAfter < time.Second {
+		bad("idle-after", "%v is below 1s", c.IdleAfter)
+	}
+	if c.DrainTimeout < 0 {
+		bad("drain-timeout", "%v is negative", c.DrainTimeout)
+	}
+	return errors.Join(errs...)
+}

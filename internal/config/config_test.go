@@ -1,0 +1,120 @@
+package config_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/zumodra/hub/internal/config"
+)
+
+func parse(t *testing.T, args ...string) (config.Config, error) {
+	t.Helper()
+	var c config.Config
+	p, err := kong.New(&c, kong.Exit(func(int) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = p.Parse(args)
+	return c, err
+}
+
+func TestDefaultsNeedOnlyAKey(t *testing.T) {
+	c, err := parse(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = c.Check()
+	if err == nil || !strings.Contains(err.Error(), "--auth-secret-file") || !strings.Contains(err.Error(), "--dev") {
+		t.Fatalf("without a key: %v", err)
+	}
+	c.Dev = true
+	if err := c.Check(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCheckNamesTheFlag(t *testing.T) {
+	for flag, arg := range map[string]string{
+		"listen": "nonsense", "admin-listen": "x", "user-rate": "-1", "user-burst": "0", "max-message-bytes": "5",
+		"ping-interval": "10ms", "pong-timeout": "1ms", "batch-delay": "1s", "max-group-size": "2", "idle-after": "1ms",
+		"drain-timeout": "-1s", "auth-jwks-url": "ftp://x", "allowed-origins": "example.com", "tls-cert": "only.pem",
+		"max-connections": "-1", "accept-rate": "-1", "reactors": "-2", "sessions-per-user": "-1",
+	} {
+		t.Run(flag, func(t *testing.T) {
+			c, err := parse(t, "--dev", "--"+flag+"="+arg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Check(); err == nil || !strings.Contains(err.Error(), "--"+flag) {
+				t.Fatalf("error does not name --%s: %v", flag, err)
+			}
+		})
+	}
+}
+
+func TestYAMLRoundTrip(t *testing.T) {
+	c, err := parse(t, "--dev", "--allowed-origins=https://a.example,https://*.b.example", "--user-rate=2.5", "--edit-window=3m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := c.WriteYAML(&b); err != nil {
+		t.Fatal(err)
+	}
+	m, err := config.ReadYAML(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, want := range map[string]string{
+		"dev": "true", "allowed-origins": "https://a.example,https://*.b.example", "user-rate": "2.5", "edit-window": "3m0s",
+		"listen": "127.0.0.1:8080",
+	} {
+		if m[k] != want {
+			t.Errorf("%s = %q, want %q", k, m[k], want)
+		}
+	}
+}
+
+func TestYAMLErrorsSayWhere(t *testing.T) {
+	for in, want := range map[string]string{
+		"listen: 127.0.0.1:1\nlisten2: x\n": "line 2",
+		"- a\n":                             "line 1",
+		"listen: {a: b}\n":                  "listen",
+		"listen: [a, [b]]\n":                "list of plain values",
+		"listen: a\nlisten: b\n":            "twice",
+		"\tlisten":                          "not YAML",
+	} {
+		if _, err := config.ReadYAML(strings.NewReader(in)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", in, err, want)
+		}
+	}
+}
+
+func TestSettingsMatchTheFlags(t *testing.T) {
+	var c config.Config
+	p, err := kong.New(&c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := map[string]bool{}
+	for _, f := range p.Model.Flags {
+		flags[f.Name] = true
+	}
+	for _, s := range config.Settings() {
+		if !flags[s.Name] {
+			t.Errorf("setting %q is not a flag", s.Name)
+		}
+		if s.Help == "" {
+			t.Errorf("setting %q has no help", s.Name)
+		}
+	}
+}
+
+func FuzzReadYAML(f *testing.F) {
+	f.Add("listen: 127.0.0.1:1\nallowed-origins: [a, b]\n")
+	f.Add("")
+	f.Fuzz(func(t *testing.T, s string) { _, _ = config.ReadYAML(strings.NewReader(s)) })
+}
