@@ -47,7 +47,7 @@ func (e *Error) Temporary() bool {
 		return true
 	}
 	switch e.Code {
-	case "rate_limited", "overloaded", "unavailable", "unknown", "outcome_unknown", "shutdown", "shutting_down", "internal":
+	case "rate_limited", "overloaded", "unavailable", "outcome_unknown":
 		return true
 	}
 	return false

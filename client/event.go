@@ -58,7 +58,7 @@ type (
 	// MessageEvent is a new message, also one's own.
 	MessageEvent struct {
 		Message
-		Own bool // sent through this client
+		Own bool // of this user, through this client or another, as far as this client knows who it is
 	}
 	// EditedEvent replaces the content of a message.
 	EditedEvent struct {

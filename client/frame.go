@@ -31,6 +31,7 @@ type serverFrame struct {
 	User       string    `json:"user"`
 	UserID     UserID    `json:"user_id"`
 	ReadAt     time.Time `json:"read_at"`
+	GotAt      time.Time `json:"delivered_at"`
 	UpToSeq    uint64    `json:"up_to_seq"`
 	Emoji      string    `json:"emoji"`
 	Removed    bool      `json:"removed"`
@@ -130,7 +131,7 @@ func (f *serverFrame) logEvent(next uint64) Event {
 	case "participants_changed", "conversation_updated":
 		return &ChangeEvent{f.log(), f.Type, f.Change, f.Name, f.raw}
 	case "status", "typing", "read", "delivered", "presence", "error", "goaway", "ping", "pong", "resumed", "gap",
-		"group_created", "contact_added":
+		"ok", "auth", "group_created", "contact_added":
 		return nil
 	}
 	if f.Seq == next {

@@ -20,7 +20,7 @@ func (c *Client) receive(s *session, b []byte) error {
 	switch f.Type {
 	case "status":
 		c.greet()
-	case "ping", "pong":
+	case "ping", "pong", "ok", "auth":
 	case "goaway":
 		c.hint = f.retryAfter()
 		return errGoaway
@@ -41,8 +41,8 @@ func (c *Client) receive(s *session, b []byte) error {
 		if seq == 0 {
 			seq = f.UpToSeq
 		}
-		if at.IsZero() {
-			at = f.Timestamp
+		if f.Type == "delivered" {
+			at = f.GotAt
 		}
 		c.offer(&PositionEvent{f.Type, f.Conversation, f.User, f.UserID, f.MessageID, seq, at})
 	case "group_created":

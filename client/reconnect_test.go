@@ -119,7 +119,7 @@ func TestCloseCodes(t *testing.T) {
 			})
 		})
 	}
-	for _, code := range []int{1008, client.CloseForbidden, client.CloseGone} {
+	for _, code := range []int{1002, 1007, 1008, 1009, client.CloseForbidden, client.CloseGone} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newServer(t)

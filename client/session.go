@@ -72,7 +72,7 @@ func (c *Client) reconnect(ctx context.Context) error {
 			if refused == 1 {
 				delay = 0
 			}
-		case CloseForbidden, CloseGone, 1008:
+		case CloseForbidden, CloseGone, 1002, 1007, 1008, 1009: // coming back would end the same way
 			return fmt.Errorf("client: refused: %w", err)
 		case CloseRateLimited:
 			delay = c.cfg.Backoff.Max/2 + delay/2
