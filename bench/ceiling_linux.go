@@ -99,10 +99,11 @@ func commitLoop(db *pebble.DB, run uint32, cmd command) reply {
 	return r
 }
 
-// quiet drops Pebble's log.
+// quiet drops the log of a library.
 type quiet struct{}
 
 func (quiet) Infof(string, ...any)  {}
+func (quiet) Error(...any)          {}
 func (quiet) Errorf(string, ...any) {}
 func (quiet) Fatalf(f string, a ...any) {
 	panic(fmt.Sprintf(f, a...))

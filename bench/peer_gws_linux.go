@@ -27,7 +27,7 @@ func newGwsPeer(ping time.Duration) (peer, error) {
 		return nil, err
 	}
 	p := &gwsPeer{l: l, stop: make(chan struct{})}
-	s := gws.NewServer(p, &gws.ServerOption{CheckUtf8Enabled: true})
+	s := gws.NewServer(p, &gws.ServerOption{CheckUtf8Enabled: true, Logger: quiet{}})
 	go s.RunListener(l)
 	go p.ping(ping)
 	return p, nil
@@ -114,6 +114,5 @@ func (p *gwsPeer) next(payload []byte, n int) error {
 }
 
 func (p *gwsPeer) close() {
-	close(p.stop)
-	p.l.Close()
+	close(p.stop) // the listener ends with the process: RunListener would spin on a closed one
 }
