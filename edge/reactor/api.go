@@ -117,6 +117,8 @@ type Config struct {
 	QueueAge    time.Duration // oldest frame; default 10 s
 	QueueTotal  int64         // bytes queued in all connections; default 256 MiB; beyond it the largest are closed
 
+	InboxBytes int // frames staged for one reactor and not yet handed to connections; default 64 MiB
+
 	// BatchDelay bounds how long broadcasts may be held to leave as one send: 0 means "until the end of the
 	// event round", at most 10 ms.
 	BatchDelay time.Duration
@@ -137,5 +139,7 @@ type Stats struct {
 	QueuedBytes, QueuedConnections                       int64 // gauges
 	ProtocolErrors, TooBig, HandshakeTimeouts, HTTPConns uint64
 	AcceptErrors                                         uint64 // EMFILE and the like, survived
+	InboxOverflows                                       uint64 // Durable frames that found a full inbox
+	InboxBytes                                           int64  // gauge
 	ClosedByCode                                         map[uint16]uint64
 }
