@@ -47,6 +47,8 @@ func newPeer(role string, ping time.Duration) (peer, error) {
 		return newGobwasPeer(conf, ping)
 	case "gws":
 		return newGwsPeer(ping)
+	case "coder":
+		return newCoderPeer()
 	case "reactor":
 		return newReactorPeer(conf, ping)
 	}

@@ -15,7 +15,7 @@ func measureInbound(o options) (*report, error) {
 	if o.conns == 0 {
 		o.conns = 2_000
 	}
-	const rounds, size = 10, 100
+	const rounds, size = 20, 100
 	r := &report{Title: fmt.Sprintf("message of %d bytes received, %d connections in turn", size, o.conns), Unit: "µs CPU per message"}
 	var all []*target
 	for _, role := range []string{"gws", "gobwas", "reactor"} {
@@ -116,7 +116,7 @@ func measureTrickle(o options) (*report, error) {
 	}
 	r := &report{Title: fmt.Sprintf("%d connections × 1 message a second with pings every 25 s", o.conns), Unit: "% of a processor"}
 	var all []*target
-	for _, role := range []string{"gobwas", "gws", "reactor"} {
+	for _, role := range []string{"gobwas", "gws", "reactor", "raw"} {
 		if role != "gobwas" && !b.wants(role) {
 			continue
 		}
@@ -154,6 +154,7 @@ func measureTrickle(o options) (*report, error) {
 	if x := r.find("reactor"); x != nil {
 		x.Target = 0.8
 	}
+	r.note("raw: send(2) alone, no pings, driven by the same timer: what the kernel and the timer take")
 	r.note("messages leave in steps of a millisecond; a round lasts %.0f s", o.seconds)
 	return r, nil
 }
@@ -166,11 +167,11 @@ func measureAccept(o options) (*report, error) {
 	}
 	defer b.end()
 	if o.conns == 0 {
-		o.conns = 3_000
+		o.conns = 8_000
 	}
 	r := &report{Title: fmt.Sprintf("accept + upgrade of %d connections", o.conns), Unit: "µs CPU per connection"}
 	var all []*target
-	for _, role := range []string{"gobwas", "gws", "reactor"} {
+	for _, role := range []string{"gobwas", "gws", "coder", "reactor"} {
 		if role != "gobwas" && !b.wants(role) {
 			continue
 		}
@@ -219,11 +220,18 @@ func measureAccept(o options) (*report, error) {
 			if name == base {
 				base = ""
 			}
-			r.row(name, base).add(used / float64(o.conns) * 1e6)
+			v := used / float64(o.conns) * 1e6
+			r.row(name, base).add(v)
+			if name == "reactor" && b.wants("coder") {
+				r.row("reactor, against net/http", "coder").add(v)
+			}
 		}
 	}
 	if x := r.find("reactor"); x != nil {
 		x.Target = 1.0
+	}
+	if x := r.find("reactor, against net/http"); x != nil {
+		x.Target = 0.5
 	}
 	r.note("hub, authenticated: /ws/ with an HS256 token of its own for each user, until its first frame has come")
 	return r, nil
