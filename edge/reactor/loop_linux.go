@@ -105,7 +105,6 @@ func newReactor(s *Server, index, listener int) (r *reactor, err error) {
 	if err = unix.TimerfdSettime(r.timer, 0, &unix.ItimerSpec{Interval: period, Value: period}, nil); err != nil {
 		return nil, fmt.Errorf("reactor: timerfd: %w", err)
 	}
-	// Like the eventfd, timers are edge-triggered and never read.
 	for _, fd := range []int{r.inbox.wakefd, r.timer, r.hold} {
 		if err = r.watch(fd, unix.EPOLLIN|unix.EPOLLET, 0); err != nil {
 			return nil, err
@@ -211,7 +210,12 @@ func (r *reactor) dispatch() {
 	for i := range r.nev {
 		ev := &r.events[i]
 		if ev.Pad == 0 {
-			accept = accept || int(ev.Fd) == r.listener
+			switch int(ev.Fd) {
+			case r.listener:
+				accept = true
+			case r.timer:
+				r.readTimer()
+			}
 			continue
 		}
 		c := r.s.table.get(int(ev.Fd))
@@ -224,6 +228,12 @@ func (r *reactor) dispatch() {
 	if accept { // after the closes, which free descriptors
 		r.accept()
 	}
+}
+
+// readTimer is needed for the next period to begin.
+func (r *reactor) readTimer() {
+	var n uint64
+	_, _, _ = unix.RawSyscall(unix.SYS_READ, uintptr(r.timer), uintptr(unsafe.Pointer(&n)), 8)
 }
 
 // ready handles the events of one connection.
