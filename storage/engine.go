@@ -32,7 +32,10 @@ type Table struct {
 	Partition  []Column
 	Clustering []Column // may be empty: one row per partition
 	Columns    []Column
-	TTL        time.Duration // default life of a row; 0: for ever
+	// TTL is the default life of a row, counted from its last write; 0: for ever. It is that of the whole row, and a
+	// row of a table with a TTL is always written with all its columns or with Mutation.Whole, because engines
+	// differ in what outlives what otherwise. A table without TTL has no rows that expire.
+	TTL time.Duration
 }
 
 // Value of a column; the field that the column's kind names is meaningful (Int, Bool as 0/1 and Time share I;
@@ -46,7 +49,8 @@ type Value struct {
 // Key values of partition and clustering columns, in declared order. Every value must be Set.
 type Key []Value
 
-// Row is what a read returns: Clustering and Columns in declared order.
+// Row is what a read returns: Clustering and Columns in declared order. Columns of a row that exists is never nil,
+// also when the table declares none.
 type Row struct {
 	Clustering Key
 	Columns    []Value
@@ -63,15 +67,20 @@ const (
 	Relaxed
 )
 
-// Mutation of one row. Columns that are not Set keep the value they had (upsert by column).
+// Mutation of one row. Columns that are not Set keep the value they had (upsert by column); the row exists
+// afterwards even if none is Set.
 type Mutation struct {
 	Clustering Key
-	Columns    []Value       // nil with Delete
-	Delete     bool          // the row; with an empty Clustering on a table that has some: the whole partition
-	TTL        time.Duration // overrides Table.TTL if positive
+	Columns    []Value // nil with Delete
+	// Whole: the writer knows that columns which are not Set are absent from the stored row too, because the row is
+	// new or is the same row again. An engine that keeps rows in one piece then need not read the old one.
+	Whole  bool
+	Delete bool          // the row; with an empty Clustering on a table that has some: the whole partition
+	TTL    time.Duration // overrides Table.TTL if positive, on tables that have one
 }
 
-// Batch of mutations within one partition, applied atomically.
+// Batch of mutations within one partition, applied atomically and as if one after the other: the deletion of a
+// partition spares the rows that are put after it.
 type Batch struct {
 	Table      *Table
 	Partition  Key
@@ -89,11 +98,14 @@ type Range struct {
 	ToInclusive bool
 	Reverse     bool
 	Limit       int // 0: no limit
+	Hint        int // how many rows the caller expects to take before it stops; 0: unknown. Engines may page by it.
 }
 
 // Engine is the small wide-column interface that everything is stored through. Implementations are safe for
 // concurrent use and pass storagetest. Byte slices given to a write may not be changed until it returned; those
-// returned by a read belong to the caller.
+// returned by Get, GetMany and CompareAndSet belong to the caller, those passed to a yield are valid until it
+// returns. A yield may call the engine. A context that ends is answered with its error; a write that had begun may
+// then still be carried out.
 type Engine interface {
 	// Get returns one row, or ErrNoRow.
 	Get(ctx context.Context, t *Table, partition, clustering Key) (Row, error)
@@ -102,16 +114,19 @@ type Engine interface {
 	// Apply writes a batch: all of it or nothing. After an error that is ErrUnknownOutcome the batch may or may not
 	// have been applied; applying it again is always safe.
 	Apply(ctx context.Context, b Batch) error
-	// Scan calls yield for the rows of a range until it returns false. yield must not keep the row.
+	// Scan calls yield for the rows of a range until it returns false. yield must not keep the row. A scan sees each
+	// row as it was at one moment; engines need not give all rows of a scan the same moment.
 	Scan(ctx context.Context, r Range, yield func(Row) bool) error
-	// CompareAndSet writes the columns of one row if its current columns equal expect (nil: if there is no such
-	// row). It reports whether it was applied and, if not, the row found. It is never retried by the engine.
+	// CompareAndSet durably upserts the columns of one row if its current columns equal expect, absent ones included
+	// (nil: if there is no such row). It reports whether it was applied and, if not, the row found (nil Columns: no
+	// row). It is never retried by the engine.
 	CompareAndSet(ctx context.Context, t *Table, partition, clustering Key, expect, set []Value) (applied bool, found Row, err error)
 	// ScanTable calls yield for every row of a table in any order until it returns false.
 	ScanTable(ctx context.Context, t *Table, yield func(partition Key, r Row) bool) error
 	// Health reports whether the engine can serve, for readiness.
 	Health(ctx context.Context) error
-	// Close waits for running operations and releases everything.
+	// Close waits for running operations and releases everything. Operations after it, and a second Close, answer
+	// ErrClosed.
 	Close() error
 }
 
@@ -129,6 +144,10 @@ var (
 	ErrSchema = errors.New("storage: unknown schema version")
 	// ErrLocked reports that another process holds the store.
 	ErrLocked = errors.New("storage: in use by another process")
+	// ErrNoSpace reports that the disk is too full to accept writes.
+	ErrNoSpace = errors.New("storage: not enough free disk space")
+	// ErrFenced reports a write of derived state by somebody who was succeeded under a newer epoch.
+	ErrFenced = errors.New("storage: a newer epoch has written")
 	// ErrClosed reports use after Close.
 	ErrClosed = errors.New("storage: closed")
 )

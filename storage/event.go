@@ -1,0 +1,195 @@
+package storage
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/zumodra/hub/chat"
+)
+
+// eventMutation describes the row of an event. Columns that a rewrite may empty are set whenever the event is a
+// message, so that the row of an emptied one says so also on engines that keep what is not set.
+func (a *arena) eventMutation(e *chat.Event) {
+	key := Key(a.take(2))
+	key[0], key[1] = number(e.Seq), number(e.Epoch)
+	c := a.take(logColumns)
+	c[logMsgNo], c[logType], c[logAt] = number(e.MsgNo), number(uint64(e.Type)), moment(e.At)
+	c[logActor] = text(e.Actor)
+	c[logActorName] = optionalText(e.ActorName)
+	c[logClientID] = optionalText(e.ClientID)
+	if !e.Message.IsZero() {
+		c[logMessage] = blob(e.Message[:])
+	}
+	c[logMessageSeq] = optionalNumber(e.MessageSeq)
+	if e.Type == chat.EventMessage {
+		c[logContent] = text(e.Content)
+		c[logReactions] = Value{Set: true}
+	} else {
+		c[logContent] = optionalText(e.Content)
+	}
+	c[logVoice] = optionalBool(e.IsVoice)
+	c[logEditedAt], c[logDeletedAt] = moment(e.EditedAt), moment(e.DeletedAt)
+	if len(e.Reactions) > 0 {
+		c[logReactions] = blob(a.keep(reactionsSize(e.Reactions), func(b []byte) []byte { return appendReactions(b, e.Reactions) }))
+	}
+	c[logEmoji] = optionalText(e.Emoji)
+	c[logRemoved] = optionalBool(e.Removed)
+	c[logChange] = optionalNumber(uint64(e.Change))
+	if len(e.Users) > 0 {
+		c[logUsers] = blob(a.keep(usersSize(e.Users), func(b []byte) []byte { return appendUsers(b, e.Users) }))
+	}
+	c[logRole] = optionalNumber(uint64(e.Role))
+	c[logName] = optionalText(e.Name)
+	c[logKind] = optionalNumber(uint64(e.Kind))
+	a.put(key, c)
+}
+
+// decodeEvent builds an event from a row of the log; it shares no memory with the row.
+func decodeEvent(r Row) (e chat.Event, err error) {
+	c := r.Columns
+	e.Seq, e.Epoch, e.MsgNo = r.Clustering[0].uint(), r.Clustering[1].uint(), c[logMsgNo].uint()
+	if e.Type, err = small(c[logType], chat.EventConversation, "type"); err != nil {
+		return e, err
+	}
+	if e.Type == 0 || !c[logMsgNo].Set || !c[logAt].Set {
+		return e, fmt.Errorf("%w: event %d lacks its type, number or time", ErrCorrupt, e.Seq)
+	}
+	e.At, e.EditedAt, e.DeletedAt = c[logAt].time(), c[logEditedAt].time(), c[logDeletedAt].time()
+	// One string holds the texts that nearly every message has.
+	actor, name, id := c[logActor].B, c[logActorName].B, c[logClientID].B
+	n1 := len(actor)
+	n2 := n1 + len(name)
+	n3 := n2 + len(id)
+	all := string(append(append(append(append(make([]byte, 0, n3+len(c[logContent].B)), actor...), name...), id...), c[logContent].B...))
+	e.Actor, e.ActorName, e.ClientID, e.Content = chat.UserID(all[:n1]), all[n1:n2], all[n2:n3], all[n3:]
+	if e.Message, err = c[logMessage].uuid("message"); err != nil {
+		return e, err
+	}
+	e.MessageSeq, e.IsVoice, e.Removed = c[logMessageSeq].uint(), c[logVoice].bool(), c[logRemoved].bool()
+	if e.Reactions, err = decodeReactions(c[logReactions].B); err != nil {
+		return e, err
+	}
+	e.Emoji, e.Name = c[logEmoji].string(), c[logName].string()
+	if e.Change, err = small(c[logChange], chat.ChangeRole, "change"); err != nil {
+		return e, err
+	}
+	if e.Users, err = decodeUsers(c[logUsers].B); err != nil {
+		return e, err
+	}
+	if e.Role, err = small(c[logRole], chat.RoleOwner, "role"); err != nil {
+		return e, err
+	}
+	e.Kind, err = small(c[logKind], chat.Group, "kind")
+	return e, err
+}
+
+// Lists are the number of entries and the entries: texts as length and bytes, times as microseconds, all varints.
+
+func usersSize(users []chat.UserID) int {
+	n := binary.MaxVarintLen32
+	for _, u := range users {
+		n += binary.MaxVarintLen32 + len(u)
+	}
+	return n
+}
+
+func appendUsers(b []byte, users []chat.UserID) []byte {
+	b = binary.AppendUvarint(b, uint64(len(users)))
+	for _, u := range users {
+		b = appendString(b, string(u))
+	}
+	return b
+}
+
+func decodeUsers(b []byte) ([]chat.UserID, error) {
+	if len(b) == 0 {
+		return nil, nil
+	}
+	n, b, err := listLength(b)
+	if err != nil {
+		return nil, fmt.Errorf("users: %w", err)
+	}
+	users := make([]chat.UserID, n)
+	for i := range users {
+		var s string
+		if s, b, err = cutString(b); err != nil {
+			return nil, fmt.Errorf("users: %w", err)
+		}
+		users[i] = chat.UserID(s)
+	}
+	return users, listEnd(b, "users")
+}
+
+func reactionsSize(rs []chat.Reaction) int {
+	n := binary.MaxVarintLen32
+	for i := range rs {
+		n += 2*binary.MaxVarintLen32 + binary.MaxVarintLen64 + len(rs[i].User) + len(rs[i].Emoji)
+	}
+	return n
+}
+
+func appendReactions(b []byte, rs []chat.Reaction) []byte {
+	b = binary.AppendUvarint(b, uint64(len(rs)))
+	for i := range rs {
+		b = appendString(b, string(rs[i].User))
+		b = appendString(b, rs[i].Emoji)
+		b = binary.AppendVarint(b, rs[i].At.UnixMicro())
+	}
+	return b
+}
+
+func decodeReactions(b []byte) ([]chat.Reaction, error) {
+	if len(b) == 0 {
+		return nil, nil
+	}
+	n, b, err := listLength(b)
+	if err != nil {
+		return nil, fmt.Errorf("reactions: %w", err)
+	}
+	rs := make([]chat.Reaction, n)
+	for i := range rs {
+		var user string
+		if user, b, err = cutString(b); err != nil {
+			return nil, fmt.Errorf("reactions: %w", err)
+		}
+		rs[i].User = chat.UserID(user)
+		if rs[i].Emoji, b, err = cutString(b); err != nil {
+			return nil, fmt.Errorf("reactions: %w", err)
+		}
+		at, k := binary.Varint(b)
+		if k <= 0 {
+			return nil, fmt.Errorf("reactions: %w: list is cut off", ErrCorrupt)
+		}
+		rs[i].At, b = time.UnixMicro(at).UTC(), b[k:]
+	}
+	return rs, listEnd(b, "reactions")
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func cutString(b []byte) (s string, rest []byte, err error) {
+	n, k := binary.Uvarint(b)
+	if k <= 0 || n > uint64(len(b)-k) {
+		return "", nil, fmt.Errorf("%w: list is cut off", ErrCorrupt)
+	}
+	return string(b[k : k+int(n)]), b[k+int(n):], nil
+}
+
+// listLength reads the number of entries, each of which has at least one byte.
+func listLength(b []byte) (int, []byte, error) {
+	n, k := binary.Uvarint(b)
+	if k <= 0 || n == 0 || n > uint64(len(b)-k) {
+		return 0, nil, fmt.Errorf("%w: bad length of list", ErrCorrupt)
+	}
+	return int(n), b[k:], nil
+}
+
+func listEnd(b []byte, what string) error {
+	if len(b) > 0 {
+		return fmt.Errorf("%s: %w: %d bytes after the list", what, ErrCorrupt, len(b))
+	}
+	return nil
+}

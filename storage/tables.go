@@ -1,0 +1,169 @@
+package storage
+
+import "time"
+
+// SchemaVersion is the version of the tables below together with the encodings of repositories. An engine refuses a
+// store that carries another one (ErrSchema). Adding a column at the end of a table does not change it for readers of
+// older rows, but older binaries cannot read the new rows: it does.
+const SchemaVersion = 1
+
+// BucketBits is the size of a bucket of the log: 2^BucketBits events share a partition.
+const BucketBits = 12
+
+// DedupTTL is how long a client id is remembered after the message was derived.
+const DedupTTL = 7 * 24 * time.Hour
+
+// Columns of TableLog.
+const (
+	logMsgNo = iota
+	logType
+	logAt
+	logActor
+	logActorName
+	logClientID
+	logMessage
+	logMessageSeq
+	logContent
+	logVoice
+	logEditedAt
+	logDeletedAt
+	logReactions // list of (user, emoji, time)
+	logEmoji
+	logRemoved
+	logChange
+	logUsers // list of user ids
+	logRole
+	logName
+	logKind
+	logColumns
+)
+
+// Columns of TableConversation. The head row has the first group, member rows the second.
+const (
+	convKind = iota
+	convName
+	convCreatedBy
+	convCreatedAt
+	convUpdatedAt
+	convSeq
+	convEpoch
+	convMsgNo
+	convMemberCount
+	convLastSeq
+	convLastID
+	convLastSender
+	convLastText
+	convLastAt
+
+	convRole
+	convJoinedAt
+	convJoinedSeq
+	convReadSeq
+	convReadMsgNo
+	convReadAt
+	convDeliveredSeq
+	convDeliveredMsgNo
+	convDeliveredAt
+	convOwnAfterRead
+	convArchivedAt
+	convColumns
+)
+
+// Rows of a conversation's partition: the head, one per member, and, while a deletion is under way, its marker.
+const (
+	rowDeleting = "d"
+	rowHead     = "h"
+	rowMember   = "m/" // followed by the user id
+)
+
+var (
+	// TableLog holds the events. bucket = seq >> BucketBits, so no bucket is ever empty between others.
+	TableLog = &Table{
+		ID: 1, Name: "log",
+		Partition:  []Column{{Name: "tenant", Kind: Text}, {Name: "conversation", Kind: Blob}, {Name: "bucket", Kind: Int}},
+		Clustering: []Column{{Name: "seq", Kind: Int}, {Name: "epoch", Kind: Int}},
+		Columns: []Column{
+			logMsgNo: {Name: "msg_no", Kind: Int}, logType: {Name: "type", Kind: Int}, logAt: {Name: "at", Kind: Time},
+			logActor: {Name: "actor", Kind: Text}, logActorName: {Name: "actor_name", Kind: Text},
+			logClientID: {Name: "client_id", Kind: Text}, logMessage: {Name: "message", Kind: Blob},
+			logMessageSeq: {Name: "message_seq", Kind: Int}, logContent: {Name: "content", Kind: Text},
+			logVoice: {Name: "is_voice", Kind: Bool}, logEditedAt: {Name: "edited_at", Kind: Time},
+			logDeletedAt: {Name: "deleted_at", Kind: Time}, logReactions: {Name: "reactions", Kind: Blob},
+			logEmoji: {Name: "emoji", Kind: Text}, logRemoved: {Name: "removed", Kind: Bool},
+			logChange: {Name: "change", Kind: Int}, logUsers: {Name: "users", Kind: Blob},
+			logRole: {Name: "role", Kind: Int}, logName: {Name: "name", Kind: Text}, logKind: {Name: "kind", Kind: Int},
+		},
+	}
+	// TableConversation holds the derived state: head and members in one partition, so that a step is one batch.
+	TableConversation = &Table{
+		ID: 2, Name: "conversation",
+		Partition:  []Column{{Name: "tenant", Kind: Text}, {Name: "conversation", Kind: Blob}},
+		Clustering: []Column{{Name: "row", Kind: Text}},
+		Columns: []Column{
+			convKind: {Name: "kind", Kind: Int}, convName: {Name: "name", Kind: Text},
+			convCreatedBy: {Name: "created_by", Kind: Text}, convCreatedAt: {Name: "created_at", Kind: Time},
+			convUpdatedAt: {Name: "updated_at", Kind: Time}, convSeq: {Name: "seq", Kind: Int},
+			convEpoch: {Name: "epoch", Kind: Int}, convMsgNo: {Name: "msg_no", Kind: Int},
+			convMemberCount: {Name: "member_count", Kind: Int}, convLastSeq: {Name: "last_seq", Kind: Int},
+			convLastID: {Name: "last_id", Kind: Blob}, convLastSender: {Name: "last_sender", Kind: Text},
+			convLastText: {Name: "last_text", Kind: Text}, convLastAt: {Name: "last_at", Kind: Time},
+			convRole: {Name: "role", Kind: Int}, convJoinedAt: {Name: "joined_at", Kind: Time},
+			convJoinedSeq: {Name: "joined_seq", Kind: Int}, convReadSeq: {Name: "read_seq", Kind: Int},
+			convReadMsgNo: {Name: "read_msg_no", Kind: Int}, convReadAt: {Name: "read_at", Kind: Time},
+			convDeliveredSeq:   {Name: "delivered_seq", Kind: Int},
+			convDeliveredMsgNo: {Name: "delivered_msg_no", Kind: Int},
+			convDeliveredAt:    {Name: "delivered_at", Kind: Time},
+			convOwnAfterRead:   {Name: "own_after_read", Kind: Int}, convArchivedAt: {Name: "archived_at", Kind: Int},
+		},
+	}
+	// TableReceipts holds one row per advance of a watermark. Clustered by seq, so that the advances that reach a seq
+	// are one range; the first of each user in it is the answer.
+	TableReceipts = &Table{
+		ID: 3, Name: "receipts",
+		Partition: []Column{{Name: "tenant", Kind: Text}, {Name: "conversation", Kind: Blob},
+			{Name: "kind", Kind: Int}},
+		Clustering: []Column{{Name: "seq", Kind: Int}, {Name: "user", Kind: Text}},
+		Columns:    []Column{{Name: "at", Kind: Time}},
+	}
+	// TableDedup maps client ids to what they became.
+	TableDedup = &Table{
+		ID: 4, Name: "dedup", TTL: DedupTTL,
+		Partition: []Column{{Name: "tenant", Kind: Text}, {Name: "conversation", Kind: Blob},
+			{Name: "sender", Kind: Text}},
+		Clustering: []Column{{Name: "client_id", Kind: Text}},
+		Columns:    []Column{{Name: "seq", Kind: Int}},
+	}
+	// TableMemberships is a user's list of conversations.
+	TableMemberships = &Table{
+		ID: 5, Name: "memberships",
+		Partition:  []Column{{Name: "tenant", Kind: Text}, {Name: "user", Kind: Text}},
+		Clustering: []Column{{Name: "conversation", Kind: Blob}},
+		Columns:    []Column{{Name: "kind", Kind: Int}, {Name: "joined_at", Kind: Time}},
+	}
+	// TableDirty marks conversations with events that a projection has not seen.
+	TableDirty = &Table{
+		ID: 6, Name: "dirty",
+		Partition:  []Column{{Name: "shard", Kind: Int}},
+		Clustering: []Column{{Name: "tenant", Kind: Text}, {Name: "conversation", Kind: Blob}},
+	}
+	// TableUsers holds what is known of users.
+	TableUsers = &Table{
+		ID: 7, Name: "users",
+		Partition: []Column{{Name: "tenant", Kind: Text}, {Name: "user", Kind: Text}},
+		Columns: []Column{{Name: "username", Kind: Text}, {Name: "email", Kind: Text},
+			{Name: "first_name", Kind: Text}, {Name: "last_name", Kind: Text}, {Name: "avatar_url", Kind: Text},
+			{Name: "created_at", Kind: Time}, {Name: "updated_at", Kind: Time}},
+	}
+	// TableMeta holds facts about the store itself; its schema version is the row "schema".
+	TableMeta = &Table{
+		ID: 8, Name: "meta",
+		Partition: []Column{{Name: "name", Kind: Text}},
+		Columns:   []Column{{Name: "number", Kind: Int}, {Name: "text", Kind: Text}},
+	}
+)
+
+// Tables returns every table, by ascending id.
+func Tables() []*Table {
+	return []*Table{TableLog, TableConversation, TableReceipts, TableDedup, TableMemberships, TableDirty, TableUsers,
+		TableMeta}
+}
