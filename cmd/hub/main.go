@@ -4,13 +4,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -158,7 +156,3 @@ type configDocCmd struct{}
 
 // Run prints the reference.
 func (configDocCmd) Run(s *streams) error { return config.WriteDoc(s.out) }
-
-var errNoUser = errors.New("--user is needed")
-
-func trimmedLine(b []byte) string { return strings.TrimSpace(string(b)) }

@@ -7,10 +7,8 @@ import (
 
 	"github.com/zumodra/hub/chat"
 	"github.com/zumodra/hub/edge/auth"
+	"github.com/zumodra/hub/internal/node"
 )
-
-// devSecretFile is the token secret that serve --dev makes in its data directory.
-const devSecretFile = "auth-secret"
 
 type tokenCmd struct {
 	Data           string        `default:"hub-data" placeholder:"DIR" help:"Data directory of a server that runs with --dev."`
@@ -36,7 +34,7 @@ func (c *tokenCmd) Run(s *streams) error {
 	}
 	file := c.AuthSecretFile
 	if file == "" {
-		file = filepath.Join(c.Data, devSecretFile)
+		file = filepath.Join(c.Data, node.SecretFile)
 	}
 	var secret []byte
 	if c.AuthSecretFile == "" {
