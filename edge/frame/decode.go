@@ -45,8 +45,8 @@ type ClientFrame struct {
 // values are the raw JSON values of the known fields, nil where a field is absent or null.
 type values [numFields][]byte
 
-// Decode reads one text frame into dst, which it overwrites. The error is always an *Error whose Ref is set if
-// one could be read. Nothing of payload is kept.
+// Decode reads one text frame into dst, which it overwrites. The error is always an *Error; its Ref, and Ref,
+// Type and Conversation of dst, are set if they could be read. Nothing of payload is kept.
 func Decode(payload []byte, dst *ClientFrame) error {
 	*dst = ClientFrame{}
 	var v values
