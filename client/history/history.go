@@ -167,6 +167,13 @@ func (o *Observer) Follow(conversation string, seq uint64) {
 	o.last[conversation] = seq
 }
 
+// Last is the seq up to which the observer has seen the conversation.
+func (o *Observer) Last(conversation string) uint64 {
+	o.c.mu.Lock()
+	defer o.c.mu.Unlock()
+	return o.last[conversation]
+}
+
 // Saw records the next event of a conversation.
 func (o *Observer) Saw(conversation string, e Entry) {
 	c := o.c
