@@ -240,7 +240,7 @@ func TestShutdownPacedAndComplete(t *testing.T) {
 	for range n {
 		c := dial(t, s.Addr().String(), "/", "")
 		go func() {
-			defer func() { ends <- time.Now() }()
+			defer func() { c.Close(); ends <- time.Now() }()
 			for {
 				f, err := c.tryRead()
 				if err != nil {
