@@ -2,6 +2,8 @@ package conformance_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/lxzan/gws"
+	"pgregory.net/rapid"
 
 	"github.com/zumodra/hub/edge/reactor/conformance"
 )
@@ -58,7 +61,11 @@ func gwsServer(t *testing.T, deflate, takeover bool) conformance.Target {
 // coderServer echoes on coder/websocket, which leaves the check of UTF-8 to the application.
 func coderServer(t *testing.T, mode websocket.CompressionMode) conformance.Target {
 	t.Helper()
-	return serve(t, mode != websocket.CompressionDisabled, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return serve(t, mode != websocket.CompressionDisabled, coderHandler(mode))
+}
+
+func coderHandler(mode websocket.CompressionMode) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, err := websocket.Accept(w, r, &websocket.AcceptOptions{CompressionMode: mode, CompressionThreshold: 1, InsecureSkipVerify: true})
 		if err != nil {
 			return
@@ -78,7 +85,7 @@ func coderServer(t *testing.T, mode websocket.CompressionMode) conformance.Targe
 				return
 			}
 		}
-	}))
+	})
 }
 
 // quiet discards the log of a peer.
@@ -121,6 +128,40 @@ func TestPeerCoderDeflate(t *testing.T) {
 func TestPeerCoderContextTakeover(t *testing.T) {
 	all := known(bothDeviate, coderDeviations, coderDeflateDeviations)
 	conformance.Run(t, coderServer(t, websocket.CompressionContextTakeover), without(all, "13.7.1"))
+}
+
+// The same over TLS: it is the suite's TLS that is under test here.
+func TestPeerCoderTLS(t *testing.T) {
+	srv := httptest.NewUnstartedServer(coderHandler(websocket.CompressionContextTakeover))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(srv.Certificate())
+	all := known(bothDeviate, coderDeviations, coderDeflateDeviations)
+	conformance.Run(t, conformance.Target{
+		Addr: srv.Listener.Addr().String(), MaxMessage: peerLimit, Deflate: true,
+		TLS: &tls.Config{RootCAs: roots, ServerName: "example.com", NextProtos: []string{"http/1.1"}},
+	}, without(all, "13.7.1"))
+}
+
+// drawn lets rapid choose, so that it can shrink a stream that fails.
+type drawn struct{ t *rapid.T }
+
+func (d drawn) IntN(n int) int { return rapid.IntRange(0, n-1).Draw(d.t, "n") }
+
+func streams(t *testing.T, target conformance.Target) {
+	t.Helper()
+	rapid.Check(t, func(rt *rapid.T) {
+		deflate := target.Deflate && rapid.Bool().Draw(rt, "deflate")
+		if err := conformance.Stream(t.Context(), target, drawn{rt}, deflate, rapid.IntRange(1, 12).Draw(rt, "messages")); err != nil {
+			rt.Fatal(err)
+		}
+	})
+}
+
+func TestPeerStreams(t *testing.T) {
+	streams(t, coderServer(t, websocket.CompressionContextTakeover))
 }
 
 // A server that is silent, or that closes at once, fails every case: none passes by accident.

@@ -42,6 +42,9 @@ func (t Target) path() string { return cmp.Or(t.Path, "/") }
 // largest is the size of the largest message that a case may expect to be echoed.
 func (t Target) largest() int { return cmp.Or(t.MaxMessage, 1<<20) }
 
+// defaultTimeout bounds one case.
+const defaultTimeout = 20 * time.Second
+
 // Case is one check. The zero value is not usable; Cases returns them all.
 type Case struct {
 	// ID is unique and stable, like "5.3.2".
@@ -89,7 +92,7 @@ func (c Case) Skip(t Target) string {
 
 // Check runs the case and returns nil if the server did what the case expects. It may be called concurrently.
 func (c Case) Check(ctx context.Context, t Target) error {
-	timeout := cmp.Or(t.Timeout, 20*time.Second)
+	timeout := cmp.Or(t.Timeout, defaultTimeout)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	s := &session{ctx: ctx, target: t}
