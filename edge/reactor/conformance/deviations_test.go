@@ -69,6 +69,7 @@ var gwsDeflateDeviations = []deviation{
 	{why: "an offer with an unknown parameter is accepted", ids: "13.3.20"},
 	{why: "data that does not inflate closes with 1011, or is taken for what has been inflated", ids: "13.5.1-15 13.7.1"},
 	{why: "a message too large after inflation closes with 1011", ids: "13.8.2-5"},
+	{why: "the length on the wire is compared with the limit of the inflated size", ids: "13.8.8"},
 }
 
 // With context takeover, payloads of control frames enter the window of the server's compressor, so that what it

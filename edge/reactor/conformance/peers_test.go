@@ -150,11 +150,12 @@ type drawn struct{ t *rapid.T }
 
 func (d drawn) IntN(n int) int { return rapid.IntRange(0, n-1).Draw(d.t, "n") }
 
+// streams checks random streams of a few messages.
 func streams(t *testing.T, target conformance.Target) {
 	t.Helper()
 	rapid.Check(t, func(rt *rapid.T) {
 		deflate := target.Deflate && rapid.Bool().Draw(rt, "deflate")
-		if err := conformance.Stream(t.Context(), target, drawn{rt}, deflate, rapid.IntRange(1, 12).Draw(rt, "messages")); err != nil {
+		if err := conformance.Stream(t.Context(), target, drawn{rt}, deflate, rapid.IntRange(1, 6).Draw(rt, "messages")); err != nil {
 			rt.Fatal(err)
 		}
 	})
