@@ -284,4 +284,9 @@ func (b *book) deflateLimits() {
 		c.send(encode(frame{op: opBinary, payload: make([]byte, t.MaxMessage+1)}), 0)
 		return nil
 	})
+	add(8, "data that does not compress, inflated exactly at the limit: more than that on the wire", 0, clean, func(t Target, c *conn) error {
+		p := noise(t.MaxMessage)
+		c.send(encode(frame{op: opBinary, rsv: rsv1, payload: c.compress.message(p)}), 0)
+		return c.expectMessage(opBinary, p)
+	})
 }

@@ -1,6 +1,8 @@
 package conformance
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"math/rand/v2"
 )
@@ -23,15 +25,25 @@ func (b *book) random() {
 	}
 }
 
-// source is what stream needs of a random generator: rand/v2 has it, and a property test can supply it.
-type source interface {
+// Source is what Stream needs of a random generator: rand/v2's Rand is one, and a property test can supply one.
+type Source interface {
 	// IntN returns a number in [0, n).
 	IntN(n int) int
 }
 
+// Stream sends one random valid stream of messages to the target, with or without permessage-deflate, and returns
+// nil if everything came back exactly. It is what the cases of group R do, for property tests.
+func Stream(ctx context.Context, t Target, rng Source, deflate bool, messages int) error {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(t.Timeout, defaultTimeout))
+	defer cancel()
+	s := &session{ctx: ctx, target: t}
+	defer s.close()
+	return s.stream(rng, deflate, messages)
+}
+
 // stream sends a number of random valid messages with random sizes, contents, fragments, interleaved control
 // frames, compression and chops, and wants all of them back.
-func (s *session) stream(rng source, deflate bool, messages int) error {
+func (s *session) stream(rng Source, deflate bool, messages int) error {
 	extensions := ""
 	if deflate {
 		extensions = []string{"permessage-deflate", "permessage-deflate; client_max_window_bits", "permessage-deflate; server_no_context_takeover"}[rng.IntN(3)]
@@ -103,7 +115,7 @@ func (s *session) stream(rng source, deflate bool, messages int) error {
 }
 
 // randomSize prefers the borders of the length encodings.
-func (s *session) randomSize(rng source) int {
+func (s *session) randomSize(rng Source) int {
 	limit := min(s.target.largest(), 200_000)
 	var n int
 	switch rng.IntN(10) {

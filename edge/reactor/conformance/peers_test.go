@@ -2,6 +2,8 @@ package conformance_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log"
@@ -10,11 +12,11 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"github.com/coder/websocket"
 	"github.com/lxzan/gws"
+	"pgregory.net/rapid"
 
 	"github.com/zumodra/hub/edge/reactor/conformance"
 )
@@ -22,11 +24,8 @@ import (
 // The suite is checked against servers that are not ours before it judges ours: a false expectation would show
 // as a deviation of every peer. Each deviation of a peer is listed with its reason, and must be there.
 
-const (
-	peerLimit = 1 << 20
-	// peerTimeout bounds the cases in which a peer is known never to answer.
-	peerTimeout = 3 * time.Second
-)
+// peerLimit is the message limit of the peers.
+const peerLimit = 1 << 20
 
 // gwsEcho echoes on lxzan/gws.
 type gwsEcho struct{ gws.BuiltinEventHandler }
@@ -62,7 +61,11 @@ func gwsServer(t *testing.T, deflate, takeover bool) conformance.Target {
 // coderServer echoes on coder/websocket, which leaves the check of UTF-8 to the application.
 func coderServer(t *testing.T, mode websocket.CompressionMode) conformance.Target {
 	t.Helper()
-	return serve(t, mode != websocket.CompressionDisabled, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return serve(t, mode != websocket.CompressionDisabled, coderHandler(mode))
+}
+
+func coderHandler(mode websocket.CompressionMode) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, err := websocket.Accept(w, r, &websocket.AcceptOptions{CompressionMode: mode, CompressionThreshold: 1, InsecureSkipVerify: true})
 		if err != nil {
 			return
@@ -82,7 +85,7 @@ func coderServer(t *testing.T, mode websocket.CompressionMode) conformance.Targe
 				return
 			}
 		}
-	}))
+	})
 }
 
 // quiet discards the log of a peer.
@@ -97,45 +100,69 @@ func serve(t *testing.T, deflate bool, h http.Handler) conformance.Target {
 	srv.Start()
 	t.Cleanup(srv.Close)
 	return conformance.Target{
-		Addr: srv.Listener.Addr().String(), MaxMessage: peerLimit, Deflate: deflate, Timeout: peerTimeout,
+		Addr: srv.Listener.Addr().String(), MaxMessage: peerLimit, Deflate: deflate,
 	}
-}
-
-// deviations lists what a peer is known to do differently.
-type deviations []struct{ why, ids string }
-
-func (d deviations) known() map[string]string {
-	m := make(map[string]string)
-	for _, x := range d {
-		for _, id := range strings.Fields(x.ids) {
-			m[id] = x.why
-		}
-	}
-	return m
 }
 
 func TestPeerGws(t *testing.T) {
-	conformance.Run(t, gwsServer(t, false, false), gwsDeviations.known())
+	conformance.Run(t, gwsServer(t, false, false), known(bothDeviate, gwsDeviations))
 }
 
 func TestPeerGwsDeflate(t *testing.T) {
-	conformance.Run(t, gwsServer(t, true, false), gwsDeviations.known())
+	conformance.Run(t, gwsServer(t, true, false), known(bothDeviate, gwsDeviations, gwsDeflateDeviations))
 }
 
 func TestPeerGwsContextTakeover(t *testing.T) {
-	conformance.Run(t, gwsServer(t, true, true), gwsDeviations.known())
+	all := known(bothDeviate, gwsDeviations, gwsDeflateDeviations, gwsTakeoverDeviations)
+	conformance.Run(t, gwsServer(t, true, true), without(all, "13.7.1"))
 }
 
 func TestPeerCoder(t *testing.T) {
-	conformance.Run(t, coderServer(t, websocket.CompressionDisabled), coderDeviations.known())
+	conformance.Run(t, coderServer(t, websocket.CompressionDisabled), known(bothDeviate, coderDeviations))
 }
 
 func TestPeerCoderDeflate(t *testing.T) {
-	conformance.Run(t, coderServer(t, websocket.CompressionNoContextTakeover), coderDeviations.known())
+	conformance.Run(t, coderServer(t, websocket.CompressionNoContextTakeover), known(bothDeviate, coderDeviations, coderDeflateDeviations))
 }
 
 func TestPeerCoderContextTakeover(t *testing.T) {
-	conformance.Run(t, coderServer(t, websocket.CompressionContextTakeover), coderDeviations.known())
+	all := known(bothDeviate, coderDeviations, coderDeflateDeviations)
+	conformance.Run(t, coderServer(t, websocket.CompressionContextTakeover), without(all, "13.7.1"))
+}
+
+// The same over TLS: it is the suite's TLS that is under test here.
+func TestPeerCoderTLS(t *testing.T) {
+	srv := httptest.NewUnstartedServer(coderHandler(websocket.CompressionContextTakeover))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(srv.Certificate())
+	all := known(bothDeviate, coderDeviations, coderDeflateDeviations)
+	conformance.Run(t, conformance.Target{
+		Addr: srv.Listener.Addr().String(), MaxMessage: peerLimit, Deflate: true,
+		TLS: &tls.Config{RootCAs: roots, ServerName: "example.com", NextProtos: []string{"http/1.1"}},
+	}, without(all, "13.7.1"))
+}
+
+// drawn lets rapid choose, so that it can shrink a stream that fails.
+type drawn struct{ t *rapid.T }
+
+func (d drawn) IntN(n int) int { return rapid.IntRange(0, n-1).Draw(d.t, "n") }
+
+// streams checks random streams of a few messages.
+func streams(t *testing.T, target conformance.Target) {
+	t.Helper()
+	rapid.Check(t, func(rt *rapid.T) {
+		deflate := target.Deflate && rapid.Bool().Draw(rt, "deflate")
+		if err := conformance.Stream(t.Context(), target, drawn{rt}, deflate, rapid.IntRange(1, 6).Draw(rt, "messages")); err != nil {
+			rt.Fatal(err)
+		}
+	})
+}
+
+func TestPeerStreams(t *testing.T) {
+	streams(t, coderServer(t, websocket.CompressionContextTakeover))
 }
 
 // A server that is silent, or that closes at once, fails every case: none passes by accident.
@@ -160,7 +187,7 @@ func TestNoCasePassesAgainstNothing(t *testing.T) {
 	}()
 	t.Cleanup(func() { l.Close(); <-done })
 	target := conformance.Target{
-		Addr: l.Addr().String(), MaxMessage: 1 << 16, MaxFragments: 64, MaxHandshakeBytes: 8192, Deflate: true, Timeout: peerTimeout,
+		Addr: l.Addr().String(), MaxMessage: 1 << 16, MaxFragments: 64, MaxHandshakeBytes: 8192, Deflate: true,
 	}
 	for _, c := range conformance.Cases() {
 		// Closing is one of the permitted ways to refuse a request that is too long.

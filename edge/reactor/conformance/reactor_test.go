@@ -119,6 +119,11 @@ func TestReq051_ReactorConformsTLS(t *testing.T) {
 	conformance.Run(t, reactorServer(t, reactor.Config{TLS: testTLS(t), Compress: true}), nil)
 }
 
+// Random valid streams come back exactly.
+func TestReq051_ReactorStreams(t *testing.T) {
+	streams(t, reactorServer(t, reactor.Config{MaxMessage: 1 << 20, Compress: true}))
+}
+
 // Messages of up to 16 MiB, where the server is configured so.
 func TestReq051_ReactorLargestMessages(t *testing.T) {
 	if testing.Short() {
