@@ -187,10 +187,10 @@ const (
 	joinBuffers
 )
 
-// join concatenates the frames that c gets. A single frame is not copied.
+// join concatenates the frames that the connection self gets, or all of them if self is 0. A single one is not copied.
 func (r *reactor) join(which int, ops []op, deflate bool, self Handle) []byte {
 	if len(ops) == 1 {
-		if ops[0].kind == opCast && ops[0].h == self {
+		if ops[0].kind == opCast && self != 0 && ops[0].h == self {
 			return nil
 		}
 		return ops[0].f.bytes(deflate, r.s.cfg.CompressThreshold)

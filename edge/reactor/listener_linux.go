@@ -165,7 +165,11 @@ func (r *reactor) accept() {
 		case unix.EINTR, unix.ECONNABORTED, unix.EPROTO:
 		case unix.EMFILE, unix.ENFILE:
 			r.stats.acceptErrors.Add(1)
-			if !r.refuseWithReserve() {
+			switch r.refuseWithReserve() {
+			case 0:
+			case unix.EAGAIN: // the descriptor is asked for before the queue is looked at
+				return
+			default:
 				r.muteListener()
 				return
 			}
@@ -232,9 +236,9 @@ func (r *reactor) refuse(fd int) {
 
 // refuseWithReserve survives running out of descriptors: it gives up the reserve, takes and refuses one connection
 // with it, and gets the reserve back. Otherwise the listener would stay readable and the reactor spin.
-func (r *reactor) refuseWithReserve() bool {
+func (r *reactor) refuseWithReserve() unix.Errno {
 	if r.reserve < 0 {
-		return false
+		return unix.EMFILE
 	}
 	unix.Close(r.reserve)
 	r.reserve = -1
@@ -244,7 +248,7 @@ func (r *reactor) refuseWithReserve() bool {
 		r.refuse(fd)
 	}
 	r.openReserve()
-	return errno == 0
+	return errno
 }
 
 func (r *reactor) openReserve() {

@@ -3,8 +3,10 @@
 package reactor
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -57,7 +59,12 @@ type reactor struct {
 	freeIn  uint32
 	scratch *inboundBuffer
 	tls     []*tlsState
-	freeTLS uint32
+	freeTLS []uint32
+
+	// handshakes are the goroutines of TLS handshakes under way; cancel ends them.
+	handshakes sync.WaitGroup
+	ctx        context.Context
+	cancel     context.CancelFunc
 
 	ops     []op // taken from the inbox
 	opsPos  int
@@ -71,6 +78,7 @@ func newReactor(s *Server, index, listener int) (r *reactor, err error) {
 		s: s, index: index, listener: listener, epfd: -1, timer: -1, hold: -1, reserve: -1,
 		start: time.Now(), tick: s.cfg.tick(), buf: make([]byte, readBuffer), scratch: &inboundBuffer{},
 	}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.inbox.wakefd = -1
 	r.inbox.timed = s.cfg.BatchDelay > 0
 	defer func() {
@@ -105,7 +113,6 @@ func newReactor(s *Server, index, listener int) (r *reactor, err error) {
 	if err = unix.TimerfdSettime(r.timer, 0, &unix.ItimerSpec{Interval: period, Value: period}, nil); err != nil {
 		return nil, fmt.Errorf("reactor: timerfd: %w", err)
 	}
-	// Like the eventfd, timers are edge-triggered and never read.
 	for _, fd := range []int{r.inbox.wakefd, r.timer, r.hold} {
 		if err = r.watch(fd, unix.EPOLLIN|unix.EPOLLET, 0); err != nil {
 			return nil, err
@@ -133,6 +140,7 @@ func (r *reactor) release() {
 		return
 	}
 	r.released = true
+	r.cancel()
 	r.stopAccepting()
 	r.inbox.mu.Lock()
 	for _, fd := range []*int{&r.inbox.wakefd, &r.timer, &r.hold, &r.reserve} {
@@ -152,7 +160,11 @@ func (r *reactor) release() {
 
 // run is the event loop: poll, handle what is ready, deliver a slice of what is staged, and again.
 func (r *reactor) run() error {
-	defer r.cutAll()
+	defer func() {
+		r.cancel()
+		r.handshakes.Wait() // they use descriptors
+		r.cutAll()
+	}()
 	poll := func(uintptr) bool {
 		r.poll()
 		return r.nev > 0
@@ -211,7 +223,12 @@ func (r *reactor) dispatch() {
 	for i := range r.nev {
 		ev := &r.events[i]
 		if ev.Pad == 0 {
-			accept = accept || int(ev.Fd) == r.listener
+			switch int(ev.Fd) {
+			case r.listener:
+				accept = true
+			case r.timer:
+				r.readTimer()
+			}
 			continue
 		}
 		c := r.s.table.get(int(ev.Fd))
@@ -224,6 +241,12 @@ func (r *reactor) dispatch() {
 	if accept { // after the closes, which free descriptors
 		r.accept()
 	}
+}
+
+// readTimer is needed for the next period to begin.
+func (r *reactor) readTimer() {
+	var n uint64
+	_, _, _ = unix.RawSyscall(unix.SYS_READ, uintptr(r.timer), uintptr(unsafe.Pointer(&n)), 8)
 }
 
 // ready handles the events of one connection.

@@ -182,7 +182,8 @@ func TestUpgradeRequestAndSubprotocol(t *testing.T) {
 func TestHTTPOnTheSamePort(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(w, r.Body)
+		b, _ := io.ReadAll(r.Body)
+		_, _ = w.Write(b)
 	})
 	s := start(t, reactor.Config{HTTP: mux}, &hooks{})
 	tr := &http.Transport{}
@@ -239,7 +240,7 @@ func TestShutdownPacedAndComplete(t *testing.T) {
 	for range n {
 		c := dial(t, s.Addr().String(), "/", "")
 		go func() {
-			defer func() { ends <- time.Now() }()
+			defer func() { c.Close(); ends <- time.Now() }()
 			for {
 				f, err := c.tryRead()
 				if err != nil {
