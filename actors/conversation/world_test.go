@@ -50,7 +50,9 @@ func (w *world) fresh() {
 	w.load, w.batch, w.write, w.reads = false, nil, nil, nil
 }
 
-func (w *world) say(format string, args ...any) { w.trace = append(w.trace, fmt.Sprintf(format, args...)) }
+func (w *world) say(format string, args ...any) {
+	w.trace = append(w.trace, fmt.Sprintf(format, args...))
+}
 
 func (w *world) request(u chat.UserID, c chat.Command) *conversation.Request {
 	return &conversation.Request{Principal: chat.Principal{Tenant: tenant, User: u, Username: "n" + string(u)},
