@@ -161,6 +161,11 @@ func (w *world) finishRead() bool {
 	r := w.reads[0]
 	w.reads = w.reads[1:]
 	log := w.store.Log(w.key)
+	if r.To > uint64(len(log)) { // deleted meanwhile
+		r.Err = chat.ErrNotFound
+		w.step(r)
+		return true
+	}
 	switch r.Kind {
 	case conversation.ReadOne:
 		r.Events = log[r.To-1 : r.To]
