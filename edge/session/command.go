@@ -220,7 +220,6 @@ func (m *Manager) resume(q request, p frame.ResumePoint) {
 			m.fail(&q, err)
 			return
 		}
-		m.done(&q)
 		head := res.View.Head.Seq
 		frames, size := make([][]byte, 0, len(res.Events)), 0
 		for i := range res.Events {
@@ -232,16 +231,44 @@ func (m *Manager) resume(q request, p frame.ResumePoint) {
 			frames, size = append(frames, b), size+len(b)
 		}
 		if res.Gap || size > m.cfg.ReplayBytes {
+			m.done(&q)
 			m.obs.Resumed("gap", 0)
 			m.reply(q.caller.ref, frame.AppendGap(nil, p.Conversation, p.LastSeq, head, q.ref))
 			return
 		}
+		if wait := m.chargeReplay(q.caller.ref, size); wait > 0 {
+			m.obs.Resumed("error", 0)
+			m.fail(&q, &chat.RateLimitError{RetryAfter: wait})
+			return
+		}
+		m.done(&q)
 		for _, b := range frames {
 			m.reply(q.caller.ref, b)
 		}
 		m.obs.Resumed("resumed", len(frames))
 		m.reply(q.caller.ref, frame.AppendResumed(nil, p.Conversation, p.LastSeq, head, q.ref))
 	})
+}
+
+// chargeReplay keeps the replays of a client that resumes many conversations at once from overflowing its
+// queue, which would close it with 4008, upon which it would come back and do the same. It returns how long to
+// wait, 0 if the replay may be sent.
+func (m *Manager) chargeReplay(s ref, size int) time.Duration {
+	now := m.cfg.Now()
+	sec := uint32(now.Unix())
+	s.r.mu.Lock()
+	defer s.r.mu.Unlock()
+	if s.r.handle != s.h {
+		return 0
+	}
+	if s.r.replayAt != sec {
+		s.r.replayAt, s.r.replayed = sec, 0
+	}
+	if int(s.r.replayed)+size > m.cfg.ReplayBytes {
+		return now.Truncate(time.Second).Add(time.Second).Sub(now)
+	}
+	s.r.replayed += uint32(size)
+	return 0
 }
 
 // reauthenticate replaces the token of the session by a newer one of the same user.
@@ -272,7 +299,7 @@ func (m *Manager) reauthenticated(q *request, claims auth.Claims, err error) {
 	r.mu.Lock()
 	alive := r.handle == q.h && r.state != stateClosing && r.state != stateFree
 	if alive {
-		m.expiry.put(q.i, q.h, claims.Expires)
+		m.expiry.put(q.i, claims.Expires)
 		q.u.rename(claims.Principal.Username)
 	}
 	r.mu.Unlock()

@@ -239,6 +239,34 @@ func TestReq047_Resume(t *testing.T) {
 	want(t, b.frames(one), gap(103))
 }
 
+// TestResumesOfManyConversationsArePaced: together they must not overflow the connection's queue.
+func TestResumesOfManyConversationsArePaced(t *testing.T) {
+	now := at
+	b := newBed(t, func(c *session.Config, _ *hub) { c.ReplayBytes, c.Now = 10_000, func() time.Time { return now } })
+	c := b.dial("/ws/", "alice")
+	b.frames(c)
+	events := []chat.Event{*event(1, "bob", strings.Repeat("x", 4000))}
+	b.hub.answer = func(chat.Principal, chat.Command) (chat.Result, error) {
+		return chat.Result{Events: events, View: &chat.View{Head: chat.Head{Seq: 1}}}, nil
+	}
+	resume := func() string {
+		b.send(c, `{"type":"resume","last_seq":0,"conversation_id":"`+conv.String()+`","ref":1}`)
+		f := b.frames(c)
+		return f[len(f)-1]
+	}
+	const resumed = `{"type":"resumed"`
+	if f := resume() + resume(); strings.Count(f, resumed) != 2 {
+		t.Fatal(f)
+	}
+	if f := resume(); !strings.Contains(f, `"code":"rate_limited"`) || !strings.Contains(f, `"ref":1,"retry_after_ms":227}`) {
+		t.Fatal(f)
+	}
+	now = now.Add(227 * time.Millisecond)
+	if f := resume(); !strings.Contains(f, resumed) {
+		t.Fatal(f)
+	}
+}
+
 func TestReq048_DuplicatesAreAnsweredWithTheFirst(t *testing.T) {
 	b := newBed(t, nil)
 	c := b.dial(chatPath, "alice")

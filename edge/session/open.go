@@ -52,6 +52,9 @@ func (m *Manager) Upgrade(r *reactor.Request) reactor.Decision {
 	claims, err := m.cfg.Verifier.Verify(token)
 	switch {
 	case err == nil && single && conversation.IsZero():
+		if m.cfg.PreAcceptReject {
+			return refuse(http.StatusForbidden, 0)
+		}
 		st, p.code, p.reason = stateRejected, frame.CloseForbidden, "not a participant"
 	case err == nil:
 		p.claims = claims
@@ -146,7 +149,7 @@ func (m *Manager) introduce(s ref) {
 	u := m.users.join(claims.Principal, s.i, m.cfg.MaxPerUser)
 	if u != nil {
 		r.user = u
-		m.expiry.put(s.i, s.h, claims.Expires)
+		m.expiry.put(s.i, claims.Expires)
 		r.pending.claims = auth.Claims{}
 	}
 	r.mu.Unlock()
@@ -300,6 +303,7 @@ func (m *Manager) Closed(c reactor.Conn, code uint16, _ string) {
 	m.expiry.remove(c.Session)
 	m.set(r, stateFree)
 	r.handle, r.user, r.pending, r.typing, r.registered, r.single = 0, nil, nil, nil, false, false
+	r.replayed, r.replayAt = 0, 0
 	r.conversation = chat.ConversationID{}
 	r.mu.Unlock()
 	m.slab.release(c.Session)

@@ -37,6 +37,8 @@ type record struct {
 	single       bool // on /ws/chat/{id}/
 
 	next, prev uint32 // sessions of the same user (guarded by registry), or next free record (by slab)
+	replayed   uint32 // bytes of resumes in the second replayAt
+	replayAt   uint32 // Unix seconds
 	expires    uint32 // Unix seconds, guarded by expiryHeap
 	heapPos    int32  // 1-based position in expiryHeap, 0: not in it
 }
