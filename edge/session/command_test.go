@@ -326,6 +326,35 @@ func TestReq118_RateLimitSpansTheSessionsOfAUser(t *testing.T) {
 	}
 }
 
+// TestReq042_TenantsAreApart: the same ids in another tenant are somebody else's.
+func TestReq042_TenantsAreApart(t *testing.T) {
+	b := newBed(t, nil)
+	ours, theirs := b.dial(chatPath, "alice"), b.dial(chatPath, "acme/alice")
+	b.frames(theirs)
+	if p := b.hub.last().p; p.Tenant != "acme" {
+		t.Fatalf("%+v", p)
+	}
+	b.send(theirs, `{"type":"leave"}`)
+	if p := b.hub.last().p; p.Tenant != "acme" {
+		t.Fatalf("%+v", p)
+	}
+	b.send(theirs, `{"type":"auth","token":"alice"}`)
+	if f := b.frames(theirs); len(f) != 1 || !strings.Contains(f[0], `"code":"forbidden"`) {
+		t.Fatal(f)
+	}
+	// Even if both were put into one set, leaving here does not end the session there.
+	b.deliver(&chat.Delivery{Key: convKey, Detached: []chat.UserID{"alice"}}, ours, theirs)
+	for c, code := range map[*conn]uint16{ours: 4003, theirs: 0} {
+		if got, _ := b.closed(c); got != code {
+			t.Errorf("%d, want %d", got, code)
+		}
+	}
+	l := session.NewLimiter(session.LimiterConfig{Rate: 1, Burst: 1, Now: func() time.Time { return at }})
+	if !l.Allow(chat.UserKey{Tenant: "a", User: "u"}, session.Change).OK || !l.Allow(chat.UserKey{Tenant: "b", User: "u"}, session.Change).OK {
+		t.Error("the tenants share a rate limit")
+	}
+}
+
 func TestDetachedSessionsGetTheirLastFrames(t *testing.T) {
 	b := newBed(t, nil)
 	one, all, other := b.dial(chatPath, "alice"), b.dial("/ws/", "alice"), b.dial("/ws/chat/"+chat.ConversationID{9}.String(), "alice")

@@ -90,7 +90,7 @@ func (m *Manager) detach(set *chat.SessionSet, d *chat.Delivery) {
 		for _, i := range m.users.sessions(chat.UserKey{Tenant: d.Key.Tenant, User: id}, buf[:0]) {
 			r := m.slab.get(i)
 			r.mu.Lock()
-			s := ref{r, r.handle, i}
+			s := link{r, r.handle, i}
 			_, ok := in[r.handle]
 			ok = ok && r.single && r.conversation == d.Key.ID
 			r.mu.Unlock()

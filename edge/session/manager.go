@@ -232,7 +232,7 @@ func (m *Manager) expireUntil(now time.Time) {
 		}
 		r := m.slab.get(i)
 		r.mu.Lock()
-		s := ref{r, r.handle, i}
+		s := link{r, r.handle, i}
 		due := m.expiry.due(i)
 		r.mu.Unlock()
 		if due {

@@ -88,8 +88,8 @@ func (t *typingSet) remove(c chat.ConversationID) {
 	}
 }
 
-// ref names a session for as long as its connection lives: a record that was freed has another handle.
-type ref struct {
+// link names a session for as long as its connection lives: a record that was freed has another handle.
+type link struct {
 	r *record
 	h reactor.Handle
 	i uint32
