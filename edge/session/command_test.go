@@ -378,6 +378,18 @@ func TestDetachedSessionsGetTheirLastFrames(t *testing.T) {
 	}
 }
 
+func TestOverflowMakesClientsResume(t *testing.T) {
+	b := newBed(t, nil)
+	one, all, other := b.dial(chatPath, "alice"), b.dial("/ws/", "bob"), b.dial("/ws/", "carol")
+	b.m.Overflow(b.set(one, all), convKey)
+	for c, code := range map[*conn]uint16{one: 1013, all: 1013, other: 0} {
+		if got, _ := b.closed(c); got != code {
+			t.Errorf("%d, want %d", got, code)
+		}
+		b.close(c)
+	}
+}
+
 func TestDeliverAllocatesNothingPerSession(t *testing.T) {
 	allocs := func(n int) float64 {
 		b := newBed(t, nil)
