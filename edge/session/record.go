@@ -95,7 +95,8 @@ type link struct {
 	i uint32
 }
 
-const chunkSize = 512
+// chunkSize makes a chunk a whole number of the allocator's pages.
+const chunkSize = 1024
 
 // slab holds the records. Index 0 is never used.
 type slab struct {
