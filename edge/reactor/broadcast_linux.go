@@ -236,7 +236,7 @@ func (r *reactor) enqueue(c *conn, b []byte, took int, class Class) bool {
 	if r.s.queued.Add(int64(q.bytes-before)) > r.s.cfg.QueueTotal {
 		gen := c.gen
 		r.closeLargest()
-		return c.gen == gen && c.state == stOpen
+		return r.holds(c, gen) && c.state == stOpen
 	}
 	return true
 }

@@ -90,7 +90,7 @@ func (r *reactor) upgrade(c *conn, req *request, rest []byte) {
 	}
 	r.freeInbound(c)
 	r.out = appendSwitching(r.out[:0], req.header["Sec-Websocket-Key"][0], d.Subprotocol, extension)
-	if r.put(c, r.out, true); c.gen != gen || c.state != stOpen {
+	if r.put(c, r.out, true); !r.holds(c, gen) || c.state != stOpen {
 		return
 	}
 	c.live.Store(c.gen)

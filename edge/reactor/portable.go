@@ -194,6 +194,27 @@ func (s *Server) conns() (cs []*pconn) {
 	return cs
 }
 
+// closeLargest closes the connection with the largest queue.
+func (s *Server) closeLargest() {
+	var largest *pconn
+	most := 0
+	for _, c := range s.conns() {
+		c.mu.Lock()
+		if c.q.bytes > most && c.open && !c.closing {
+			largest, most = c, c.q.bytes
+		}
+		c.mu.Unlock()
+	}
+	if largest == nil {
+		return
+	}
+	largest.mu.Lock()
+	if !largest.closing {
+		largest.slowLocked()
+	}
+	largest.mu.Unlock()
+}
+
 // watch looks at every connection once per tick, for pings and deadlines.
 func (s *Server) watch() {
 	t := time.NewTicker(s.cfg.tick())

@@ -374,31 +374,40 @@ func (c *pconn) slowLocked() {
 
 // send queues a frame within the limits.
 func (c *pconn) send(f *Frame, class Class) error {
+	total, err := c.offer(f, class)
+	if total > c.s.cfg.QueueTotal {
+		c.s.closeLargest()
+	}
+	return err
+}
+
+// offer queues a frame and returns the bytes in all queues.
+func (c *pconn) offer(f *Frame, class Class) (total int64, err error) {
 	cfg := &c.s.cfg
 	b := f.bytes(c.deflate, cfg.CompressThreshold)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closing || !c.open {
-		return ErrClosed
+		return 0, ErrClosed
 	}
 	before, n := c.q.bytes, c.q.len()
 	v, dropped := c.q.offer(queueLimits{cfg.QueueBytes, cfg.QueueFrames}, item{b: b, class: class})
 	c.s.stats.shed.Add(uint64(dropped))
-	total := c.s.queued.Add(int64(c.q.bytes - before))
-	switch {
-	case v == shed:
+	total = c.s.queued.Add(int64(c.q.bytes - before))
+	switch v {
+	case shed:
 		c.s.stats.shed.Add(1)
-		return nil
-	case v == overflow || total > cfg.QueueTotal:
+		return total, nil
+	case overflow:
 		c.slowLocked()
-		return ErrClosed
+		return total, ErrClosed
 	}
 	if n == 0 {
 		c.s.stats.queuedConns.Add(1)
 	}
 	c.s.stats.framesOut.Add(1)
 	c.nudge()
-	return nil
+	return total, nil
 }
 
 func (c *pconn) control(op byte, payload []byte) {
@@ -454,7 +463,7 @@ func (c *pconn) writeLoop() {
 			c.s.stats.sends.Add(1)
 			c.s.stats.bytesOut.Add(uint64(n))
 			if err != nil {
-				c.broken(err)
+				c.broken(batch[n:], err)
 				return
 			}
 		}
@@ -473,18 +482,35 @@ func (c *pconn) writeLoop() {
 	}
 }
 
-// broken ends the connection after a failed write; one that failed by its deadline is a slow consumer's.
-func (c *pconn) broken(err error) {
+// broken ends the connection after a failed write, of which rest is left. One that failed by its deadline is
+// a slow consumer's: it is told so if it reads on before the next deadline.
+func (c *pconn) broken(rest []byte, err error) {
+	defer c.raw.Close()
 	c.mu.Lock()
-	if errors.Is(err, os.ErrDeadlineExceeded) && !c.closing {
-		c.s.stats.slow.Add(1)
-		c.closing, c.code, c.reason = true, CloseSlowConsumer, "slow consumer"
+	slow := errors.Is(err, os.ErrDeadlineExceeded) && !c.closing
+	if slow {
+		c.slowLocked()
+		c.last = true
+		for c.q.len() > 0 { // the close frame
+			b := c.q.first().b
+			rest = append(rest, b...)
+			c.q.written(len(b))
+			c.s.queued.Add(-int64(len(b)))
+		}
+		c.s.stats.queuedConns.Add(-1)
 	}
 	c.mu.Unlock()
-	if tc, ok := c.raw.(*net.TCPConn); ok {
-		_ = tc.SetLinger(0)
+	tc, ok := c.nc.(*net.TCPConn)
+	if !slow || !ok { // crypto/tls does not go on after a failed write
+		return
 	}
-	c.raw.Close()
+	_ = tc.SetWriteDeadline(time.Now().Add(c.s.cfg.CloseTimeout))
+	if _, err := tc.Write(rest); err != nil {
+		_ = tc.SetLinger(0)
+		return
+	}
+	c.closeWrite()
+	<-c.done // the peer's end, or the deadline of expire
 }
 
 // expire pings a silent peer, and ends one that stays silent or does not close in time.

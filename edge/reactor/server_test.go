@@ -30,6 +30,7 @@ func TestEcho(t *testing.T) {
 	c.send(0x88, []byte{0x03, 0xe8})
 	c.expectClose(1000, false)
 	c.expectEOF()
+	c.Close()
 	eventually(t, "closed callback", func() bool {
 		e := h.endings()
 		return len(e) == 1 && e[0].code == 1000
