@@ -50,7 +50,9 @@ func (w *world) fresh() {
 	w.load, w.batch, w.write, w.reads = false, nil, nil, nil
 }
 
-func (w *world) say(format string, args ...any) { w.trace = append(w.trace, fmt.Sprintf(format, args...)) }
+func (w *world) say(format string, args ...any) {
+	w.trace = append(w.trace, fmt.Sprintf(format, args...))
+}
 
 func (w *world) request(u chat.UserID, c chat.Command) *conversation.Request {
 	return &conversation.Request{Principal: chat.Principal{Tenant: tenant, User: u, Username: "n" + string(u)},
@@ -159,6 +161,11 @@ func (w *world) finishRead() bool {
 	r := w.reads[0]
 	w.reads = w.reads[1:]
 	log := w.store.Log(w.key)
+	if r.To > uint64(len(log)) { // deleted meanwhile
+		r.Err = chat.ErrNotFound
+		w.step(r)
+		return true
+	}
 	switch r.Kind {
 	case conversation.ReadOne:
 		r.Events = log[r.To-1 : r.To]

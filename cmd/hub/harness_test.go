@@ -236,9 +236,6 @@ func message(t *testing.T, events chan client.Event) client.MessageEvent {
 	for end := time.After(patience); ; {
 		select {
 		case e := <-events:
-			if m, ok := e.(client.MessageEvent); ok {
-				return m
-			}
 			if m, ok := e.(*client.MessageEvent); ok {
 				return *m
 			}

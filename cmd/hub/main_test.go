@@ -310,24 +310,33 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// damage flips bytes in the middle of every table file.
+// damage flips bytes in the middle of the store's largest file.
 func damage(t *testing.T, dir string) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "*.sst"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no table files in %s: %v", dir, err)
+	files, err := filepath.Glob(filepath.Join(dir, "*.*"))
+	if err != nil {
+		t.Fatal(err)
 	}
+	var largest string
+	var content []byte
 	for _, f := range files {
-		b, err := os.ReadFile(f)
-		if err != nil {
+		if ext := filepath.Ext(f); ext != ".sst" && ext != ".log" {
+			continue
+		}
+		if b, err := os.ReadFile(f); err != nil {
 			t.Fatal(err)
+		} else if len(b) > len(content) {
+			largest, content = f, b
 		}
-		for i := 16; i < len(b)/2; i += 16 {
-			b[i] ^= 0xff
-		}
-		if err := os.WriteFile(f, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
+	}
+	if len(content) < 1000 {
+		t.Fatalf("nothing to damage among %q", files)
+	}
+	for i := len(content) / 4; i < len(content)/2; i += 8 {
+		content[i] ^= 0xff
+	}
+	if err := os.WriteFile(largest, content, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 

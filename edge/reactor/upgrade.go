@@ -223,6 +223,11 @@ type refusal struct {
 	retryAfter time.Duration
 }
 
+// overloaded is the answer beyond MaxConnections, encoded once.
+var overloaded = (&refusal{
+	status: http.StatusServiceUnavailable, body: "too many connections", retryAfter: 5 * time.Second,
+}).append(nil)
+
 func (f *refusal) append(dst []byte) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(f.status), 10)

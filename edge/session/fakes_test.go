@@ -152,6 +152,9 @@ type conn struct {
 func (w *wire) Send(h reactor.Handle, f *reactor.Frame, class reactor.Class) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if c := w.conns[h]; c != nil && (c.gone || c.code != 0) {
+		w.t.Errorf("%s was sent to a connection that is closed", f.Payload())
+	}
 	return w.put(h, f, class)
 }
 

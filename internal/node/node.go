@@ -36,6 +36,15 @@ const (
 // stopGrace is the time that conversations get to commit and save after the clients are gone.
 const stopGrace = 20 * time.Second
 
+// restLimiter charges REST requests to the buckets of the sockets.
+type restLimiter struct{ l *session.Limiter }
+
+// Allow implements rest.Limiter.
+func (r restLimiter) Allow(user chat.UserKey) (bool, time.Duration) {
+	v := r.l.Allow(user, session.Change)
+	return v.OK, v.RetryAfter
+}
+
 // Options of a Node besides its configuration.
 type Options struct {
 	Version string
@@ -85,7 +94,7 @@ func (u users) Seen(ctx context.Context, user chat.User) error {
 
 // New opens the store and binds the ports; nothing is served before Run. A Node that is not run must be closed
 // by running it with a context that has ended.
-func New(cfg config.Config, opts Options) (n *Node, err error) {
+func New(cfg config.Config, opts Options) (*Node, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
@@ -95,23 +104,26 @@ func New(cfg config.Config, opts Options) (n *Node, err error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	n = &Node{cfg: cfg, opts: opts, log: opts.Logger, metrics: newMetrics(opts.Version)}
-	defer func() {
-		if err != nil {
-			n.release()
-		}
-	}()
-	if err := n.openStore(); err != nil {
+	n := &Node{cfg: cfg, opts: opts, log: opts.Logger, metrics: newMetrics(opts.Version)}
+	if err := n.open(); err != nil {
+		n.release()
 		return nil, err
+	}
+	return n, nil
+}
+
+func (n *Node) open() error {
+	if err := n.openStore(); err != nil {
+		return err
 	}
 	signer, err := n.openAuth()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := n.join(signer); err != nil {
-		return nil, err
+		return err
 	}
-	return n, n.openAdmin()
+	return n.openAdmin()
 }
 
 func (n *Node) openStore() (err error) {
@@ -180,7 +192,7 @@ func (n *Node) join(signer *auth.Signer) error {
 	})
 	out.m = n.sessions
 	rc := rest.Config{
-		Hub: n.hub, Users: n.store, Verifier: n.verifier, Limiter: limiter, Observer: n.metrics, Logger: n.log,
+		Hub: n.hub, Users: n.store, Verifier: n.verifier, Limiter: restLimiter{limiter}, Observer: n.metrics, Logger: n.log,
 		APIKeys: keys, SessionCookie: n.cfg.AuthCookie, Origins: origins, Ready: n.ready, Version: n.opts.Version, Now: n.opts.Now,
 	}
 	if signer != nil {
@@ -297,13 +309,16 @@ func (n *Node) Run(ctx context.Context) error {
 // drain closes the clients, then lets the conversations finish.
 func (n *Node) drain() {
 	n.state.Store(draining)
-	n.log.Info("draining", "connections", n.server.Stats().Connections)
+	open := n.server.Stats().Connections
+	n.log.Info("draining", "connections", open)
+	// Half of the time for the closes, at no more than a thousand a second: clients come back elsewhere, or here.
+	pace := min(n.cfg.DrainTimeout/2, time.Duration(open)*time.Millisecond)
 	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.DrainTimeout+stopGrace)
 	defer cancel()
 	if err := n.sessions.Drain(ctx); err != nil {
 		n.log.Warn("draining sessions", "error", err)
 	}
-	if err := n.server.Shutdown(ctx, reactor.CloseGoingAway, "shutting down", n.cfg.DrainTimeout/2); err != nil {
+	if err := n.server.Shutdown(ctx, reactor.CloseGoingAway, "shutting down", pace); err != nil {
 		n.log.Warn("closing connections", "error", err)
 	}
 	if err := n.hub.Close(ctx); err != nil {
