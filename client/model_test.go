@@ -169,7 +169,6 @@ func TestFaultyServerCostsNothing(t *testing.T) {
 			}
 			check := history.New()
 			var sends, serving sync.WaitGroup
-			var clients []*client.Client
 			var closing []func()
 			for i := range 3 {
 				user := fmt.Sprint("u", i)
@@ -197,7 +196,6 @@ func TestFaultyServerCostsNothing(t *testing.T) {
 					}
 				}
 				c := start(t, cfg).Client
-				clients = append(clients, c)
 				closing = append(closing, func() { _ = c.Close(); close(s.dials) })
 				for _, cv := range conversations {
 					obs.Follow(cv, 0)
