@@ -81,7 +81,8 @@ func New(cfg Config) (*Server, error) {
 func (s *Server) Addr() net.Addr { return s.addr }
 
 // Serve runs the reactors until Shutdown has finished, Close is called or ctx is done. It owns all goroutines of the
-// server and has waited for them when it returns. It may be called once. An orderly end returns ErrServerClosed.
+// server and has waited for them when it returns, but for HTTP handlers that ignore the end of their connection. It may
+// be called once. An orderly end returns ErrServerClosed.
 func (s *Server) Serve(ctx context.Context) error {
 	s.mu.Lock()
 	if s.stopped || s.serving {
@@ -255,6 +256,9 @@ func (s *Server) Send(h Handle, f *Frame, class Class) error {
 // Broadcast stages f for every connection of set but except (0: none) and returns at once. Consecutive
 // broadcasts to the same *Set leave together where possible. Safe for any goroutine, callbacks included.
 func (s *Server) Broadcast(set *Set, f *Frame, class Class, except Handle) {
+	if set == nil {
+		return
+	}
 	for i := range set.parts {
 		p := &set.parts[i]
 		if p.owner >= len(s.reactors) {

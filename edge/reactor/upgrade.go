@@ -140,6 +140,18 @@ func hasToken(lists []string, token string) bool {
 	return false
 }
 
+// offers reports whether one of the comma-separated lists holds the protocol, in exactly this spelling.
+func offers(lists []string, protocol string) bool {
+	for _, l := range lists {
+		for p := range strings.SplitSeq(l, ",") {
+			if strings.Trim(p, " \t") == protocol {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // isUpgrade reports whether the client asks for a WebSocket, correctly or not. Other requests are net/http's.
 func (r *request) isUpgrade() bool { return hasToken(r.header["Upgrade"], "websocket") }
 
@@ -253,7 +265,7 @@ func (d *Decision) refusal(r *request) *refusal {
 		}
 		return &refusal{status: status, body: d.Body, retryAfter: d.RetryAfter}
 	}
-	if d.Subprotocol != "" && !hasToken(r.header["Sec-Websocket-Protocol"], d.Subprotocol) {
+	if d.Subprotocol != "" && !offers(r.header["Sec-Websocket-Protocol"], d.Subprotocol) {
 		return &refusal{status: http.StatusInternalServerError, body: "subprotocol not offered"}
 	}
 	return nil
