@@ -26,6 +26,7 @@ type Server struct {
 	total    atomic.Int64 // connections of any kind, for MaxConnections
 	queued   atomic.Int64 // bytes in all queues, for QueueTotal
 	draining atomic.Bool  // refuse upgrades
+	deflate  atomic.Int64 // connections that negotiated deflate
 	tlsSlots chan struct{}
 
 	mu      sync.Mutex
@@ -33,7 +34,6 @@ type Server struct {
 	stopped bool
 	quit    chan struct{} // closed by Close
 	gone    chan struct{} // closed when Serve has ended
-	side    sync.WaitGroup
 }
 
 // New validates cfg and binds one listener per reactor; nothing runs before Serve. A server that is never
@@ -111,7 +111,6 @@ func (s *Server) Serve(ctx context.Context) error {
 			s.stop()
 		}
 	}
-	s.side.Wait()
 	s.web.close()
 	<-webDone
 	for _, r := range s.reactors {
@@ -170,7 +169,7 @@ func (s *Server) Shutdown(ctx context.Context, code uint16, reason string, over 
 	defer s.Close()
 
 	webErr := make(chan error, 1)
-	s.side.Go(func() { webErr <- s.web.shutdown(ctx) })
+	go func() { webErr <- s.web.shutdown(ctx) }() // waited for below
 
 	err := s.drain(ctx, code, reason, over)
 	if werr := <-webErr; err == nil {
@@ -258,6 +257,9 @@ func (s *Server) Send(h Handle, f *Frame, class Class) error {
 func (s *Server) Broadcast(set *Set, f *Frame, class Class, except Handle) {
 	if set == nil {
 		return
+	}
+	if s.deflate.Load() > 0 { // here, rather than on an event loop
+		f.bytes(true, s.cfg.CompressThreshold)
 	}
 	for i := range set.parts {
 		p := &set.parts[i]

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha1"
 	"encoding/base64"
+	"math/rand/v2"
 	"net/http"
 	"net/textproto"
 	"strconv"
@@ -239,6 +240,9 @@ type refusal struct {
 var overloaded = (&refusal{
 	status: http.StatusServiceUnavailable, body: "too many connections", retryAfter: 5 * time.Second,
 }).append(nil)
+
+// retryJitter spreads the return of refused clients.
+func retryJitter() time.Duration { return time.Second + rand.N(9*time.Second) }
 
 func (f *refusal) append(dst []byte) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
