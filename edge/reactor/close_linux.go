@@ -148,6 +148,9 @@ func (r *reactor) forget(c *conn) int {
 	default:
 		if c.flags&flUpgraded != 0 {
 			r.stats.conns.Add(-1)
+			if c.flags&flDeflate != 0 {
+				r.s.deflate.Add(-1)
+			}
 		} else {
 			r.stats.handshaking.Add(-1)
 		}

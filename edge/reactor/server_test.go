@@ -207,6 +207,21 @@ func TestHTTPOnTheSamePort(t *testing.T) {
 	}
 }
 
+func TestUpgradeOnAnHTTPConnectionIsMisdirected(t *testing.T) {
+	s := start(t, reactor.Config{}, &hooks{})
+	c := dialRaw(t, s.Addr().String())
+	c.write([]byte("GET / HTTP/1.1\r\nHost: hub\r\n\r\n"))
+	resp := c.response()
+	_, _ = io.Copy(io.Discard, resp.Body)
+	if resp.StatusCode != 404 {
+		t.Fatalf("status %d", resp.StatusCode)
+	}
+	c.write([]byte(fmt.Sprintf(upgradeHead, "/") + "\r\n"))
+	if resp := c.response(); resp.StatusCode != 421 || !resp.Close {
+		t.Errorf("status %d, close %v", resp.StatusCode, resp.Close)
+	}
+}
+
 func TestCloseConnBehindWhatWasSent(t *testing.T) {
 	h := &hooks{}
 	h.message = func(c reactor.Conn, _ bool, _ []byte) {
