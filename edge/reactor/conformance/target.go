@@ -32,7 +32,7 @@ type Target struct {
 	// Deflate says that the server accepts permessage-deflate.
 	Deflate bool
 
-	// Timeout bounds one case; default 20 s.
+	// Timeout bounds one case; default 2 minutes.
 	Timeout time.Duration
 	// Seed of the random cases; any value, zero included, is a valid seed.
 	Seed uint64
@@ -43,8 +43,8 @@ func (t Target) path() string { return cmp.Or(t.Path, "/") }
 // largest is the size of the largest message that a case may expect to be echoed.
 func (t Target) largest() int { return cmp.Or(t.MaxMessage, 1<<20) }
 
-// defaultTimeout bounds one case.
-const defaultTimeout = 20 * time.Second
+// defaultTimeout bounds one case. Only a server that hangs reaches it, also on a machine that is overloaded.
+const defaultTimeout = 2 * time.Minute
 
 // Case is one check. The zero value is not usable; Cases returns them all.
 type Case struct {
