@@ -115,7 +115,9 @@ func (r *reactor) flushed(c *conn) {
 			r.lost(c)
 			return
 		}
-		r.closeNotify(c)
+		if !r.closeNotify(c) {
+			return // called again when it has left
+		}
 		_ = unix.Shutdown(int(c.fd), unix.SHUT_WR)
 		c.state = stDrain
 		c.deadline = r.after(r.s.cfg.CloseTimeout)
@@ -176,6 +178,10 @@ func (r *reactor) expire(c *conn) {
 	}
 	switch c.state {
 	case stTLS:
+		if c.tls != 0 { // the goroutine has its own deadline and reports back
+			r.schedule(c, r.after(r.s.cfg.HandshakeTimeout))
+			return
+		}
 		r.stats.timeouts.Add(1)
 		r.drop(c)
 	case stHead:
@@ -197,7 +203,7 @@ func (r *reactor) expireOpen(c *conn) {
 	due := never
 	if c.out != 0 {
 		q := r.queues[c.out-1]
-		if at := q.oldest(r.now) + r.ticks(cfg.QueueAge) + 1; int32(at-r.now) <= 0 {
+		if at := q.oldest() + r.ticks(cfg.QueueAge) + 1; int32(at-r.now) <= 0 {
 			r.slow(c)
 			return
 		} else if int32(at-due) < 0 {

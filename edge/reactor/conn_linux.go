@@ -272,7 +272,7 @@ func (r *reactor) queueOf(c *conn) *queue {
 	c.out = r.freeQ
 	q := r.queues[c.out-1]
 	r.freeQ, q.free = q.free, 0
-	q.fd = c.fd
+	q.fd, q.since = c.fd, r.now
 	r.stats.queuedConns.Add(1)
 	if c.state == stOpen {
 		if due := r.after(r.s.cfg.QueueAge); !c.linked || int32(due-c.due) < 0 {

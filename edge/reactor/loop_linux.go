@@ -3,8 +3,10 @@
 package reactor
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -57,7 +59,12 @@ type reactor struct {
 	freeIn  uint32
 	scratch *inboundBuffer
 	tls     []*tlsState
-	freeTLS uint32
+	freeTLS []uint32
+
+	// handshakes are the goroutines of TLS handshakes under way; cancel ends them.
+	handshakes sync.WaitGroup
+	ctx        context.Context
+	cancel     context.CancelFunc
 
 	ops     []op // taken from the inbox
 	opsPos  int
@@ -71,6 +78,7 @@ func newReactor(s *Server, index, listener int) (r *reactor, err error) {
 		s: s, index: index, listener: listener, epfd: -1, timer: -1, hold: -1, reserve: -1,
 		start: time.Now(), tick: s.cfg.tick(), buf: make([]byte, readBuffer), scratch: &inboundBuffer{},
 	}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.inbox.wakefd = -1
 	r.inbox.timed = s.cfg.BatchDelay > 0
 	defer func() {
@@ -132,6 +140,7 @@ func (r *reactor) release() {
 		return
 	}
 	r.released = true
+	r.cancel()
 	r.stopAccepting()
 	r.inbox.mu.Lock()
 	for _, fd := range []*int{&r.inbox.wakefd, &r.timer, &r.hold, &r.reserve} {
@@ -151,7 +160,11 @@ func (r *reactor) release() {
 
 // run is the event loop: poll, handle what is ready, deliver a slice of what is staged, and again.
 func (r *reactor) run() error {
-	defer r.cutAll()
+	defer func() {
+		r.cancel()
+		r.handshakes.Wait() // they use descriptors
+		r.cutAll()
+	}()
 	poll := func(uintptr) bool {
 		r.poll()
 		return r.nev > 0

@@ -12,8 +12,9 @@ type item struct {
 type queue struct {
 	items []item
 	head  int
-	off   int // bytes of the first item already written
-	bytes int // unwritten
+	since uint32 // tick at which it was attached
+	off   int    // bytes of the first item already written
+	bytes int    // unwritten
 	free  uint32
 	fd    int32 // of its connection, -1 when free
 }
@@ -31,10 +32,10 @@ const (
 func (q *queue) len() int     { return len(q.items) - q.head }
 func (q *queue) first() *item { return &q.items[q.head] }
 
-// oldest is the tick at which the first item was queued.
-func (q *queue) oldest(now uint32) uint32 {
+// oldest is the tick at which the first item was queued; without items, ciphertext waits since the queue was attached.
+func (q *queue) oldest() uint32 {
 	if q.len() == 0 {
-		return now
+		return q.since
 	}
 	return q.first().since
 }

@@ -44,10 +44,15 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, quit: make(chan struct{}), gone: make(chan struct{}),
-		tlsSlots: make(chan struct{}, 256),
+		tlsSlots: make(chan struct{}, maxHandshakes),
 	}
 	if cfg.AcceptRate > 0 {
 		s.limiter = rate.NewLimiter(rate.Limit(cfg.AcceptRate), cfg.AcceptRate)
+	}
+	if cfg.TLS != nil {
+		// The protocol of a connection is decided by its first request, and HTTP/2 has no Upgrade.
+		s.cfg.TLS = cfg.TLS.Clone()
+		s.cfg.TLS.NextProtos = []string{"http/1.1"}
 	}
 	s.table.init()
 	fds, addr, err := listen(cfg.Addr, cfg.Reactors)
