@@ -1,0 +1,244 @@
+package frame
+
+import (
+	"encoding/hex"
+	"strconv"
+	"time"
+
+	"github.com/zumodra/hub/chat"
+)
+
+// Status is the first frame of every connection, byte for byte the original's.
+const Status = `{"type":"status","message":"Connected","is_online":true}`
+
+// AppendStatus appends the status frame.
+func AppendStatus(b []byte) []byte { return append(b, Status...) }
+
+// AppendEvent appends the frame of a log event. isRead is of messages only. ref is the JSON text of the
+// client's reference, empty for everybody but the session that caused the event.
+func AppendEvent(b []byte, conversation chat.ConversationID, e *chat.Event, isRead bool, ref string) []byte {
+	if e.Type == chat.EventMessage {
+		return appendMessage(b, conversation, e, isRead, ref)
+	}
+	b = append(b, `{"type":"`...)
+	b = append(b, e.Type.String()...)
+	b = append(b, '"')
+	switch e.Type {
+	case chat.EventEdited:
+		b = appendUUID(b, "message_id", e.Message)
+		b = appendString(b, "content", e.Content)
+		b = appendTime(b, "edited_at", e.At)
+	case chat.EventDeleted:
+		b = appendUUID(b, "message_id", e.Message)
+		b = appendTime(b, "deleted_at", e.At)
+	case chat.EventReaction:
+		b = appendUUID(b, "message_id", e.Message)
+		b = appendString(b, "emoji", e.Emoji)
+		b = appendBool(b, "removed", e.Removed)
+	case chat.EventParticipants:
+		b = appendString(b, "change", e.Change.String())
+		b = appendUsers(b, e.Users)
+		if e.Change == chat.ChangeRole {
+			b = appendString(b, "role", e.Role.String())
+		}
+	case chat.EventConversation:
+		b = appendString(b, "change", e.Change.String())
+		b = appendString(b, "name", e.Name)
+		if e.Change == chat.ChangeCreated {
+			b = appendString(b, "kind", e.Kind.String())
+			b = appendUsers(b, e.Users)
+		}
+	}
+	b = appendString(b, "user", e.ActorName)
+	b = appendUser(b, "user_id", e.Actor)
+	b = appendTime(b, "timestamp", e.At)
+	b = appendUUID(b, "conversation_id", conversation)
+	b = appendUint(b, "seq", e.Seq)
+	return appendEnd(b, ref)
+}
+
+func appendMessage(b []byte, conversation chat.ConversationID, e *chat.Event, isRead bool, ref string) []byte {
+	b = append(b, `{"type":"message"`...)
+	b = appendUUID(b, "id", e.Message)
+	b = appendString(b, "sender", e.ActorName)
+	b = appendString(b, "content", e.Content)
+	b = appendTime(b, "timestamp", e.At)
+	b = append(b, `,"file":""`...)
+	b = appendBool(b, "is_voice", e.IsVoice)
+	b = appendBool(b, "is_read", isRead)
+	b = appendUUID(b, "conversation_id", conversation)
+	b = appendUser(b, "sender_id", e.Actor)
+	b = appendUint(b, "seq", e.Seq)
+	if e.ClientID != "" {
+		b = appendString(b, "client_id", e.ClientID)
+	}
+	if len(e.Reactions) > 0 {
+		b = append(b, `,"reactions":[`...)
+		for i := range e.Reactions {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(b, `{"user_id":`...)
+			b = e.Reactions[i].User.AppendJSON(b)
+			b = appendString(b, "emoji", e.Reactions[i].Emoji)
+			b = append(b, '}')
+		}
+		b = append(b, ']')
+	}
+	if !e.EditedAt.IsZero() {
+		b = appendTime(b, "edited_at", e.EditedAt)
+	}
+	if !e.DeletedAt.IsZero() {
+		b = appendTime(b, "deleted_at", e.DeletedAt)
+	}
+	return appendEnd(b, ref)
+}
+
+// AppendTyping appends a typing frame.
+func AppendTyping(b []byte, conversation chat.ConversationID, n *chat.TypingNotice) []byte {
+	b = append(b, `{"type":"typing"`...)
+	b = appendString(b, "typing_user", n.Username)
+	b = appendBool(b, "is_typing", n.On)
+	b = appendUUID(b, "conversation_id", conversation)
+	b = appendUser(b, "user_id", n.User)
+	return append(b, '}')
+}
+
+// AppendReceipt appends a read or a delivered frame.
+func AppendReceipt(b []byte, conversation chat.ConversationID, n *chat.ReadNotice) []byte {
+	name, at := `{"type":"read"`, "read_at"
+	if n.Kind == chat.ReceiptDelivered {
+		name, at = `{"type":"delivered"`, "delivered_at"
+	}
+	b = append(b, name...)
+	b = appendUUID(b, "message_id", n.Message)
+	b = appendString(b, "user", n.Username)
+	b = appendTime(b, at, n.At)
+	b = appendUser(b, "user_id", n.User)
+	b = appendUUID(b, "conversation_id", conversation)
+	b = appendUint(b, "seq", n.Seq)
+	return append(b, '}')
+}
+
+// AppendGroupCreated appends a group_created frame; participants counts the creator, too (requirement 39).
+func AppendGroupCreated(b []byte, conversation chat.ConversationID, name string, participants int, ref string) []byte {
+	b = append(b, `{"type":"group_created","group":{"name":`...)
+	b = chat.AppendJSONString(b, name)
+	b = appendUUID(b, "id", conversation)
+	b = appendUint(b, "participant_count", uint64(max(participants, 0)))
+	b = append(b, '}')
+	return appendEnd(b, ref)
+}
+
+// AppendResumed appends the frame that ends a replay.
+func AppendResumed(b []byte, conversation chat.ConversationID, lastSeq, headSeq uint64, ref string) []byte {
+	return appendResume(b, `{"type":"resumed"`, conversation, lastSeq, headSeq, ref)
+}
+
+// AppendGap appends the frame that says that there is no replay.
+func AppendGap(b []byte, conversation chat.ConversationID, lastSeq, headSeq uint64, ref string) []byte {
+	return appendResume(b, `{"type":"gap"`, conversation, lastSeq, headSeq, ref)
+}
+
+func appendResume(b []byte, head string, conversation chat.ConversationID, lastSeq, headSeq uint64, ref string) []byte {
+	b = append(b, head...)
+	b = appendUUID(b, "conversation_id", conversation)
+	b = appendUint(b, "last_seq", lastSeq)
+	b = appendUint(b, "head_seq", headSeq)
+	return appendEnd(b, ref)
+}
+
+// AppendOK appends the answer to a request that has no other.
+func AppendOK(b []byte, ref string) []byte { return appendEnd(append(b, `{"type":"ok"`...), ref) }
+
+// AppendPong appends the answer to a ping.
+func AppendPong(b []byte, ref string) []byte { return appendEnd(append(b, `{"type":"pong"`...), ref) }
+
+// AppendAuth appends the answer to an auth frame.
+func AppendAuth(b []byte, expires time.Time, ref string) []byte {
+	b = append(b, `{"type":"auth"`...)
+	b = appendTime(b, "expires_at", expires)
+	return appendEnd(b, ref)
+}
+
+// AppendError appends an error frame. conversation is zero if the request was about none.
+func AppendError(b []byte, e *Error, conversation chat.ConversationID) []byte {
+	b = append(b, `{"type":"error"`...)
+	b = appendString(b, "message", e.Text)
+	b = appendString(b, "code", string(e.Code))
+	if !conversation.IsZero() {
+		b = appendUUID(b, "conversation_id", conversation)
+	}
+	if e.Ref != "" {
+		b = append(b, `,"ref":`...)
+		b = append(b, e.Ref...)
+	}
+	if e.RetryAfter > 0 {
+		b = appendUint(b, "retry_after_ms", millis(e.RetryAfter))
+	}
+	return append(b, '}')
+}
+
+// AppendGoaway appends the frame that announces a close.
+func AppendGoaway(b []byte, retryAfter time.Duration) []byte {
+	b = append(b, `{"type":"goaway"`...)
+	b = appendUint(b, "retry_after_ms", millis(retryAfter))
+	return append(b, '}')
+}
+
+// millis rounds up: who comes back a fraction too early is refused again.
+func millis(d time.Duration) uint64 {
+	return uint64((max(d, 0) + time.Millisecond - 1) / time.Millisecond)
+}
+
+func appendKey(b []byte, key string) []byte {
+	b = append(b, ',', '"')
+	b = append(b, key...)
+	return append(b, '"', ':')
+}
+
+func appendString(b []byte, key, s string) []byte { return chat.AppendJSONString(appendKey(b, key), s) }
+
+func appendBool(b []byte, key string, v bool) []byte { return strconv.AppendBool(appendKey(b, key), v) }
+
+func appendUint(b []byte, key string, n uint64) []byte {
+	return strconv.AppendUint(appendKey(b, key), n, 10)
+}
+
+func appendUser(b []byte, key string, u chat.UserID) []byte { return u.AppendJSON(appendKey(b, key)) }
+
+func appendUsers(b []byte, users []chat.UserID) []byte {
+	b = append(appendKey(b, "user_ids"), '[')
+	for i, u := range users {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = u.AppendJSON(b)
+	}
+	return append(b, ']')
+}
+
+func appendUUID(b []byte, key string, id [16]byte) []byte {
+	b = append(appendKey(b, key), '"')
+	b = hex.AppendEncode(b, id[:4])
+	b = hex.AppendEncode(append(b, '-'), id[4:6])
+	b = hex.AppendEncode(append(b, '-'), id[6:8])
+	b = hex.AppendEncode(append(b, '-'), id[8:10])
+	b = hex.AppendEncode(append(b, '-'), id[10:])
+	return append(b, '"')
+}
+
+// appendTime writes what Python's isoformat wrote: microseconds always, the offset as +00:00.
+func appendTime(b []byte, key string, t time.Time) []byte {
+	b = append(appendKey(b, key), '"')
+	b = t.UTC().AppendFormat(b, "2006-01-02T15:04:05.000000+00:00")
+	return append(b, '"')
+}
+
+func appendEnd(b []byte, ref string) []byte {
+	if ref != "" {
+		b = append(b, `,"ref":`...)
+		b = append(b, ref...)
+	}
+	return append(b, '}')
+}

@@ -1,0 +1,257 @@
+package frame
+
+// Type of a client frame.
+type Type uint8
+
+const (
+	SendMessage Type = iota + 1
+	Typing
+	Read
+	Delivered
+	CreateGroup
+	AddContact
+	Ping
+	Resume
+	React
+	Edit
+	Delete
+	Rename
+	AddParticipants
+	RemoveParticipants
+	Leave
+	Auth
+)
+
+// String returns the name that the wire uses.
+func (t Type) String() string {
+	if t == 0 || int(t) > len(clientTypes) {
+		return "unknown"
+	}
+	return clientTypes[t-1]
+}
+
+var clientTypes = [...]string{"send_message", "typing", "read", "delivered", "create_group", "add_contact", "ping",
+	"resume", "react", "edit", "delete", "rename", "add_participants", "remove_participants", "leave", "auth"}
+
+// InConversation reports whether frames of the type are about one conversation: on the path of all
+// conversations they must name it. A resume may name several in its own list instead.
+func (t Type) InConversation() bool {
+	switch t {
+	case CreateGroup, AddContact, Ping, Auth:
+		return false
+	}
+	return true
+}
+
+type field uint8
+
+const (
+	fieldType field = iota
+	fieldRef
+	fieldConversation
+	fieldContent
+	fieldFile
+	fieldIsVoice
+	fieldClientID
+	fieldIsTyping
+	fieldMessageID
+	fieldUpToSeq
+	fieldSeq
+	fieldGroupName
+	fieldMembers
+	fieldEmail
+	fieldName
+	fieldLastSeq
+	fieldConversations
+	fieldEmoji
+	fieldRemove
+	fieldUserIDs
+	fieldToken
+	numFields
+)
+
+var fieldNames = [numFields]string{"type", "ref", "conversation_id", "content", "file", "is_voice", "client_id",
+	"is_typing", "message_id", "up_to_seq", "seq", "group_name", "members", "email", "name", "last_seq",
+	"conversations", "emoji", "remove", "user_ids", "token"}
+
+var (
+	fieldsByName = func() map[string]field {
+		m := make(map[string]field, numFields)
+		for i, n := range fieldNames {
+			m[n] = field(i)
+		}
+		return m
+	}()
+	typesByName = func() map[string]Type {
+		m := make(map[string]Type, len(clientTypes))
+		for i, n := range clientTypes {
+			m[n] = Type(i + 1)
+		}
+		return m
+	}()
+)
+
+// Field describes one field of a frame for documents.
+type Field struct {
+	Name string
+	// Kind is string, bool, integer, uuid, user (number or string), time, object, or one of them in brackets
+	// for an array.
+	Kind     string
+	Required bool // a client must send it; the server always sends it
+	Doc      string
+}
+
+// FrameType describes one type of frame for documents.
+type FrameType struct {
+	Name       string
+	FromClient bool
+	// InConversation: the frame has conversation_id (a client's on /ws/ must, on /ws/chat/{id}/ may).
+	InConversation bool
+	// Event is the original's internal name of the broadcast, if it had one (contract §12.10).
+	Event  string
+	Doc    string
+	Fields []Field // in the order of the wire; type, and for clients conversation_id and ref, are understood
+}
+
+// Types lists every frame of the protocol. Every client frame may carry ref, a string or number of at most
+// MaxRef bytes that its answer echoes.
+var Types = []FrameType{
+	{"send_message", true, true, "", "Send a message. The answer is the message frame.", []Field{
+		{"content", "string", true, "1 to 10,000 code points after trimming"},
+		{"client_id", "string", false, "the client's own id of the message, up to 128 bytes: sending it again yields the same message"},
+		{"file", "object", false, "null; attachments are not supported yet"},
+		{"is_voice", "bool", false, "false; a voice message needs a file"}}},
+	{"typing", true, true, "", "Tell the others that the user types, or stopped.", []Field{
+		{"is_typing", "bool", false, "default false"}}},
+	{"read", true, true, "", "Mark everything up to a message as read.", []Field{
+		{"message_id", "uuid", false, "one of the two is required"},
+		{"up_to_seq", "integer", false, "instead of message_id"}}},
+	{"delivered", true, true, "", "Mark everything up to an event as received.", []Field{
+		{"seq", "integer", true, ""}}},
+	{"create_group", true, false, "", "Create a group. The answer is group_created.", []Field{
+		{"group_name", "string", true, "1 to 255 code points after trimming"},
+		{"members", "[user]", true, "the others, at least one"}}},
+	{"add_contact", true, false, "", "Not supported yet.", []Field{
+		{"email", "string", true, ""},
+		{"name", "string", true, ""},
+		{"invitation_message", "string", false, "ignored"}}},
+	{"ping", true, false, "", "Answered by pong.", nil},
+	{"resume", true, true, "", "Ask for what was missed. Answered by the events and then resumed, or by gap, for each conversation.", []Field{
+		{"last_seq", "integer", false, "the last event that the client has; required without conversations"},
+		{"conversations", "[object]", false, "on /ws/: up to 256 of {conversation_id, last_seq}"}}},
+	{"react", true, true, "", "Add a reaction, or take it back. Idempotent.", []Field{
+		{"message_id", "uuid", true, ""},
+		{"emoji", "string", true, "1 to 64 bytes"},
+		{"remove", "bool", false, "default false"}}},
+	{"edit", true, true, "", "Replace the content of one's own message.", []Field{
+		{"message_id", "uuid", true, ""},
+		{"content", "string", true, "as in send_message"}}},
+	{"delete", true, true, "", "Empty a message for all. Idempotent.", []Field{
+		{"message_id", "uuid", true, ""}}},
+	{"rename", true, true, "", "Rename a group; admins only.", []Field{
+		{"name", "string", true, "1 to 255 code points after trimming"}}},
+	{"add_participants", true, true, "", "Add users to a group.", []Field{
+		{"user_ids", "[user]", true, "at least one"}}},
+	{"remove_participants", true, true, "", "Remove users from a group; admins only.", []Field{
+		{"user_ids", "[user]", true, "at least one"}}},
+	{"leave", true, true, "", "Leave a group.", nil},
+	{"auth", true, false, "", "Replace the token before it expires; it must be of the same user. Answered by auth.", []Field{
+		{"token", "string", true, ""}}},
+
+	{"status", false, false, "", "The first frame of every connection.", []Field{
+		{"message", "string", true, "Connected"},
+		{"is_online", "bool", true, "true"}}},
+	{"message", false, true, "chat_message", "A message, also one's own.", []Field{
+		{"id", "uuid", true, ""},
+		{"sender", "string", true, "username"},
+		{"content", "string", true, "empty once deleted"},
+		{"timestamp", "time", true, ""},
+		{"file", "string", true, "empty"},
+		{"is_voice", "bool", true, ""},
+		{"is_read", "bool", true, "somebody else has read it"},
+		{"conversation_id", "uuid", true, ""},
+		{"sender_id", "user", true, ""},
+		{"seq", "integer", true, "number in the conversation's log"},
+		{"client_id", "string", false, "as the sender called it"},
+		{"reactions", "[object]", false, "{user_id, emoji}, in the order of arrival"},
+		{"edited_at", "time", false, ""},
+		{"deleted_at", "time", false, ""},
+		{"ref", "", false, ""}}},
+	{"typing", false, true, "typing_status", "Somebody types, or stopped. May be dropped.", []Field{
+		{"typing_user", "string", true, "username"},
+		{"is_typing", "bool", true, ""},
+		{"conversation_id", "uuid", true, ""},
+		{"user_id", "user", true, ""}}},
+	{"read", false, true, "message_read", "Somebody has read everything up to a message.", []Field{
+		{"message_id", "uuid", true, "the newest message of it"},
+		{"user", "string", true, "username"},
+		{"read_at", "time", true, ""},
+		{"user_id", "user", true, ""},
+		{"conversation_id", "uuid", true, ""},
+		{"seq", "integer", true, "everything up to this event"}}},
+	{"delivered", false, true, "", "Somebody has received everything up to an event. May be dropped.", []Field{
+		{"message_id", "uuid", true, "the newest message of it"},
+		{"user", "string", true, "username"},
+		{"delivered_at", "time", true, ""},
+		{"user_id", "user", true, ""},
+		{"conversation_id", "uuid", true, ""},
+		{"seq", "integer", true, "everything up to this event"}}},
+	{"message_edited", false, true, "", "A message has new content.", append([]Field{
+		{"message_id", "uuid", true, ""},
+		{"content", "string", true, ""},
+		{"edited_at", "time", true, ""}}, eventFields...)},
+	{"message_deleted", false, true, "", "A message has been emptied.", append([]Field{
+		{"message_id", "uuid", true, ""},
+		{"deleted_at", "time", true, ""}}, eventFields...)},
+	{"reaction", false, true, "", "A reaction has been added, or taken back.", append([]Field{
+		{"message_id", "uuid", true, ""},
+		{"emoji", "string", true, ""},
+		{"removed", "bool", true, ""}}, eventFields...)},
+	{"participants_changed", false, true, "", "Members came, went, or got another role.", append([]Field{
+		{"change", "string", true, "added, removed, left or role"},
+		{"user_ids", "[user]", true, "whom it is about"},
+		{"role", "string", false, "owner, admin or member, with change role"}}, eventFields...)},
+	{"conversation_updated", false, true, "", "The conversation was created (event 1) or renamed.", append([]Field{
+		{"change", "string", true, "created or renamed"},
+		{"name", "string", true, ""},
+		{"kind", "string", false, "direct or group, with change created"},
+		{"user_ids", "[user]", false, "the members, with change created"}}, eventFields...)},
+	{"group_created", false, false, "group_created", "A group with this user in it was created.", []Field{
+		{"group", "object", true, "{name, id, participant_count}"},
+		{"ref", "", false, ""}}},
+	{"resumed", false, true, "", "All that was missed has been sent.", []Field{
+		{"conversation_id", "uuid", true, ""},
+		{"last_seq", "integer", true, "as asked"},
+		{"head_seq", "integer", true, "the newest event"},
+		{"ref", "", false, ""}}},
+	{"gap", false, true, "", "What was missed cannot be replayed: read the history instead.", []Field{
+		{"conversation_id", "uuid", true, ""},
+		{"last_seq", "integer", true, "as asked"},
+		{"head_seq", "integer", true, "the newest event"},
+		{"ref", "", false, ""}}},
+	{"ok", false, false, "", "A request with a ref has been carried out and has no other answer.", []Field{
+		{"ref", "", true, ""}}},
+	{"pong", false, false, "", "The answer to ping.", []Field{
+		{"ref", "", false, ""}}},
+	{"auth", false, false, "", "The new token is in force.", []Field{
+		{"expires_at", "time", true, ""},
+		{"ref", "", false, ""}}},
+	{"error", false, false, "", "A request was refused; the connection stays open.", []Field{
+		{"message", "string", true, "text"},
+		{"code", "string", true, "see the table of codes"},
+		{"conversation_id", "uuid", false, "of the request, if it had one"},
+		{"ref", "", false, ""},
+		{"retry_after_ms", "integer", false, ""}}},
+	{"goaway", false, false, "", "The connection will be closed; come back after the given time.", []Field{
+		{"retry_after_ms", "integer", true, ""}}},
+}
+
+// eventFields end every frame of a log event but message.
+var eventFields = []Field{
+	{"user", "string", true, "username of who did it"},
+	{"user_id", "user", true, "who did it"},
+	{"timestamp", "time", true, ""},
+	{"conversation_id", "uuid", true, ""},
+	{"seq", "integer", true, "number in the conversation's log"},
+	{"ref", "", false, ""},
+}

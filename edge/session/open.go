@@ -1,0 +1,318 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/zumodra/hub/chat"
+	"github.com/zumodra/hub/edge/auth"
+	"github.com/zumodra/hub/edge/frame"
+	"github.com/zumodra/hub/edge/reactor"
+)
+
+// route tells the two paths apart. known is false for every other path; a conversation that cannot exist,
+// because its id is no UUID, is zero with single set.
+func route(path string) (conversation chat.ConversationID, single, known bool) {
+	path = strings.TrimSuffix(path, "/")
+	if path == "/ws" {
+		return conversation, false, true
+	}
+	id, ok := strings.CutPrefix(path, "/ws/chat/")
+	if !ok || id == "" || strings.Contains(id, "/") {
+		return conversation, false, false
+	}
+	conversation, _ = chat.ParseConversationID(id)
+	return conversation, true, true
+}
+
+// Upgrade implements reactor.Handler.
+func (m *Manager) Upgrade(r *reactor.Request) reactor.Decision {
+	refuse := func(status int, retry time.Duration) reactor.Decision {
+		m.obs.Refused(uint16(status))
+		return reactor.Decision{Status: status, Body: http.StatusText(status) + "\n", RetryAfter: retry}
+	}
+	if m.draining.Load() {
+		return refuse(http.StatusServiceUnavailable, m.retryAfter())
+	}
+	conversation, single, known := route(r.Path)
+	if !known {
+		return refuse(http.StatusNotFound, 0)
+	}
+	token, source := auth.FromRequest(r.Header, r.RawQuery, m.cfg.CookieName)
+	if !m.cfg.Origins.Allowed(r.Header.Get("Origin"), r.Host, source) {
+		return refuse(http.StatusForbidden, 0)
+	}
+	p := &pending{since: m.cfg.Now()}
+	st := stateIntroducing
+	claims, err := m.cfg.Verifier.Verify(token)
+	switch {
+	case err == nil && single && conversation.IsZero():
+		st, p.code, p.reason = stateRejected, frame.CloseForbidden, "not a participant"
+	case err == nil:
+		p.claims = claims
+	case errors.Is(err, chat.ErrUnavailable) && !errors.Is(err, chat.ErrUnauthorized):
+		st, p.token = stateVerifying, token
+	case m.cfg.PreAcceptReject:
+		return refuse(http.StatusUnauthorized, 0)
+	default:
+		st = stateRejected
+		p.code, p.reason = closeFor(err)
+	}
+	i, rec := m.slab.alloc()
+	rec.mu.Lock()
+	rec.conversation, rec.single, rec.pending = conversation, single, p
+	m.set(rec, st)
+	rec.mu.Unlock()
+	d := reactor.Decision{Session: i}
+	if auth.OffersBearer(r.Header) {
+		d.Subprotocol = auth.Subprotocol
+	}
+	return d
+}
+
+// closeFor is how an error that keeps a session from opening is told: never more than its kind.
+func closeFor(err error) (code uint16, reason string) {
+	o := frame.OutcomeOf(err)
+	switch o.Close {
+	case frame.CloseForbidden:
+		return o.Close, "not a participant" // also when the conversation does not exist: ids must not be probed
+	case frame.CloseUnauthorized:
+		return o.Close, strings.ToLower(o.Text)
+	}
+	return o.Close, string(o.Code)
+}
+
+// Open implements reactor.Handler.
+func (m *Manager) Open(c reactor.Conn) {
+	r := m.slab.get(c.Session)
+	s := ref{r, c.Handle, c.Session}
+	r.mu.Lock()
+	r.handle = c.Handle
+	st, p := r.state, r.pending
+	r.mu.Unlock()
+	switch st {
+	case stateRejected:
+		m.end(s, p.code, p.reason)
+	case stateIntroducing:
+		m.introduce(s)
+	case stateVerifying:
+		ok := m.submit(func(ctx context.Context) {
+			claims, err := m.cfg.Verifier.VerifyContext(ctx, p.token)
+			m.verified(s, claims, err)
+		})
+		if !ok {
+			m.end(s, frame.CloseOverload, string(frame.CodeOverloaded))
+		}
+	}
+}
+
+func (m *Manager) verified(s ref, claims auth.Claims, err error) {
+	if err != nil {
+		code, reason := closeFor(err)
+		m.end(s, code, reason)
+		return
+	}
+	s.r.mu.Lock()
+	ok := s.r.handle == s.h && s.r.state == stateVerifying
+	if ok {
+		s.r.pending.token, s.r.pending.claims = "", claims
+		m.set(s.r, stateIntroducing)
+	}
+	impossible := s.r.single && s.r.conversation.IsZero()
+	s.r.mu.Unlock()
+	switch {
+	case ok && impossible:
+		m.end(s, frame.CloseForbidden, "not a participant")
+	case ok:
+		m.introduce(s)
+	}
+}
+
+// introduce binds the session to its user and makes sure that the user is known.
+func (m *Manager) introduce(s ref) {
+	r := s.r
+	r.mu.Lock()
+	if r.handle != s.h || r.state != stateIntroducing {
+		r.mu.Unlock()
+		return
+	}
+	claims := &r.pending.claims
+	profile := claims.User
+	u := m.users.join(claims.Principal, s.i, m.cfg.MaxPerUser)
+	if u != nil {
+		r.user = u
+		m.expiry.put(s.i, s.h, claims.Expires)
+		r.pending.claims = auth.Claims{}
+	}
+	r.mu.Unlock()
+	switch {
+	case u == nil:
+		m.end(s, frame.CloseRateLimited, "too many connections")
+	case m.cfg.Users == nil || m.seen.has(&profile):
+		m.attach(s)
+	default:
+		ok := m.submit(func(ctx context.Context) {
+			if err := m.cfg.Users.Seen(ctx, profile); err != nil {
+				m.log.Warn("user not introduced", slog.String("tenant", string(profile.Tenant)), slog.Any("error", err))
+				m.end(s, frame.CloseOverload, string(frame.CodeUnavailable))
+				return
+			}
+			m.seen.add(&profile)
+			m.attach(s)
+		})
+		if !ok {
+			m.end(s, frame.CloseOverload, string(frame.CodeOverloaded))
+		}
+	}
+}
+
+// attach asks the conversation whether the user is a member.
+func (m *Manager) attach(s ref) {
+	r := s.r
+	r.mu.Lock()
+	if r.handle != s.h || r.state != stateIntroducing {
+		r.mu.Unlock()
+		return
+	}
+	m.set(r, stateAttaching)
+	u, conversation, single := r.user, r.conversation, r.single
+	r.mu.Unlock()
+	if !single {
+		m.opened(s)
+		return
+	}
+	m.cfg.Dispatcher.Submit(u.principal(), chat.Origin{}, chat.Attach{Conversation: conversation}, func(_ chat.Result, err error) {
+		if err != nil {
+			code, reason := closeFor(err)
+			m.end(s, code, reason)
+			return
+		}
+		m.opened(s)
+	})
+}
+
+// opened greets the client and registers the session, in this order: from Register on, deliveries may come
+// from another goroutine, and none may overtake the status frame. In the callback of an Attach both precede
+// every later commit.
+func (m *Manager) opened(s ref) {
+	r := s.r
+	r.mu.Lock()
+	if r.handle != s.h || r.state != stateAttaching {
+		r.mu.Unlock()
+		return
+	}
+	_ = m.tr.Send(s.h, statusFrame, reactor.Durable) // Closed follows if it is gone
+	m.cfg.Dispatcher.Register(r.user.key(), r.conversation, chat.SessionID(s.h))
+	r.registered = true
+	m.set(r, stateDraining)
+	single, since := r.single, r.pending.since
+	r.mu.Unlock()
+	m.obs.Opened(single, m.cfg.Now().Sub(since))
+	m.drainPending(s)
+}
+
+var statusFrame = reactor.NewFrame(true, frame.AppendStatus(nil))
+
+// drainPending carries out what came before the session was open; what comes meanwhile queues up behind it.
+func (m *Manager) drainPending(s ref) {
+	r := s.r
+	for {
+		r.mu.Lock()
+		if r.handle != s.h || r.state != stateDraining {
+			r.mu.Unlock()
+			return
+		}
+		p := r.pending
+		if len(p.frames) == 0 {
+			r.pending = nil
+			m.set(r, stateOpen)
+			r.mu.Unlock()
+			return
+		}
+		q := p.frames[0]
+		p.frames = p.frames[1:]
+		p.bytes -= len(q.payload)
+		c := caller{s, r.user, r.conversation, r.single}
+		r.mu.Unlock()
+		m.frame(c, q.text, q.payload)
+	}
+}
+
+// Message implements reactor.Handler.
+func (m *Manager) Message(c reactor.Conn, text bool, payload []byte) {
+	r := m.slab.get(c.Session)
+	s := ref{r, c.Handle, c.Session}
+	r.mu.Lock()
+	switch {
+	case r.handle != c.Handle || r.state == stateFree || r.state == stateClosing || r.state == stateRejected:
+		r.mu.Unlock()
+	case r.state == stateOpen:
+		who := caller{s, r.user, r.conversation, r.single}
+		r.mu.Unlock()
+		m.frame(who, text, payload)
+	default:
+		p := r.pending
+		if len(p.frames) >= m.cfg.PendingFrames || p.bytes+len(payload) > m.cfg.PendingBytes {
+			r.mu.Unlock()
+			m.end(s, frame.ClosePolicy, "too much was sent before the session was open")
+			return
+		}
+		p.frames = append(p.frames, queued{text, bytes.Clone(payload)})
+		p.bytes += len(payload)
+		r.mu.Unlock()
+	}
+}
+
+// end begins to close a session, once.
+func (m *Manager) end(s ref, code uint16, reason string) {
+	r := s.r
+	r.mu.Lock()
+	if r.handle != s.h || r.state == stateFree || r.state == stateClosing {
+		r.mu.Unlock()
+		return
+	}
+	refused := r.state < stateDraining
+	m.set(r, stateClosing)
+	r.pending = nil
+	_ = m.tr.CloseConn(s.h, code, reason)
+	r.mu.Unlock()
+	if refused {
+		m.obs.Refused(code)
+	}
+}
+
+// Closed implements reactor.Handler.
+func (m *Manager) Closed(c reactor.Conn, code uint16, _ string) {
+	r := m.slab.get(c.Session)
+	r.mu.Lock()
+	st, u, typing, registered := r.state, r.user, r.typing, r.registered
+	if registered {
+		m.cfg.Dispatcher.Unregister(u.key(), r.conversation, chat.SessionID(c.Handle))
+	}
+	if u != nil {
+		m.users.leave(u, c.Session)
+	}
+	m.expiry.remove(c.Session)
+	m.set(r, stateFree)
+	r.handle, r.user, r.pending, r.typing, r.registered, r.single = 0, nil, nil, nil, false, false
+	r.conversation = chat.ConversationID{}
+	r.mu.Unlock()
+	m.slab.release(c.Session)
+
+	if typing != nil {
+		for _, id := range typing.conversations[:typing.n] {
+			m.cfg.Dispatcher.Submit(u.principal(), chat.Origin{}, chat.Typing{Conversation: id}, func(chat.Result, error) {})
+		}
+	}
+	switch {
+	case registered:
+		m.obs.Closed(code)
+	case st != stateClosing:
+		m.obs.Refused(code)
+	}
+}
