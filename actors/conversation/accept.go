@@ -1,0 +1,421 @@
+package conversation
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/zumodra/hub/chat"
+)
+
+// accept judges a request against the state; loaded is the event that it had to be put off for, if any.
+func (s *State) accept(r *Request, loaded *chat.Event) {
+	if c, ok := r.Command.(chat.Create); ok {
+		s.create(r, c)
+		return
+	}
+	if !s.exists() {
+		if s.gone {
+			s.fail(r, errGone)
+		} else {
+			s.fail(r, chat.ErrNotFound)
+		}
+		return
+	}
+	m := s.find(r.Principal.User)
+	if m == nil {
+		s.fail(r, chat.ErrNotMember)
+		return
+	}
+	if err := s.allowed(r.Command, m); err != nil {
+		s.fail(r, err)
+		return
+	}
+	switch c := r.Command.(type) {
+	case chat.Send:
+		s.send(r, c)
+	case chat.Attach:
+		s.reply(r, chat.Result{View: s.view(m)})
+	case chat.MarkRead:
+		s.markRead(r, c, m, loaded)
+	case chat.MarkDelivered:
+		s.markDelivered(r, c, m, loaded)
+	case chat.Typing:
+		s.type_(r, c)
+	case chat.Resume:
+		s.resume(r, c, m)
+	case chat.Edit:
+		s.edit(r, c, loaded)
+	case chat.Delete:
+		s.delete(r, c, m, loaded)
+	case chat.React:
+		s.react(r, c, loaded)
+	case chat.AddMembers:
+		s.addMembers(r, c, m)
+	case chat.RemoveMembers:
+		s.removeMembers(r, c, m)
+	case chat.Leave:
+		s.leave(r, m)
+	case chat.Rename:
+		s.rename(r, c)
+	case chat.SetRole:
+		s.setRole(r, c, m)
+	case chat.Archive:
+		s.archive(r, c, m)
+	default:
+		s.fail(r, fmt.Errorf("%w: unknown command", chat.ErrInvalid))
+	}
+}
+
+// permission says who may do what: the lowest role, and whether only groups know the command.
+type permission struct {
+	role  chat.Role
+	group bool
+}
+
+// permissions of the commands that not every member of every conversation may give.
+var permissions = map[string]permission{
+	chat.AddMembers{}.Name():    {role: chat.RoleMember, group: true},
+	chat.Leave{}.Name():         {role: chat.RoleMember, group: true},
+	chat.RemoveMembers{}.Name(): {role: chat.RoleAdmin, group: true},
+	chat.Rename{}.Name():        {role: chat.RoleAdmin, group: true},
+	chat.SetRole{}.Name():       {role: chat.RoleOwner, group: true},
+}
+
+func (s *State) allowed(c chat.Command, m *member) error {
+	switch c.(type) {
+	case chat.Send, chat.MarkRead, chat.MarkDelivered, chat.Typing, chat.Attach, chat.Resume:
+		return nil // any member
+	}
+	p, ok := permissions[c.Name()]
+	switch {
+	case !ok:
+		return nil
+	case p.group && s.head.Kind == chat.Direct:
+		return fmt.Errorf("%s: %w", c.Name(), chat.ErrDirect)
+	case m.Role < p.role:
+		return fmt.Errorf("%s: %w", c.Name(), chat.ErrForbidden)
+	}
+	return nil
+}
+
+// at is the time of the next event: never before that of the one before it.
+func (s *State) at() time.Time {
+	s.lastAt = later(s.lastAt, s.now)
+	return s.lastAt
+}
+
+func (s *State) event(r *Request, t chat.EventType) chat.Event {
+	return chat.Event{Type: t, At: s.at(), Actor: r.Principal.User, ActorName: r.Principal.Username}
+}
+
+// queue puts an accepted item behind the others.
+func (s *State) queue(it item) {
+	s.ord++
+	it.ord = s.ord
+	if it.has {
+		it.size = 256 + len(it.ev.Content) + len(it.ev.ClientID) + len(it.ev.Name) + 24*len(it.ev.Users)
+		if it.row != nil {
+			s.modify(it.row, it.ord)
+		}
+	}
+	s.pending = append(s.pending, it)
+}
+
+// queueBarrier queues a change of membership: whatever comes after it waits until it took effect.
+func (s *State) queueBarrier(it item) {
+	s.queue(it)
+	s.barrier = s.ord
+}
+
+func (s *State) modify(e *chat.Event, ord uint64) {
+	if s.rows == nil {
+		s.rows = make(map[uint64]*row)
+	}
+	w := s.rows[e.Seq]
+	if w == nil {
+		w = &row{}
+		s.rows[e.Seq] = w
+	}
+	w.accepted, w.ord = e, ord
+}
+
+func (s *State) send(r *Request, c chat.Send) {
+	content, err := chat.NormalizeContent(c.Content)
+	if err != nil {
+		s.fail(r, err)
+		return
+	}
+	if c.ClientID, err = chat.NormalizeClientID(c.ClientID); err != nil {
+		s.fail(r, err)
+		return
+	}
+	if c.ClientID != "" {
+		id := chat.SenderClientID{Sender: r.Principal.User, ClientID: c.ClientID}
+		switch seq, ok := s.window.get(id); {
+		case ok && seq > 0:
+			s.duplicate(r, seq)
+			return
+		case ok:
+			s.queue(item{req: r, dup: true})
+			return
+		}
+		s.window.claim(id)
+	}
+	it := item{req: r, has: true, ev: s.event(r, chat.EventMessage)}
+	it.ev.ClientID, it.ev.Content, it.ev.IsVoice = c.ClientID, content, c.IsVoice
+	s.queue(it)
+}
+
+// duplicate answers with the event that the command became the first time.
+func (s *State) duplicate(r *Request, seq uint64) {
+	e := s.recent.at(seq)
+	if w := s.rows[seq]; w != nil && w.committed != nil {
+		e = w.committed
+	}
+	if e == nil {
+		s.park(&Read{Kind: ReadOne, To: seq, req: r, dup: true})
+		return
+	}
+	s.fx.Duplicates++
+	s.reply(r, chat.Result{Event: e, Duplicate: true})
+}
+
+func (s *State) park(rd *Read) {
+	if s.parked == nil {
+		s.parked = make(map[*Read]struct{})
+	}
+	s.parked[rd] = struct{}{}
+	s.fx.Reads = append(s.fx.Reads, rd)
+}
+
+// readDone goes on with the request that a read was for.
+func (s *State) readDone(rd *Read) {
+	if _, ok := s.parked[rd]; !ok {
+		return
+	}
+	delete(s.parked, rd)
+	if rd.Err != nil {
+		s.fail(rd.req, fmt.Errorf("read log: %w", rd.Err))
+		return
+	}
+	switch {
+	case rd.dup:
+		if len(rd.Events) == 0 {
+			s.fail(rd.req, fmt.Errorf("read log: event %d: %w", rd.To, chat.ErrUnavailable))
+			return
+		}
+		s.fx.Duplicates++
+		s.reply(rd.req, chat.Result{Event: &rd.Events[0], Duplicate: true})
+	case s.barrier != 0 || s.phase != ready:
+		s.deferred = append(s.deferred, rd.req)
+	case rd.Kind == ReadRange:
+		s.resumed(rd)
+	case rd.Kind == ReadOne && len(rd.Events) == 1:
+		s.accept(rd.req, &rd.Events[0])
+	case rd.Kind == ReadCount || rd.Kind == ReadBack:
+		s.markRd(rd)
+	default:
+		s.fail(rd.req, chat.ErrNotFound)
+	}
+}
+
+// lookup finds the newest accepted state of an event among what is in memory.
+func (s *State) lookup(seq uint64, loaded *chat.Event) *chat.Event {
+	if w := s.rows[seq]; w != nil {
+		return w.accepted
+	}
+	if e := s.recent.at(seq); e != nil {
+		return e
+	}
+	if loaded != nil && loaded.Seq == seq {
+		return loaded
+	}
+	return nil
+}
+
+// target finds the message that a command is about. It answers, or parks, the request if it cannot.
+func (s *State) target(r *Request, id chat.MessageID, loaded *chat.Event) *chat.Event {
+	seq := id.Seq()
+	if seq == 0 || seq > s.head.Seq || !id.MayBelongTo(s.key) {
+		s.fail(r, chat.ErrNotFound)
+		return nil
+	}
+	e := s.lookup(seq, loaded)
+	switch {
+	case e == nil:
+		s.park(&Read{Kind: ReadOne, To: seq, req: r})
+	case !e.IsMessage() || e.Message != id:
+		s.fail(r, chat.ErrNotFound)
+		return nil
+	}
+	return e
+}
+
+// noop answers a command that changes nothing, once what made it so is durable.
+func (s *State) noop(r *Request, seq uint64) {
+	if w := s.rows[seq]; w != nil && w.ord > s.committedOrd {
+		s.queue(item{req: r})
+		return
+	}
+	s.reply(r, chat.Result{})
+}
+
+func (s *State) edit(r *Request, c chat.Edit, loaded *chat.Event) {
+	content, err := chat.NormalizeContent(c.Content)
+	if err != nil {
+		s.fail(r, err)
+		return
+	}
+	row := s.target(r, c.Message, loaded)
+	switch {
+	case row == nil:
+		return
+	case !row.DeletedAt.IsZero():
+		s.fail(r, chat.ErrNotFound)
+		return
+	case row.Actor != r.Principal.User:
+		s.fail(r, chat.ErrForbidden)
+		return
+	case s.rules.EditWindow < 0 || s.now.Sub(row.At) > s.rules.EditWindow:
+		s.fail(r, chat.ErrEditWindow)
+		return
+	}
+	it := item{req: r, has: true, ev: s.event(r, chat.EventEdited)}
+	it.ev.Message, it.ev.MessageSeq, it.ev.Content = c.Message, row.Seq, content
+	it.row = changed(row, &it.ev)
+	s.queue(it)
+}
+
+func (s *State) delete(r *Request, c chat.Delete, m *member, loaded *chat.Event) {
+	row := s.target(r, c.Message, loaded)
+	switch {
+	case row == nil:
+		return
+	case row.Actor != r.Principal.User && (s.head.Kind != chat.Group || m.Role < chat.RoleAdmin):
+		s.fail(r, chat.ErrForbidden)
+		return
+	case !row.DeletedAt.IsZero():
+		s.noop(r, row.Seq)
+		return
+	}
+	it := item{req: r, has: true, ev: s.event(r, chat.EventDeleted)}
+	it.ev.Message, it.ev.MessageSeq = c.Message, row.Seq
+	it.row = changed(row, &it.ev)
+	s.queue(it)
+}
+
+func (s *State) react(r *Request, c chat.React, loaded *chat.Event) {
+	emoji, err := chat.NormalizeEmoji(c.Emoji)
+	if err != nil {
+		s.fail(r, err)
+		return
+	}
+	row := s.target(r, c.Message, loaded)
+	if row == nil {
+		return
+	}
+	if !row.DeletedAt.IsZero() {
+		s.fail(r, chat.ErrNotFound)
+		return
+	}
+	has := slices.ContainsFunc(row.Reactions, func(x chat.Reaction) bool {
+		return x.User == r.Principal.User && x.Emoji == emoji
+	})
+	if has != c.Remove {
+		s.noop(r, row.Seq)
+		return
+	}
+	if !c.Remove && len(row.Reactions) >= MaxReactions {
+		s.fail(r, &chat.FieldError{Field: "emoji", Text: fmt.Sprintf("A message carries at most %d reactions.", MaxReactions)})
+		return
+	}
+	it := item{req: r, has: true, ev: s.event(r, chat.EventReaction)}
+	it.ev.Message, it.ev.MessageSeq, it.ev.Emoji, it.ev.Removed = c.Message, row.Seq, emoji, c.Remove
+	it.row = changed(row, &it.ev)
+	s.queue(it)
+}
+
+func (s *State) type_(r *Request, c chat.Typing) {
+	u := r.Principal.User
+	if c.On {
+		if s.typing == nil {
+			s.typing = make(map[chat.UserID]typist)
+		}
+		s.typing[u] = typist{name: r.Principal.Username, until: s.now.Add(s.rules.TypingExpiry)}
+	} else {
+		delete(s.typing, u)
+	}
+	s.reply(r, chat.Result{})
+	s.publish(&chat.Delivery{Key: s.key, Recipients: s.set, AcceptedAt: r.At, Notices: []chat.Notice{{
+		Typing: &chat.TypingNotice{User: u, Username: r.Principal.Username, On: c.On}, Origin: r.Origin}}})
+}
+
+// expireTyping ends what was not renewed.
+func (s *State) expireTyping() {
+	var d *chat.Delivery
+	for u, t := range s.typing {
+		if t.until.After(s.now) {
+			continue
+		}
+		delete(s.typing, u)
+		if d == nil {
+			d = &chat.Delivery{Key: s.key, Recipients: s.set, AcceptedAt: s.now}
+		}
+		d.Notices = append(d.Notices, chat.Notice{Typing: &chat.TypingNotice{User: u, Username: t.name}})
+	}
+	if len(s.typing) == 0 {
+		s.typing = nil
+	}
+	if d != nil {
+		s.publish(d)
+	}
+}
+
+func (s *State) resume(r *Request, c chat.Resume, m *member) {
+	limit := uint64(maxResume)
+	if c.Limit > 0 {
+		limit = min(limit, uint64(c.Limit))
+	}
+	switch {
+	case c.LastSeq > s.head.Seq || s.head.Seq-c.LastSeq > limit:
+		s.reply(r, chat.Result{Gap: true, View: s.view(m)})
+	case c.LastSeq == s.head.Seq:
+		s.reply(r, chat.Result{View: s.view(m)})
+	case s.recent.covers(c.LastSeq + 1):
+		from := s.recent.index(c.LastSeq + 1)
+		events := make([]chat.Event, 0, len(s.recent.events)-from)
+		for _, e := range s.recent.events[from:] {
+			events = append(events, *e)
+		}
+		s.reply(r, chat.Result{Events: events, View: s.view(m)})
+	default:
+		s.park(&Read{Kind: ReadRange, From: c.LastSeq + 1, To: s.head.Seq, req: r})
+	}
+}
+
+// resumed answers a resume with what the log held and what was committed since it was asked.
+func (s *State) resumed(rd *Read) {
+	m := s.find(rd.req.Principal.User)
+	if m == nil || !s.exists() {
+		s.fail(rd.req, chat.ErrNotMember)
+		return
+	}
+	n := rd.To - rd.From + 1
+	if uint64(len(rd.Events)) < n {
+		s.fail(rd.req, fmt.Errorf("read log: %d of %d events: %w", len(rd.Events), n, chat.ErrUnavailable))
+		return
+	}
+	events := rd.Events[:n:n]
+	for i := range events {
+		if w := s.rows[events[i].Seq]; w != nil && w.committed != nil {
+			events[i] = *w.committed
+		}
+	}
+	events = append(events, rd.late...)
+	if len(events) > maxResume {
+		s.reply(rd.req, chat.Result{Gap: true, View: s.view(m)})
+		return
+	}
+	s.reply(rd.req, chat.Result{Events: events, View: s.view(m)})
+}

@@ -1,0 +1,310 @@
+package conversation
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/zumodra/hub/chat"
+)
+
+// activation is one live conversation: the actor's state, and what others may touch of it.
+type activation struct {
+	reg *Registry
+	key chat.ConversationKey
+	pid *actor.PID
+
+	inbox atomic.Int32 // messages that keep it alive: admitted, not handled
+	used  atomic.Int64 // when the newest command came, Unix ns
+
+	mu    sync.Mutex // guards state between a step and Peek
+	state *State
+	fx    Effects
+
+	open     Request // head of the ring of unanswered requests
+	out      int     // goroutines with I/O of this activation
+	loadNext bool    // load once out is 0: after a restart old writes must have landed first
+	leaving  bool
+	clearing bool
+	gone     bool
+	repairs  []chan error
+	timer    *time.Timer
+	wake     time.Time
+
+	// dirtyMu orders setting and clearing the dirty mark.
+	dirtyMu sync.Mutex
+	dirty   bool
+	commits uint64 // begun; a mark may be cleared only if none began since everything was saved
+}
+
+// messages of the shell, besides the inputs of the core.
+type (
+	passivate struct{}
+	kill      struct{}
+	wakeUp    struct{}
+	cleared   struct{}
+	repair    struct{ done chan error }
+)
+
+// shell is the protoactor actor. It forwards everything to its activation.
+type shell struct{ a *activation }
+
+// Receive implements actor.Actor. It never blocks on I/O and never panics.
+func (s *shell) Receive(c actor.Context) {
+	if s.a == nil {
+		s.a, _ = c.Message().(*activation) // Started comes first, the activation second
+		return
+	}
+	a := s.a
+	if a.gone {
+		return
+	}
+	switch m := c.Message().(type) {
+	case *Request:
+		a.inbox.Add(-1)
+		a.link(m)
+		a.leaving = a.reg.closing.Load()
+		a.step(m)
+	case *Batch:
+		a.out--
+		a.step(m)
+	case *Read:
+		a.out--
+		a.step(m)
+	case *Write:
+		a.out--
+		a.step(m)
+	case *Loaded:
+		a.out--
+		a.failRepairs(m.Err)
+		if len(m.Tail) > 0 {
+			a.setDirty()
+		}
+		a.step(m)
+	case wakeUp:
+		a.wake = time.Time{}
+		a.step(Tick{})
+	case repair:
+		a.inbox.Add(-1)
+		a.repairs = append(a.repairs, m.done)
+		a.setDirty()
+		a.step(Open{})
+	case passivate:
+		a.leaving = true
+	case cleared:
+		a.out--
+		a.clearing = false
+	case kill:
+		a.leaving = true
+		a.step(Abort{Err: chat.ErrShutdown})
+		a.answerAll(chat.ErrShutdown)
+	default:
+		return // lifecycle messages of the actor system
+	}
+	if a.loadNext && a.out == 0 {
+		a.loadNext = false
+		a.start(a.load)
+	}
+	if a.depart() {
+		a.gone = true
+		if a.timer != nil {
+			a.timer.Stop()
+		}
+		c.Stop(c.Self())
+	}
+}
+
+func (a *activation) fresh() *State {
+	return New(Params{Key: a.key, Epoch: a.reg.cfg.Epoch, Rules: &a.reg.rules})
+}
+
+// step runs the core and carries out what it wants.
+func (a *activation) step(in Input) {
+	now := a.reg.cfg.Now()
+	ok := a.protected(func() {
+		a.fx.Reset()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.state.Step(in, now, &a.fx)
+	})
+	if !ok {
+		a.restart()
+		return
+	}
+	a.perform(now)
+	if a.state.Dead() {
+		a.mu.Lock()
+		a.state = a.fresh()
+		a.mu.Unlock()
+	}
+}
+
+// protected runs f and reports whether it came back.
+func (a *activation) protected(f func()) (ok bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			a.reg.cfg.Log.Error("conversation panicked", slog.String("tenant", string(a.key.Tenant)),
+				slog.String("conversation", a.key.ID.String()), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+		}
+	}()
+	f()
+	return true
+}
+
+// restart drops a state that cannot be trusted any more; the next command loads what the store knows.
+func (a *activation) restart() {
+	a.reg.cfg.Observer.Restarted()
+	a.mu.Lock()
+	a.state = a.fresh()
+	a.mu.Unlock()
+	a.answerAll(fmt.Errorf("%w: internal error", chat.ErrUnknown))
+	a.failRepairs(chat.ErrUnavailable)
+	a.fx = Effects{}
+}
+
+func (a *activation) perform(now time.Time) {
+	fx, cfg := &a.fx, &a.reg.cfg
+	for i := range fx.Out {
+		o := &fx.Out[i]
+		if d := o.Delivery; d != nil {
+			cfg.Publish(d)
+			cfg.Observer.Published(len(d.Recipients.Users), now.Sub(d.AcceptedAt))
+			continue
+		}
+		a.answer(&o.Reply, now)
+	}
+	if fx.Duplicates > 0 {
+		cfg.Observer.Duplicates(fx.Duplicates)
+	}
+	if fx.Load {
+		if a.out > 0 {
+			a.loadNext = true
+		} else {
+			a.start(a.load)
+		}
+	}
+	if b := fx.Commit; b != nil {
+		a.out++
+		a.reg.io.Add(1)
+		go a.commit(b)
+	}
+	if w := fx.Write; w != nil {
+		a.start(func() any { return a.write(w) })
+	}
+	for _, r := range fx.Reads {
+		a.start(func() any { return a.read(r) })
+	}
+	if at := a.state.Wake(); !at.IsZero() && (a.wake.IsZero() || at.Before(a.wake)) {
+		a.wake = at
+		d := max(at.Sub(now), 0)
+		if a.timer == nil {
+			a.timer = time.AfterFunc(d, func() { a.reg.cfg.System.Root.Send(a.pid, wakeUp{}) })
+		} else {
+			a.timer.Reset(d)
+		}
+	}
+}
+
+// start runs f on a goroutine of its own and brings what it returns back as a message.
+func (a *activation) start(f func() any) {
+	a.out++
+	a.reg.io.Go(func() { a.reg.cfg.System.Root.Send(a.pid, f()) })
+}
+
+func (a *activation) link(r *Request) {
+	if a.open.next == nil {
+		a.open.next, a.open.prev = &a.open, &a.open
+	}
+	r.prev, r.next = a.open.prev, &a.open
+	r.prev.next, r.next.prev = r, r
+}
+
+// answer calls Done, once per request.
+func (a *activation) answer(p *Reply, now time.Time) {
+	r := p.Request
+	if r.next == nil {
+		return
+	}
+	r.prev.next, r.next.prev = r.next, r.prev
+	r.next, r.prev = nil, nil
+	a.reg.cfg.Observer.Answered(r.Command.Name(), p.Err, now.Sub(r.At))
+	if !a.protected(func() { r.Done(p.Result, p.Err) }) {
+		return
+	}
+}
+
+func (a *activation) answerAll(err error) {
+	now := a.reg.cfg.Now()
+	for a.open.next != nil && a.open.next != &a.open {
+		a.answer(&Reply{Request: a.open.next, Err: err}, now)
+	}
+}
+
+func (a *activation) failRepairs(err error) {
+	if err == nil {
+		return
+	}
+	for _, done := range a.repairs {
+		done <- err
+	}
+	a.repairs = nil
+}
+
+// depart brings the activation closer to its end, if it is to end, and reports whether it has.
+func (a *activation) depart() bool {
+	settled := a.out == 0 && a.state.Quiet()
+	if len(a.repairs) > 0 && settled && a.state.Saved() {
+		a.leaving = true // and with it the dirty mark goes
+	}
+	if settled && a.state.Vacant() {
+		a.leaving = true
+	}
+	killed := a.reg.ctx.Err() != nil
+	if !a.leaving || !settled || a.clearing || a.inbox.Load() > 0 {
+		return false
+	}
+	if !a.state.Saved() && !killed {
+		a.step(Flush{})
+		return false
+	}
+	if a.dirtyMark() && !killed {
+		a.clearing = true
+		a.clear()
+		return false
+	}
+	for _, done := range a.repairs {
+		done <- nil
+	}
+	a.repairs = nil
+	return a.reg.leave(a)
+}
+
+// setDirty notes that the store has a dirty mark from an earlier life.
+func (a *activation) setDirty() {
+	a.dirtyMu.Lock()
+	a.dirty = true
+	a.dirtyMu.Unlock()
+}
+
+func (a *activation) dirtyMark() bool {
+	a.dirtyMu.Lock()
+	defer a.dirtyMu.Unlock()
+	return a.dirty
+}
+
+// oldest is the time of use that n of the live conversations are not newer than.
+func (g *Registry) oldest(n int) int64 {
+	var used []int64
+	g.each(func(a *activation) { used = append(used, a.used.Load()) })
+	if len(used) == 0 {
+		return 0
+	}
+	slices.Sort(used)
+	return used[min(n, len(used))-1]
+}

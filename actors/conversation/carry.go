@@ -1,0 +1,242 @@
+package conversation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/zumodra/hub/chat"
+)
+
+const (
+	firstRetry = 10 * time.Millisecond
+	lastRetry  = time.Second
+	// readChunk is how many events are read at once.
+	readChunk = 500
+)
+
+// pause waits before a retry, twice as long each time; it reports false if the registry gave up.
+func (a *activation) pause(d *time.Duration) bool {
+	if *d == 0 {
+		*d = firstRetry
+	}
+	t := time.NewTimer(*d)
+	defer t.Stop()
+	*d = min(2**d, lastRetry)
+	select {
+	case <-t.C:
+		return true
+	case <-a.reg.ctx.Done():
+		return false
+	}
+}
+
+// commit makes a batch durable and hands it back.
+func (a *activation) commit(b *Batch) {
+	defer a.reg.io.Done()
+	g := a.reg
+	select {
+	case g.commits <- struct{}{}:
+	default:
+		select {
+		case g.commits <- struct{}{}:
+		case <-g.ctx.Done():
+			b.Err = chat.ErrShutdown
+			g.cfg.System.Root.Send(a.pid, b)
+			return
+		}
+	}
+	start := g.cfg.Now()
+	b.Err = a.append(b)
+	b.Lost = !g.cfg.Owner.MayAck(a.key)
+	<-g.commits
+	g.cfg.Observer.Committed(len(b.Events), g.cfg.Now().Sub(start))
+	g.cfg.System.Root.Send(a.pid, b)
+}
+
+func (a *activation) append(b *Batch) error {
+	ctx, store := a.reg.ctx, a.reg.cfg.Store
+	var found []uint64
+	if len(b.Check) > 0 {
+		var err error
+		if found, err = store.FindDuplicates(ctx, a.key, b.Check); err != nil {
+			return fmt.Errorf("%w: find duplicates: %w", chat.ErrUnavailable, known(err))
+		}
+	}
+	b.Number(found)
+	if len(b.Events) == 0 {
+		return nil
+	}
+	if err := a.markDirty(ctx); err != nil {
+		return fmt.Errorf("%w: mark dirty: %w", chat.ErrUnavailable, known(err))
+	}
+	return a.untilKnown(func() error { return store.AppendEvents(ctx, a.key, b.Events) })
+}
+
+// known strips a chat.ErrUnknown from an error of a step after which nothing was appended for sure.
+func known(err error) error { return errors.New(err.Error()) }
+
+// untilKnown repeats a write until it is known to have happened, or to have been refused before any of it may
+// have happened.
+func (a *activation) untilKnown(write func() error) error {
+	var wait time.Duration
+	for tried := false; ; tried = true {
+		err := write()
+		if err == nil || !tried && Refused(err) {
+			return err
+		}
+		if a.reg.ctx.Err() != nil || !a.pause(&wait) {
+			return fmt.Errorf("%w: %w", chat.ErrUnknown, err)
+		}
+		a.reg.cfg.Observer.CommitRetried()
+	}
+}
+
+func (a *activation) markDirty(ctx context.Context) error {
+	a.dirtyMu.Lock()
+	defer a.dirtyMu.Unlock()
+	a.commits++
+	if a.dirty {
+		return nil
+	}
+	if err := a.reg.cfg.Store.MarkDirty(ctx, a.key); err != nil {
+		return err
+	}
+	a.dirty = true
+	return nil
+}
+
+// clear takes the dirty mark away, unless a commit began meanwhile.
+func (a *activation) clear() {
+	a.dirtyMu.Lock()
+	n := a.commits
+	a.dirtyMu.Unlock()
+	a.start(func() any {
+		a.dirtyMu.Lock()
+		defer a.dirtyMu.Unlock()
+		if a.commits != n {
+			return cleared{}
+		}
+		if err := a.reg.cfg.Store.ClearDirty(a.reg.ctx, a.key); err != nil {
+			a.reg.cfg.Log.Warn("dirty mark stays: the next start will check the conversation", "conversation", a.key.ID.String(), "error", err)
+		}
+		a.dirty = false
+		return cleared{}
+	})
+}
+
+// write carries out a change of derived rows.
+func (a *activation) write(w *Write) *Write {
+	ctx, store := a.reg.ctx, a.reg.cfg.Store
+	if w.Watermarks {
+		w.Err = a.untilKnown(func() error { return store.SaveWatermarks(ctx, a.key, w.Members, w.Receipts) })
+		return w
+	}
+	var wait time.Duration
+	for {
+		if w.Delete {
+			w.Err = store.DeleteConversation(ctx, a.key, w.Users)
+		} else {
+			w.Err = store.SaveDerived(ctx, a.key, *w.Derived)
+		}
+		if w.Err == nil || ctx.Err() != nil || !a.pause(&wait) {
+			return w
+		}
+	}
+}
+
+// read looks into the log.
+func (a *activation) read(r *Read) *Read {
+	ctx, store := a.reg.ctx, a.reg.cfg.Store
+	switch r.Kind {
+	case ReadOne:
+		var e chat.Event
+		if e, r.Err = store.GetEvent(ctx, a.key, r.To); r.Err == nil {
+			r.Events = []chat.Event{e}
+		}
+	case ReadRange:
+		r.Err = a.scan(r.From, r.To, func(es []chat.Event) { r.Events = append(r.Events, es...) })
+	case ReadCount:
+		r.Err = a.scan(r.From, r.To, func(es []chat.Event) {
+			for i := range es {
+				if es[i].IsMessage() && es[i].Actor == r.User {
+					r.Count++
+				}
+			}
+		})
+	case ReadBack:
+		r.Err = store.ReadEventsReverse(ctx, a.key, r.To, readChunk, func(e chat.Event) bool {
+			if len(r.Events) == 0 || e.IsMessage() {
+				r.Events = append(r.Events, e)
+			}
+			return !e.IsMessage()
+		})
+	}
+	return r
+}
+
+// scan reads the events from … to, in order and without a gap as far as there are any.
+func (a *activation) scan(from, to uint64, f func([]chat.Event)) error {
+	for from <= to {
+		es, err := a.reg.cfg.Store.ReadEvents(a.reg.ctx, a.key, from, to, readChunk)
+		if err != nil {
+			return err
+		}
+		if len(es) == 0 {
+			return nil
+		}
+		f(es)
+		from = es[len(es)-1].Seq + 1
+	}
+	return nil
+}
+
+// load reads the stored state: what is derived, and the log behind it.
+func (a *activation) load() any {
+	l := new(Loaded)
+	if err := a.loadInto(l); err != nil {
+		l.Err = fmt.Errorf("%w: load conversation: %w", chat.ErrUnavailable, err)
+	}
+	return l
+}
+
+func (a *activation) loadInto(l *Loaded) error {
+	ctx, store := a.reg.ctx, a.reg.cfg.Store
+	var err error
+	l.Head, l.Members, err = store.LoadConversation(ctx, a.key)
+	if err != nil && !errors.Is(err, chat.ErrNotFound) {
+		return err
+	}
+	if err != nil {
+		l.Head, l.Members = chat.Head{}, nil
+	}
+	if err = a.scan(l.Head.Seq+1, math.MaxInt64, func(es []chat.Event) { l.Tail = append(l.Tail, es...) }); err != nil {
+		return err
+	}
+	if l.Head.Seq > 0 {
+		var back []chat.Event
+		err = store.ReadEventsReverse(ctx, a.key, l.Head.Seq, a.reg.cfg.Replay, func(e chat.Event) bool {
+			back = append(back, e)
+			return len(back) < a.reg.cfg.Replay
+		})
+		if err != nil {
+			return err
+		}
+		for i := len(back) - 1; i >= 0; i-- {
+			l.Recent = append(l.Recent, back[i])
+		}
+	}
+	for _, seq := range Targets(l.Tail) {
+		e, err := store.GetEvent(ctx, a.key, seq)
+		if errors.Is(err, chat.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		l.Rows = append(l.Rows, e)
+	}
+	return nil
+}

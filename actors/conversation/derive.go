@@ -1,0 +1,120 @@
+package conversation
+
+import (
+	"time"
+
+	"github.com/zumodra/hub/chat"
+)
+
+// save starts the next write of derived rows, if one is due and none is on its way.
+func (s *State) save() {
+	if s.write != nil || s.phase != ready {
+		return
+	}
+	dirty := !s.dirtySince.IsZero()
+	switch {
+	case s.gone:
+		if len(s.marks) > 0 {
+			s.writeMarks() // answers them all
+		}
+		if dirty && !s.inflight {
+			s.remove()
+		}
+	case dirty && (s.urgent || len(s.unsaved) >= MaxUnsaved || !s.now.Before(s.dirtySince.Add(SaveDelay))) &&
+		(len(s.marks) == 0 || !s.derivedLast):
+		s.derivedLast = true
+		s.derive()
+	case len(s.marks) > 0:
+		s.derivedLast = false
+		for len(s.marks) > 0 && s.write == nil {
+			s.writeMarks()
+		}
+	}
+}
+
+// derive freezes what the store lacks.
+func (s *State) derive() {
+	d := &chat.Derived{Head: s.head, Removed: s.removed}
+	for i := range s.members {
+		if m := &s.members[i]; m.dirty {
+			m.dirty = false
+			d.Members = append(d.Members, m.Member)
+		}
+	}
+	for _, r := range s.rows {
+		if r.save {
+			r.save = false
+			d.Rewritten = append(d.Rewritten, *r.committed)
+		}
+	}
+	for _, x := range s.unsaved {
+		if x.ClientID != "" {
+			d.Sent = append(d.Sent, chat.SentMessage{SenderClientID: x.SenderClientID, Seq: x.seq})
+		}
+	}
+	s.removed, s.dirtySince, s.urgent = nil, time.Time{}, false
+	s.write = &Write{Derived: d, seq: s.head.Seq}
+	s.fx.Write = s.write
+}
+
+// remove freezes the deletion of everything.
+func (s *State) remove() {
+	s.dirtySince, s.urgent = time.Time{}, false
+	s.write = &Write{Delete: true, Users: s.removed, seq: s.head.Seq}
+	s.fx.Write = s.write
+}
+
+// written takes the outcome of a write.
+func (s *State) written(w *Write) {
+	if s.write != w {
+		return
+	}
+	s.write = nil
+	switch {
+	case w.Watermarks:
+		s.marked(w)
+	case w.Err != nil: // the shell gave up: all of it is to be saved still
+		s.dirtySince, s.urgent = s.now, false
+		if d := w.Derived; d != nil {
+			s.removed = append(d.Removed, s.removed...)
+			for i := range s.members {
+				s.members[i].dirty = true
+			}
+			for i := range d.Rewritten {
+				if r := s.rows[d.Rewritten[i].Seq]; r != nil {
+					r.save = true
+				}
+			}
+		}
+	case w.Delete:
+		s.removed, s.unsaved, s.rows = nil, nil, nil
+	default:
+		s.savedSeq = w.seq
+		n := 0
+		for n < len(s.unsaved) && s.unsaved[n].seq <= w.seq {
+			n++
+		}
+		left := copy(s.unsaved, s.unsaved[n:])
+		clear(s.unsaved[left:])
+		if s.unsaved = s.unsaved[:left]; left == 0 && cap(s.unsaved) > 32 {
+			s.unsaved = nil
+		}
+		s.window.evict(s.savedSeq)
+		// A read that is under way may bring a row from before this write: the newer one must stay at hand.
+		if len(s.parked) == 0 {
+			for seq, r := range s.rows {
+				if !r.save && r.accepted == r.committed {
+					delete(s.rows, seq)
+				}
+			}
+		}
+		if s.Quiet() {
+			s.recent.trim()
+			s.relax()
+		}
+	}
+	if !w.Watermarks && len(s.held) > 0 && (w.Err != nil || w.seq >= s.head.Seq) {
+		s.release()
+		s.undefer()
+	}
+}

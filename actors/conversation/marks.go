@@ -1,0 +1,260 @@
+package conversation
+
+import (
+	"fmt"
+
+	"github.com/zumodra/hub/chat"
+)
+
+// mark is an accepted change of a member's own row that is not in the log: a position, or archiving.
+type mark struct {
+	req     *Request
+	kind    chat.ReceiptKind // 0: archive
+	to      chat.Watermark
+	message chat.MessageID
+	// old is the read position that own and marked count from.
+	old    uint64
+	own    uint64 // the member's own messages in (old, to]
+	marked uint64 // the others' there
+	value  uint64 // archive
+}
+
+// mark waits for its turn to be written.
+func (s *State) mark(m mark) { s.marks = append(s.marks, m) }
+
+func (s *State) markRead(r *Request, c chat.MarkRead, m *member, loaded *chat.Event) {
+	k := mark{req: r, kind: chat.ReceiptRead, old: m.Read.Seq}
+	switch {
+	case !c.Message.IsZero():
+		e := s.target(r, c.Message, loaded)
+		if e == nil {
+			return
+		}
+		k.to = chat.Watermark{Seq: e.Seq, MsgNo: e.MsgNo}
+		k.message = c.Message
+	case c.Seq != 0 && c.Seq < s.head.Seq:
+		if c.Seq <= m.Read.Seq {
+			s.reply(r, chat.Result{})
+			return
+		}
+		if !s.position(&k, c.Seq) {
+			s.park(&Read{Kind: ReadBack, To: c.Seq, req: r})
+			return
+		}
+	default:
+		k.to = chat.Watermark{Seq: s.head.Seq, MsgNo: s.head.MsgNo}
+		k.message = s.head.Last.ID
+	}
+	s.countOwn(k, m)
+}
+
+// position resolves a seq from the events in memory: its number of messages, and the newest message there.
+func (s *State) position(k *mark, seq uint64) bool {
+	if seq >= s.head.Seq {
+		k.to, k.message = chat.Watermark{Seq: s.head.Seq, MsgNo: s.head.MsgNo}, s.head.Last.ID
+		return true
+	}
+	e := s.recent.at(seq)
+	if e == nil {
+		return false
+	}
+	k.to = chat.Watermark{Seq: e.Seq, MsgNo: e.MsgNo}
+	for ; e != nil; e = s.recent.at(e.Seq - 1) {
+		if e.IsMessage() {
+			k.message = e.Message
+			return true
+		}
+	}
+	return e != nil || k.to.MsgNo == 0
+}
+
+// countOwn tells the member's own messages in (old, to] from those of others.
+func (s *State) countOwn(k mark, m *member) {
+	if k.to.Seq <= m.Read.Seq {
+		s.reply(k.req, chat.Result{})
+		return
+	}
+	switch {
+	case k.to.MsgNo == s.head.MsgNo:
+		k.own = m.OwnAfterRead
+	case m.OwnAfterRead == 0:
+	case s.recent.covers(m.Read.Seq + 1):
+		for seq := m.Read.Seq + 1; seq <= k.to.Seq; seq++ {
+			if e := s.recent.at(seq); e.IsMessage() && e.Actor == m.User {
+				k.own++
+			}
+		}
+	default:
+		s.park(&Read{Kind: ReadCount, From: m.Read.Seq + 1, To: k.to.Seq, User: m.User, req: k.req,
+			late: []chat.Event{{Seq: k.to.Seq, MsgNo: k.to.MsgNo, Message: k.message}}})
+		return
+	}
+	s.marking(k)
+}
+
+// marking queues a read position whose counts are known.
+func (s *State) marking(k mark) {
+	m := s.find(k.req.Principal.User)
+	if k.to.MsgNo <= m.Read.MsgNo+k.own {
+		s.reply(k.req, chat.Result{}) // nothing of others lies there
+		return
+	}
+	k.marked = k.to.MsgNo - m.Read.MsgNo - k.own
+	s.mark(k)
+}
+
+// markRd goes on with a position that the log had to be read for.
+func (s *State) markRd(rd *Read) {
+	m := s.find(rd.req.Principal.User)
+	if m == nil || !s.exists() {
+		s.fail(rd.req, chat.ErrNotMember)
+		return
+	}
+	if rd.Kind == ReadCount {
+		if m.Read.Seq+1 != rd.From {
+			s.accept(rd.req, nil) // another mark came between: count again
+			return
+		}
+		to := rd.late[0]
+		s.marking(mark{req: rd.req, kind: chat.ReceiptRead, old: m.Read.Seq, own: rd.Count,
+			to: chat.Watermark{Seq: to.Seq, MsgNo: to.MsgNo}, message: to.Message})
+		return
+	}
+	if len(rd.Events) == 0 || rd.Events[0].Seq != rd.To {
+		s.fail(rd.req, chat.ErrNotFound)
+		return
+	}
+	k := mark{req: rd.req, old: m.Read.Seq, to: chat.Watermark{Seq: rd.To, MsgNo: rd.Events[0].MsgNo}}
+	for i := range rd.Events {
+		if rd.Events[i].IsMessage() {
+			k.message = rd.Events[i].Message
+			break
+		}
+	}
+	if _, ok := rd.req.Command.(chat.MarkDelivered); ok {
+		k.kind = chat.ReceiptDelivered
+		s.mark(k)
+		return
+	}
+	k.kind = chat.ReceiptRead
+	s.countOwn(k, m)
+}
+
+func (s *State) markDelivered(r *Request, c chat.MarkDelivered, m *member, _ *chat.Event) {
+	k := mark{req: r, kind: chat.ReceiptDelivered}
+	seq := min(c.Seq, s.head.Seq)
+	switch {
+	case seq <= m.Delivered.Seq:
+		s.reply(r, chat.Result{})
+	case s.position(&k, seq):
+		s.mark(k)
+	default:
+		s.park(&Read{Kind: ReadBack, To: seq, req: r})
+	}
+}
+
+func (s *State) archive(r *Request, c chat.Archive, m *member) {
+	k := mark{req: r}
+	if c.On {
+		k.value = s.head.MsgNo + 1
+	}
+	s.mark(k)
+}
+
+// writeMarks freezes the positions that wait, one per member, into one write.
+func (s *State) writeMarks() {
+	queue := s.marks
+	s.marks = nil
+	w := &Write{Watermarks: true, seq: s.savedSeq}
+	var again []*Request
+	taken := make(map[chat.UserID]bool, len(queue))
+	for _, k := range queue {
+		u := k.req.Principal.User
+		m := s.find(u)
+		switch {
+		case !s.exists():
+			s.fail(k.req, errGone)
+		case m == nil:
+			s.fail(k.req, chat.ErrNotMember)
+		case taken[u]:
+			s.marks = append(s.marks, k)
+		case k.kind == chat.ReceiptRead && m.Read.Seq != k.old:
+			again = append(again, k.req)
+		case k.kind == chat.ReceiptDelivered && k.to.Seq <= m.Delivered.Seq:
+			s.reply(k.req, chat.Result{})
+		default:
+			taken[u] = true
+			k.to.At = later(later(s.now, m.Read.At), m.Delivered.At)
+			after := m.Member
+			k.applyTo(&after)
+			// Stored rows are exact as of the stored head: own messages beyond it are counted by the replay.
+			for _, x := range s.unsaved {
+				if x.Sender == u && x.seq > after.Read.Seq && after.OwnAfterRead > 0 {
+					after.OwnAfterRead--
+				}
+			}
+			w.Members = append(w.Members, after)
+			if k.kind != 0 {
+				w.Receipts = append(w.Receipts, chat.Receipt{User: u, Kind: k.kind, Seq: k.to.Seq, At: k.to.At})
+			}
+			w.marks = append(w.marks, k)
+		}
+	}
+	if len(w.marks) > 0 {
+		s.write, s.fx.Write = w, w
+	}
+	for _, r := range again {
+		s.command(r)
+	}
+}
+
+// applyTo changes the member's row as the mark says.
+func (k *mark) applyTo(m *chat.Member) {
+	switch k.kind {
+	case chat.ReceiptRead:
+		if k.to.Seq <= m.Read.Seq {
+			return
+		}
+		m.Read = k.to
+		m.OwnAfterRead -= min(k.own, m.OwnAfterRead)
+		if m.Delivered.Seq < k.to.Seq {
+			m.Delivered = k.to
+		}
+	case chat.ReceiptDelivered:
+		if k.to.Seq > m.Delivered.Seq {
+			m.Delivered = k.to
+		}
+	default:
+		m.ArchivedAt = k.value
+	}
+}
+
+// marked makes written positions visible.
+func (s *State) marked(w *Write) {
+	var d *chat.Delivery
+	for i := range w.marks {
+		k := &w.marks[i]
+		if w.Err != nil {
+			s.fail(k.req, fmt.Errorf("save position: %w", w.Err))
+			continue
+		}
+		m := s.find(k.req.Principal.User)
+		if m != nil {
+			k.applyTo(&m.Member)
+			s.advanced(m)
+		}
+		s.reply(k.req, chat.Result{Marked: k.marked})
+		if m == nil || k.kind == 0 || k.kind == chat.ReceiptDelivered && len(s.members) > deliveredNotices {
+			continue
+		}
+		if d == nil {
+			d = &chat.Delivery{Key: s.key, Recipients: s.set, AcceptedAt: k.req.At}
+		}
+		d.Notices = append(d.Notices, chat.Notice{Origin: k.req.Origin, Read: &chat.ReadNotice{Kind: k.kind,
+			User: k.req.Principal.User, Username: k.req.Principal.Username,
+			Message: k.message, Seq: k.to.Seq, At: k.to.At}})
+	}
+	if d != nil {
+		s.publish(d)
+	}
+}

@@ -1,0 +1,368 @@
+package conversation
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/zumodra/hub/chat"
+)
+
+// Store is what a conversation needs of storage. A write that may have happened must not come back with an
+// error that Refused takes for a refusal. SaveDerived must not show a newer head without its member rows.
+type Store interface {
+	LoadConversation(ctx context.Context, key chat.ConversationKey) (chat.Head, []chat.Member, error)
+	ReadEvents(ctx context.Context, key chat.ConversationKey, from, to uint64, limit int) ([]chat.Event, error)
+	ReadEventsReverse(ctx context.Context, key chat.ConversationKey, from uint64, limit int, yield func(chat.Event) bool) error
+	GetEvent(ctx context.Context, key chat.ConversationKey, seq uint64) (chat.Event, error)
+	AppendEvents(ctx context.Context, key chat.ConversationKey, events []chat.Event) error
+	SaveDerived(ctx context.Context, key chat.ConversationKey, d chat.Derived) error
+	SaveWatermarks(ctx context.Context, key chat.ConversationKey, members []chat.Member, receipts []chat.Receipt) error
+	FindDuplicates(ctx context.Context, key chat.ConversationKey, ids []chat.SenderClientID) ([]uint64, error)
+	DeleteConversation(ctx context.Context, key chat.ConversationKey, members []chat.UserID) error
+	MarkDirty(ctx context.Context, key chat.ConversationKey) error
+	ClearDirty(ctx context.Context, key chat.ConversationKey) error
+}
+
+// Owner says whether this node may still answer for a conversation (I4). It is asked after every write.
+type Owner interface {
+	MayAck(key chat.ConversationKey) bool
+}
+
+// Observer is told what the conversations do. Its methods must not block and may be called at once from many
+// goroutines.
+type Observer interface {
+	Activated()
+	Passivated()
+	Restarted()                                       // after a panic in the core
+	Rejected()                                        // a bound was hit
+	Committed(events int, took time.Duration)         // one group commit
+	CommitRetried()                                   // its outcome was unknown
+	Answered(name string, err error, d time.Duration) // one command, since the Hub accepted it
+	Published(recipients int, since time.Duration)    // one delivery, since its oldest command was accepted
+	Duplicates(n int)
+}
+
+// RegistryConfig of a Registry. System, Dispatcher, Store and Publish are required.
+type RegistryConfig struct {
+	System     *actor.ActorSystem
+	Dispatcher actor.Dispatcher
+	Store      Store
+	Publish    func(*chat.Delivery) // must not block
+	Owner      Owner                // default: always
+	Observer   Observer             // default: none
+	Rules      chat.Rules
+	Epoch      uint64           // default 1
+	Now        func() time.Time // default time.Now
+	Idle       time.Duration    // passivation; default 2 min
+	Cap        int              // live conversations; default 200,000
+	Commits    int              // commits at once; default 4096
+	Replay     int              // newest events that an activation reads; default 128
+	Log        *slog.Logger
+}
+
+// Registry holds the live conversations of this node. Its methods are safe for concurrent use.
+type Registry struct {
+	cfg     RegistryConfig
+	rules   chat.Rules
+	props   *actor.Props
+	commits chan struct{}
+
+	ctx     context.Context // of all I/O; cancelled when Close runs out of time
+	cancel  context.CancelFunc
+	io      sync.WaitGroup
+	closing atomic.Bool
+	live    atomic.Int64
+	empty   chan struct{} // signalled when the last activation went while closing
+	stop    chan struct{} // ends the sweeper
+	swept   chan struct{}
+
+	shards [256]shard
+}
+
+type shard struct {
+	mu sync.RWMutex
+	m  map[chat.ConversationKey]*activation
+}
+
+// NewRegistry starts the sweeper; Close stops it.
+func NewRegistry(c RegistryConfig) *Registry {
+	if c.Owner == nil {
+		c.Owner = always{}
+	}
+	if c.Observer == nil {
+		c.Observer = nobody{}
+	}
+	if c.Epoch == 0 {
+		c.Epoch = 1
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Idle == 0 {
+		c.Idle = 2 * time.Minute
+	}
+	if c.Cap == 0 {
+		c.Cap = 200_000
+	}
+	if c.Commits == 0 {
+		c.Commits = 4096
+	}
+	if c.Replay == 0 {
+		c.Replay = 128
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	g := &Registry{cfg: c, rules: c.Rules.WithDefaults(), commits: make(chan struct{}, c.Commits),
+		empty: make(chan struct{}, 1), stop: make(chan struct{}), swept: make(chan struct{})}
+	g.ctx, g.cancel = context.WithCancel(context.Background())
+	g.props = actor.PropsFromProducer(func() actor.Actor { return new(shell) },
+		actor.WithMailbox(actor.UnboundedLockfree()), actor.WithDispatcher(c.Dispatcher))
+	for i := range g.shards {
+		g.shards[i].m = make(map[chat.ConversationKey]*activation)
+	}
+	go g.sweep()
+	return g
+}
+
+func (g *Registry) shard(key chat.ConversationKey) *shard {
+	return &g.shards[key.Shard()%len(g.shards)]
+}
+
+// maxInbox is how many commands may wait in front of a conversation's handler.
+const maxInbox = MaxPending
+
+// Submit hands a request to its conversation. It never blocks; Done is called exactly once.
+func (g *Registry) Submit(key chat.ConversationKey, r *Request) {
+	if g.closing.Load() {
+		r.Done(chat.Result{}, chat.ErrShutdown)
+		return
+	}
+	a, err := g.enter(key)
+	if err != nil {
+		r.Done(chat.Result{}, err)
+		return
+	}
+	if a.inbox.Load() > maxInbox {
+		a.inbox.Add(-1)
+		g.cfg.Observer.Rejected()
+		r.Done(chat.Result{}, chat.ErrOverloaded)
+		return
+	}
+	a.used.Store(r.At.UnixNano())
+	g.cfg.System.Root.Send(a.pid, r)
+}
+
+// enter finds or makes the activation and counts one message into its inbox, which keeps it alive until that
+// message has been handled.
+func (g *Registry) enter(key chat.ConversationKey) (*activation, error) {
+	s := g.shard(key)
+	s.mu.RLock()
+	a := s.m[key]
+	if a != nil {
+		a.inbox.Add(1)
+	}
+	s.mu.RUnlock()
+	if a != nil {
+		return a, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a = s.m[key]; a != nil {
+		a.inbox.Add(1)
+		return a, nil
+	}
+	if g.closing.Load() {
+		return nil, chat.ErrShutdown
+	}
+	if g.live.Load() >= int64(2*g.cfg.Cap) {
+		g.cfg.Observer.Rejected()
+		return nil, chat.ErrOverloaded
+	}
+	a = &activation{reg: g, key: key}
+	a.state = a.fresh()
+	a.pid = g.cfg.System.Root.Spawn(g.props)
+	a.inbox.Store(1)
+	a.used.Store(g.cfg.Now().UnixNano())
+	g.cfg.System.Root.Send(a.pid, a)
+	s.m[key] = a
+	g.live.Add(1)
+	g.cfg.Observer.Activated()
+	return a, nil
+}
+
+// leave removes an activation unless a message is on its way to it.
+func (g *Registry) leave(a *activation) bool {
+	s := g.shard(a.key)
+	s.mu.Lock()
+	if a.inbox.Load() > 0 {
+		s.mu.Unlock()
+		return false
+	}
+	delete(s.m, a.key)
+	s.mu.Unlock()
+	g.cfg.Observer.Passivated()
+	if g.live.Add(-1) == 0 && g.closing.Load() {
+		select {
+		case g.empty <- struct{}{}:
+		default:
+		}
+	}
+	return true
+}
+
+// Live is how many conversations are in memory.
+func (g *Registry) Live() int { return int(g.live.Load()) }
+
+// Snapshot is what a live conversation shows without being asked by message.
+type Snapshot struct {
+	Head    chat.Head
+	Me      chat.Member // zero if the user is no member
+	Set     *chat.MemberSet
+	Members []chat.Member // in the order of joining, as many as were asked for
+}
+
+// Peek looks at a live conversation. known is false if it is not in memory; exists is false if it is, and
+// there is no such conversation.
+func (g *Registry) Peek(key chat.ConversationKey, user chat.UserID, members int) (snap Snapshot, exists, known bool) {
+	a := g.peek(key)
+	if a == nil {
+		return snap, false, false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.state.Known() {
+		return snap, false, false
+	}
+	snap.Head, snap.Me, snap.Set, exists = a.state.Peek(user)
+	if exists && members > 0 {
+		snap.Members = a.state.Members(members)
+	}
+	return snap, exists, true
+}
+
+// Rewritten are message rows that the store does not show yet: who reads history must take them before it
+// reads, and prefer them.
+func (g *Registry) Rewritten(key chat.ConversationKey) []*chat.Event {
+	a := g.peek(key)
+	if a == nil {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.state.Rewritten()
+}
+
+func (g *Registry) peek(key chat.ConversationKey) *activation {
+	s := g.shard(key)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.m[key]
+}
+
+// Repair brings the derived rows of a conversation up to its log and clears its dirty mark.
+func (g *Registry) Repair(ctx context.Context, key chat.ConversationKey) error {
+	a, err := g.enter(key)
+	if err != nil {
+		return fmt.Errorf("repair %s: %w", key, err)
+	}
+	done := make(chan error, 1)
+	g.cfg.System.Root.Send(a.pid, repair{done})
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("repair %s: %w", key, err)
+	}
+	return nil
+}
+
+func (g *Registry) each(f func(*activation)) {
+	for i := range g.shards {
+		s := &g.shards[i]
+		s.mu.RLock()
+		all := make([]*activation, 0, len(s.m))
+		for _, a := range s.m {
+			all = append(all, a)
+		}
+		s.mu.RUnlock()
+		for _, a := range all {
+			f(a)
+		}
+	}
+}
+
+// sweep asks idle conversations to go, and the least recently used ones when there are too many.
+func (g *Registry) sweep() {
+	defer close(g.swept)
+	every := max(g.cfg.Idle/8, 10*time.Millisecond)
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		select {
+		case <-g.stop:
+			return
+		case <-t.C:
+		}
+		limit := g.cfg.Now().Add(-g.cfg.Idle).UnixNano()
+		if over := g.Live() - g.cfg.Cap; over > 0 {
+			limit = max(limit, g.oldest(over+g.cfg.Cap/20))
+		}
+		g.each(func(a *activation) {
+			if a.used.Load() <= limit {
+				g.cfg.System.Root.Send(a.pid, passivate{})
+			}
+		})
+	}
+}
+
+// Close refuses new commands with chat.ErrShutdown, waits for those accepted, saves what is derived and clears
+// the dirty marks. When ctx ends first, commits under way are given up: their commands get chat.ErrUnknown.
+func (g *Registry) Close(ctx context.Context) error {
+	if g.closing.Swap(true) {
+		return nil
+	}
+	close(g.stop)
+	<-g.swept
+	g.each(func(a *activation) { g.cfg.System.Root.Send(a.pid, passivate{}) })
+	var err error
+	if g.live.Load() > 0 {
+		select {
+		case <-g.empty:
+		case <-ctx.Done():
+			err = fmt.Errorf("close conversations: %d still busy: %w", g.live.Load(), ctx.Err())
+			g.cancel()
+			g.each(func(a *activation) { g.cfg.System.Root.Send(a.pid, kill{}) })
+			if g.live.Load() > 0 {
+				<-g.empty
+			}
+		}
+	}
+	g.cancel()
+	g.io.Wait()
+	return err
+}
+
+type always struct{}
+
+func (always) MayAck(chat.ConversationKey) bool { return true }
+
+type nobody struct{}
+
+func (nobody) Activated()                            {}
+func (nobody) Passivated()                           {}
+func (nobody) Restarted()                            {}
+func (nobody) Rejected()                             {}
+func (nobody) Committed(int, time.Duration)          {}
+func (nobody) CommitRetried()                        {}
+func (nobody) Answered(string, error, time.Duration) {}
+func (nobody) Published(int, time.Duration)          {}
+func (nobody) Duplicates(int)                        {}

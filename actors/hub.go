@@ -1,0 +1,316 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/zumodra/hub/actors/conversation"
+	"github.com/zumodra/hub/actors/directory"
+	"github.com/zumodra/hub/chat"
+)
+
+// Store is what the Hub needs of storage.
+type Store interface {
+	conversation.Store
+	GetHeads(ctx context.Context, keys []chat.ConversationKey) ([]chat.Head, error)
+	GetMembers(ctx context.Context, keys []chat.ConversationKey, user chat.UserID) ([]chat.Member, error)
+	ReadReceipts(ctx context.Context, key chat.ConversationKey, kind chat.ReceiptKind, seq uint64) ([]chat.Receipt, error)
+	DirtyConversations(ctx context.Context, yield func(chat.ConversationKey) bool) error
+	ListMemberships(ctx context.Context, k chat.UserKey) ([]chat.Membership, error)
+	GetUsers(ctx context.Context, t chat.TenantID, ids []chat.UserID) ([]chat.User, error)
+}
+
+// Edge is what holds the sessions; see directory.Edge and directory.Overflower.
+type Edge = directory.Edge
+
+// Observer is told what the conversations do; see conversation.Observer.
+type Observer = conversation.Observer
+
+// Config of a Hub. Store and Edge are required.
+type Config struct {
+	Store    Store
+	Edge     Edge
+	Owner    conversation.Owner // default: this node owns every conversation
+	Observer Observer           // default: none
+	Rules    chat.Rules
+	Epoch    uint64           // of this owner; default 1
+	Now      func() time.Time // default time.Now
+	Log      *slog.Logger     // default: none
+
+	Workers int           // of the actor system; default 4 x GOMAXPROCS
+	Groups  int           // of the directory; default 2 x GOMAXPROCS
+	Queue   int           // deliveries in front of a group; default 65,536
+	Idle    time.Duration // until a conversation leaves memory; default 2 min
+	Cap     int           // live conversations; default 200,000
+	Commits int           // commits at once; default 4096
+	Repairs int           // conversations checked at once at the start; default 64
+}
+
+// lookups is how many commands may wait for their users to be looked up.
+const lookups = 4096
+
+// Hub is safe for concurrent use.
+type Hub struct {
+	cfg     Config
+	rules   chat.Rules
+	store   Store
+	system  *actor.ActorSystem
+	workers *workers
+	convs   *conversation.Registry
+	dir     *directory.Directory
+	directs directs
+
+	ctx     context.Context // of look-ups
+	cancel  context.CancelFunc
+	io      sync.WaitGroup
+	ioMu    sync.RWMutex // orders io.Add before Close's Wait
+	lookups atomic.Int64
+	closed  atomic.Bool
+}
+
+// New starts the actor system; Close stops it. Start must have returned before the first command.
+func New(c Config) *Hub {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Repairs <= 0 {
+		c.Repairs = 64
+	}
+	h := &Hub{cfg: c, rules: c.Rules.WithDefaults(), store: c.Store, workers: newWorkers(c.Workers)}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.system = actor.NewActorSystem(
+		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }),
+		actor.WithDeadLetterRequestLogging(false), actor.WithDeadLetterThrottleCount(0))
+	h.dir = directory.New(directory.Config{System: h.system, Dispatcher: h.workers, Edge: c.Edge,
+		Groups: c.Groups, Queue: c.Queue})
+	h.convs = conversation.NewRegistry(conversation.RegistryConfig{
+		System: h.system, Dispatcher: h.workers, Store: c.Store, Publish: h.dir.Publish, Owner: c.Owner,
+		Observer: c.Observer, Rules: c.Rules, Epoch: c.Epoch, Now: c.Now, Idle: c.Idle, Cap: c.Cap,
+		Commits: c.Commits, Log: c.Log})
+	h.directs.now = c.Now
+	return h
+}
+
+// Start brings the derived rows of conversations that were busy when the process ended up to their logs.
+// progress, if not nil, is called after each with how many are done; it may be called from many goroutines.
+func (h *Hub) Start(ctx context.Context, progress func(done int)) error {
+	var keys []chat.ConversationKey
+	err := h.store.DirtyConversations(ctx, func(k chat.ConversationKey) bool {
+		keys = append(keys, k)
+		return true
+	})
+	if err != nil {
+		return fmt.Errorf("list conversations to repair: %w", err)
+	}
+	var done atomic.Int64
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(h.cfg.Repairs)
+	for _, k := range keys {
+		g.Go(func() error {
+			if err := h.convs.Repair(ctx, k); err != nil {
+				return err
+			}
+			if n := done.Add(1); progress != nil {
+				progress(int(n))
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// Close refuses new commands with chat.ErrShutdown, answers those accepted, saves derived state and stops
+// everything. When ctx ends first, what is still under way is answered with chat.ErrUnknown.
+func (h *Hub) Close(ctx context.Context) error {
+	h.ioMu.Lock()
+	again := h.closed.Swap(true)
+	h.ioMu.Unlock()
+	if again {
+		return nil
+	}
+	stop := context.AfterFunc(ctx, h.cancel)
+	h.io.Wait()
+	stop()
+	h.cancel()
+	err := h.convs.Close(ctx)
+	h.dir.Close()
+	h.workers.close()
+	h.system.Shutdown()
+	return err
+}
+
+// Submit hands a command to its conversation. It never blocks. done is called exactly once, from any
+// goroutine, the caller's included, and must not block.
+func (h *Hub) Submit(p chat.Principal, o chat.Origin, cmd chat.Command, done func(chat.Result, error)) {
+	if h.closed.Load() {
+		done(chat.Result{}, chat.ErrShutdown)
+		return
+	}
+	// Whether one of the two of a direct conversation blocked the other is to be asked here, once there are
+	// blocks: an answer from memory at once, else by h.lookup.
+	switch c := cmd.(type) {
+	case chat.Create:
+		h.create(p, o, c, done)
+	case chat.AddMembers:
+		h.lookup(done, func(ctx context.Context) error { return h.known(ctx, p.Tenant, c.Users) },
+			func() { h.send(p, o, c, done) })
+	default:
+		h.send(p, o, cmd, done)
+	}
+}
+
+func (h *Hub) send(p chat.Principal, o chat.Origin, cmd chat.Command, done func(chat.Result, error)) {
+	h.convs.Submit(chat.ConversationKey{Tenant: p.Tenant, ID: cmd.Target()},
+		&conversation.Request{Principal: p, Origin: o, Command: cmd, At: h.cfg.Now(), Done: done})
+}
+
+// Do is the blocking form of Submit. When ctx ends first, the command may still be carried out: the error then
+// wraps chat.ErrUnknown and that of ctx.
+func (h *Hub) Do(ctx context.Context, p chat.Principal, cmd chat.Command) (chat.Result, error) {
+	type answer struct {
+		res chat.Result
+		err error
+	}
+	ch := make(chan answer, 1)
+	h.Submit(p, chat.Origin{}, cmd, func(res chat.Result, err error) { ch <- answer{res, err} })
+	select {
+	case a := <-ch:
+		return a.res, a.err
+	case <-ctx.Done():
+		return chat.Result{}, fmt.Errorf("%w: %s: %w", chat.ErrUnknown, cmd.Name(), ctx.Err())
+	}
+}
+
+// lookup runs check, which may do I/O, on a goroutine of its own and goes on with then if it succeeds.
+func (h *Hub) lookup(done func(chat.Result, error), check func(context.Context) error, then func()) {
+	h.ioMu.RLock()
+	defer h.ioMu.RUnlock()
+	if h.closed.Load() {
+		done(chat.Result{}, chat.ErrShutdown)
+		return
+	}
+	if h.lookups.Add(1) > lookups {
+		h.lookups.Add(-1)
+		done(chat.Result{}, chat.ErrOverloaded)
+		return
+	}
+	h.io.Go(func() {
+		defer h.lookups.Add(-1)
+		if err := check(h.ctx); err != nil {
+			done(chat.Result{}, err)
+			return
+		}
+		then()
+	})
+}
+
+// known checks that all the users exist.
+func (h *Hub) known(ctx context.Context, t chat.TenantID, ids []chat.UserID) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	users, err := h.store.GetUsers(ctx, t, ids)
+	if err != nil {
+		return fmt.Errorf("look up users: %w", err)
+	}
+	for i := range users {
+		if users[i].ID == "" {
+			return fmt.Errorf("%w: %q", chat.ErrUnknownUser, ids[i])
+		}
+	}
+	return nil
+}
+
+func (h *Hub) create(p chat.Principal, o chat.Origin, c chat.Create, done func(chat.Result, error)) {
+	c.Members = slices.DeleteFunc(slices.Clone(c.Members), func(u chat.UserID) bool { return u == p.User })
+	if len(c.Members) == 0 {
+		done(chat.Result{}, &chat.FieldError{Field: "participant_ids", Text: "Name at least one other user."})
+		return
+	}
+	if len(c.Members) >= h.rules.MaxGroupSize {
+		done(chat.Result{}, chat.ErrGroupFull)
+		return
+	}
+	switch c.Kind {
+	case chat.Direct:
+		if len(c.Members) != 1 {
+			done(chat.Result{}, &chat.FieldError{Field: "participant_ids", Text: "A direct conversation has one other participant."})
+			return
+		}
+		c.Conversation = chat.DirectID(p.Tenant, p.User, c.Members[0])
+		key := chat.ConversationKey{Tenant: p.Tenant, ID: c.Conversation}
+		if h.directs.has(key) {
+			h.send(p, o, c, done)
+			return
+		}
+		answer := done
+		done = func(res chat.Result, err error) {
+			if err == nil {
+				h.directs.put(key)
+			}
+			answer(res, err)
+		}
+	case chat.Group:
+		if c.Conversation.IsZero() {
+			c.Conversation = chat.NewConversationID()
+		}
+	default:
+		done(chat.Result{}, fmt.Errorf("%w: kind of conversation", chat.ErrInvalid))
+		return
+	}
+	h.lookup(done, func(ctx context.Context) error { return h.known(ctx, p.Tenant, c.Members) },
+		func() { h.send(p, o, c, done) })
+}
+
+// Register makes a session get the deliveries of one conversation of the user, or of all if it is zero. Called
+// inside the callback of an Attach or Resume it precedes every delivery of later commits.
+func (h *Hub) Register(k chat.UserKey, c chat.ConversationID, s chat.SessionID) {
+	h.dir.Register(k, c, s)
+}
+
+// Unregister is the inverse of Register.
+func (h *Hub) Unregister(k chat.UserKey, c chat.ConversationID, s chat.SessionID) {
+	h.dir.Unregister(k, c, s)
+}
+
+// Online reports whether the user has a session.
+func (h *Hub) Online(k chat.UserKey) bool { return h.dir.Online(k) }
+
+// Stats of the hub since the start.
+type Stats struct {
+	Live         int    // conversations in memory
+	DirectHits   uint64 // direct conversations found without asking whether the other user exists
+	DirectMisses uint64
+	Directory    directory.Stats
+}
+
+// Stats returns a snapshot for metrics.
+func (h *Hub) Stats() Stats {
+	return Stats{Live: h.convs.Live(), DirectHits: h.directs.hits.Load(), DirectMisses: h.directs.misses.Load(),
+		Directory: h.dir.Stats()}
+}
+
+// attach asks the conversation whether the caller may read it, and how far. Who is no member is told that
+// there is nothing.
+func (h *Hub) attach(ctx context.Context, p chat.Principal, id chat.ConversationID) (*chat.View, error) {
+	res, err := h.Do(ctx, p, chat.Attach{Conversation: id})
+	switch {
+	case errors.Is(err, chat.ErrNotMember):
+		return nil, fmt.Errorf("conversation %s: %w", id, chat.ErrNotFound)
+	case err != nil:
+		return nil, fmt.Errorf("conversation %s: %w", id, err)
+	}
+	return res.View, nil
+}

@@ -1,0 +1,426 @@
+// Package faultstore is the store of the tests in actors: plain maps, a durable part that a crash keeps and a
+// relaxed part that it may lose, and faults on demand. It must not be imported by anything but tests.
+package faultstore
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/zumodra/hub/chat"
+)
+
+// Store is safe for concurrent use.
+type Store struct {
+	mu    sync.Mutex
+	convs map[chat.ConversationKey]*conv
+	users map[chat.UserKey]chat.User
+	dirty map[chat.ConversationKey]bool
+
+	// Fault, if set, is asked before each call; an error it returns is the call's answer.
+	Fault func(op string, key chat.ConversationKey) error
+	// After, if set, is asked after a write happened: an error it returns hides that from the caller.
+	After func(op string, key chat.ConversationKey) error
+	// Reads and Writes count calls by name.
+	calls map[string]int
+}
+
+type conv struct {
+	log      []chat.Event // log[i].Seq == i+1
+	head     chat.Head
+	members  map[chat.UserID]chat.Member
+	receipts []chat.Receipt
+	sent     map[chat.SenderClientID]uint64
+}
+
+// New returns an empty store.
+func New() *Store {
+	return &Store{convs: map[chat.ConversationKey]*conv{}, users: map[chat.UserKey]chat.User{},
+		dirty: map[chat.ConversationKey]bool{}, calls: map[string]int{}}
+}
+
+// AddUsers makes users known.
+func (s *Store) AddUsers(t chat.TenantID, ids ...chat.UserID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range ids {
+		s.users[chat.UserKey{Tenant: t, User: id}] = chat.User{Tenant: t, ID: id, Username: "name-" + string(id)}
+	}
+}
+
+// Calls is how often op was called.
+func (s *Store) Calls(op string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls[op]
+}
+
+// TotalCalls is how often the store was called.
+func (s *Store) TotalCalls() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.calls {
+		n += c
+	}
+	return n
+}
+
+func (s *Store) begin(op string, key chat.ConversationKey) error {
+	s.mu.Lock()
+	s.calls[op]++
+	f := s.Fault
+	s.mu.Unlock()
+	if f != nil {
+		return f(op, key)
+	}
+	return nil
+}
+
+func (s *Store) end(op string, key chat.ConversationKey) error {
+	s.mu.Lock()
+	f := s.After
+	s.mu.Unlock()
+	if f != nil {
+		return f(op, key)
+	}
+	return nil
+}
+
+// SetFaults replaces Fault and After.
+func (s *Store) SetFaults(before, after func(op string, key chat.ConversationKey) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Fault, s.After = before, after
+}
+
+func (s *Store) get(key chat.ConversationKey) *conv {
+	c := s.convs[key]
+	if c == nil {
+		c = &conv{members: map[chat.UserID]chat.Member{}, sent: map[chat.SenderClientID]uint64{}}
+		s.convs[key] = c
+	}
+	return c
+}
+
+// Log is a copy of the log, as it is.
+func (s *Store) Log(key chat.ConversationKey) []chat.Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.convs[key]; c != nil {
+		return slices.Clone(c.log)
+	}
+	return nil
+}
+
+// Receipts is a copy of all receipts of a conversation.
+func (s *Store) Receipts(key chat.ConversationKey) []chat.Receipt {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.convs[key]; c != nil {
+		return slices.Clone(c.receipts)
+	}
+	return nil
+}
+
+// Dirty reports whether the conversation has a dirty mark.
+func (s *Store) Dirty(key chat.ConversationKey) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dirty[key]
+}
+
+// Empty reports whether nothing of the conversation is left.
+func (s *Store) Empty(key chat.ConversationKey) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.convs[key]
+	return c == nil || len(c.log) == 0 && len(c.members) == 0 && len(c.receipts) == 0 && c.head.Seq == 0
+}
+
+// LoadConversation implements actors.Store, as the methods below do.
+func (s *Store) LoadConversation(_ context.Context, key chat.ConversationKey) (chat.Head, []chat.Member, error) {
+	if err := s.begin("LoadConversation", key); err != nil {
+		return chat.Head{}, nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.convs[key]
+	if c == nil || c.head.Seq == 0 {
+		var ms []chat.Member
+		if c != nil {
+			ms = slices.Collect(maps.Values(c.members))
+		}
+		return chat.Head{}, ms, chat.ErrNotFound
+	}
+	return c.head, slices.Collect(maps.Values(c.members)), nil
+}
+
+func (s *Store) GetHeads(_ context.Context, keys []chat.ConversationKey) ([]chat.Head, error) {
+	if err := s.begin("GetHeads", chat.ConversationKey{}); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]chat.Head, len(keys))
+	for i, k := range keys {
+		if c := s.convs[k]; c != nil {
+			out[i] = c.head
+		}
+	}
+	return out, nil
+}
+
+func (s *Store) GetMembers(_ context.Context, keys []chat.ConversationKey, u chat.UserID) ([]chat.Member, error) {
+	if err := s.begin("GetMembers", chat.ConversationKey{}); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]chat.Member, len(keys))
+	for i, k := range keys {
+		if c := s.convs[k]; c != nil {
+			out[i] = c.members[u]
+		}
+	}
+	return out, nil
+}
+
+func (s *Store) ListMembers(_ context.Context, keys []chat.ConversationKey, limit int) ([][]chat.Member, error) {
+	if err := s.begin("ListMembers", chat.ConversationKey{}); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([][]chat.Member, len(keys))
+	for i, k := range keys {
+		if c := s.convs[k]; c != nil {
+			out[i] = slices.Collect(maps.Values(c.members))
+			slices.SortFunc(out[i], func(a, b chat.Member) int { return int(a.JoinedSeq) - int(b.JoinedSeq) })
+			out[i] = out[i][:min(limit, len(out[i]))]
+		}
+	}
+	return out, nil
+}
+
+func (s *Store) ReadEvents(_ context.Context, key chat.ConversationKey, from, to uint64, limit int) ([]chat.Event, error) {
+	if err := s.begin("ReadEvents", key); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.convs[key]
+	if c == nil || from > uint64(len(c.log)) {
+		return nil, nil
+	}
+	to = min(to, uint64(len(c.log)), from+uint64(limit)-1)
+	return slices.Clone(c.log[from-1 : to]), nil
+}
+
+func (s *Store) ReadEventsReverse(_ context.Context, key chat.ConversationKey, from uint64, limit int, yield func(chat.Event) bool) error {
+	if err := s.begin("ReadEventsReverse", key); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	var log []chat.Event
+	if c := s.convs[key]; c != nil {
+		log = slices.Clone(c.log[:min(from, uint64(len(c.log)))])
+	}
+	s.mu.Unlock()
+	for i := len(log) - 1; i >= 0 && limit > 0; i, limit = i-1, limit-1 {
+		if !yield(log[i]) {
+			break
+		}
+	}
+	return nil
+}
+
+func (s *Store) GetEvent(_ context.Context, key chat.ConversationKey, seq uint64) (chat.Event, error) {
+	if err := s.begin("GetEvent", key); err != nil {
+		return chat.Event{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.convs[key]
+	if c == nil || seq == 0 || seq > uint64(len(c.log)) {
+		return chat.Event{}, chat.ErrNotFound
+	}
+	return c.log[seq-1], nil
+}
+
+// AppendEvents refuses a gap and a different event at a number that is taken (I2).
+func (s *Store) AppendEvents(_ context.Context, key chat.ConversationKey, events []chat.Event) error {
+	if err := s.begin("AppendEvents", key); err != nil {
+		return err
+	}
+	if err := s.append(key, events); err != nil {
+		return err
+	}
+	return s.end("AppendEvents", key)
+}
+
+func (s *Store) append(key chat.ConversationKey, events []chat.Event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.get(key)
+	for _, e := range events {
+		switch n := uint64(len(c.log)); {
+		case e.Seq == n+1:
+			if !s.dirty[key] {
+				panic(fmt.Sprintf("faultstore: event %d of %s appended without a dirty mark", e.Seq, key))
+			}
+			c.log = append(c.log, e)
+		case e.Seq <= n && e.Seq > 0:
+			if old := c.log[e.Seq-1]; old.Actor != e.Actor || old.Type != e.Type || old.ClientID != e.ClientID || !old.At.Equal(e.At) {
+				panic(fmt.Sprintf("faultstore: event %d of %s written twice, differently", e.Seq, key))
+			}
+		default:
+			panic(fmt.Sprintf("faultstore: event %d of %s after %d", e.Seq, key, n))
+		}
+	}
+	return nil
+}
+
+func (s *Store) SaveDerived(_ context.Context, key chat.ConversationKey, d chat.Derived) error {
+	if err := s.begin("SaveDerived", key); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	c := s.get(key)
+	c.head = d.Head
+	for _, m := range d.Members {
+		c.members[m.User] = m
+	}
+	for _, u := range d.Removed {
+		delete(c.members, u)
+	}
+	for _, e := range d.Rewritten {
+		c.log[e.Seq-1] = e
+	}
+	for _, x := range d.Sent {
+		c.sent[x.SenderClientID] = x.Seq
+	}
+	s.mu.Unlock()
+	return s.end("SaveDerived", key)
+}
+
+func (s *Store) SaveWatermarks(_ context.Context, key chat.ConversationKey, ms []chat.Member, rs []chat.Receipt) error {
+	if err := s.begin("SaveWatermarks", key); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	c := s.get(key)
+	for _, m := range ms {
+		c.members[m.User] = m
+	}
+	for _, r := range rs {
+		if !slices.Contains(c.receipts, r) { // the same row, written again
+			c.receipts = append(c.receipts, r)
+		}
+	}
+	s.mu.Unlock()
+	return s.end("SaveWatermarks", key)
+}
+
+func (s *Store) FindDuplicates(_ context.Context, key chat.ConversationKey, ids []chat.SenderClientID) ([]uint64, error) {
+	if err := s.begin("FindDuplicates", key); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]uint64, len(ids))
+	if c := s.convs[key]; c != nil {
+		for i, id := range ids {
+			out[i] = c.sent[id]
+		}
+	}
+	return out, nil
+}
+
+func (s *Store) ReadReceipts(_ context.Context, key chat.ConversationKey, kind chat.ReceiptKind, seq uint64) ([]chat.Receipt, error) {
+	if err := s.begin("ReadReceipts", key); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := map[chat.UserID]chat.Receipt{}
+	if c := s.convs[key]; c != nil {
+		for _, r := range c.receipts {
+			if old, ok := first[r.User]; r.Kind == kind && r.Seq >= seq && (!ok || r.Seq < old.Seq) {
+				first[r.User] = r
+			}
+		}
+	}
+	return slices.Collect(maps.Values(first)), nil
+}
+
+func (s *Store) DeleteConversation(_ context.Context, key chat.ConversationKey, _ []chat.UserID) error {
+	if err := s.begin("DeleteConversation", key); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	delete(s.convs, key)
+	s.mu.Unlock()
+	return s.end("DeleteConversation", key)
+}
+
+func (s *Store) MarkDirty(_ context.Context, key chat.ConversationKey) error {
+	if err := s.begin("MarkDirty", key); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dirty[key] = true
+	return nil
+}
+
+func (s *Store) ClearDirty(_ context.Context, key chat.ConversationKey) error {
+	if err := s.begin("ClearDirty", key); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.dirty, key)
+	return nil
+}
+
+func (s *Store) DirtyConversations(_ context.Context, yield func(chat.ConversationKey) bool) error {
+	s.mu.Lock()
+	keys := slices.Collect(maps.Keys(s.dirty))
+	s.mu.Unlock()
+	for _, k := range keys {
+		if !yield(k) {
+			break
+		}
+	}
+	return nil
+}
+
+func (s *Store) ListMemberships(_ context.Context, u chat.UserKey) ([]chat.Membership, error) {
+	if err := s.begin("ListMemberships", chat.ConversationKey{}); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []chat.Membership
+	for k, c := range s.convs {
+		if m, ok := c.members[u.User]; ok && k.Tenant == u.Tenant {
+			out = append(out, chat.Membership{Key: k, Kind: c.head.Kind, JoinedAt: m.JoinedAt})
+		}
+	}
+	return out, nil
+}
+
+func (s *Store) GetUsers(_ context.Context, t chat.TenantID, ids []chat.UserID) ([]chat.User, error) {
+	if err := s.begin("GetUsers", chat.ConversationKey{}); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]chat.User, len(ids))
+	for i, id := range ids {
+		out[i] = s.users[chat.UserKey{Tenant: t, User: id}]
+	}
+	return out, nil
+}

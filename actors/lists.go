@@ -1,0 +1,232 @@
+package actors
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/zumodra/hub/actors/conversation"
+	"github.com/zumodra/hub/chat"
+)
+
+const (
+	// listMembers is how many members an item of a list carries.
+	listMembers = 100
+	// maxPage bounds Limit of a query, and maxOffset its Offset over several conversations.
+	maxPage   = 500
+	maxOffset = 100_000
+)
+
+// MembersLister may be implemented by a Store: the members of several conversations in one read, in the order
+// of joining, at most limit of each. Without it a page of a list reads each inactive conversation by itself.
+type MembersLister interface {
+	ListMembers(ctx context.Context, keys []chat.ConversationKey, limit int) ([][]chat.Member, error)
+}
+
+// standing is one conversation of a user.
+type standing struct {
+	head chat.Head
+	me   chat.Member
+}
+
+// standings are the conversations that the user is a member of now: those in memory say so themselves, the
+// others are read from the store, all at once.
+func (h *Hub) standings(ctx context.Context, k chat.UserKey) ([]standing, error) {
+	rows, err := h.store.ListMemberships(ctx, k)
+	if err != nil {
+		return nil, fmt.Errorf("list memberships: %w", err)
+	}
+	out := make([]standing, 0, len(rows))
+	var rest []chat.ConversationKey
+	for _, row := range rows {
+		snap, exists, known := h.convs.Peek(row.Key, k.User, 0)
+		switch {
+		case !known:
+			rest = append(rest, row.Key)
+		case exists && snap.Me.User != "":
+			out = append(out, standing{snap.Head, snap.Me})
+		}
+	}
+	if len(rest) == 0 {
+		return out, nil
+	}
+	heads, err := h.store.GetHeads(ctx, rest)
+	if err != nil {
+		return nil, fmt.Errorf("read heads: %w", err)
+	}
+	mine, err := h.store.GetMembers(ctx, rest, k.User)
+	if err != nil {
+		return nil, fmt.Errorf("read memberships: %w", err)
+	}
+	for i := range rest {
+		if heads[i].Seq > 0 && mine[i].User != "" {
+			out = append(out, standing{heads[i], mine[i]})
+		}
+	}
+	return out, nil
+}
+
+// Conversations lists the caller's conversations, newest activity first. It reads the store a constant number
+// of times, however many there are.
+func (h *Hub) Conversations(ctx context.Context, p chat.Principal, q chat.ListQuery) (chat.ConversationPage, error) {
+	all, err := h.standings(ctx, p.Key())
+	if err != nil {
+		return chat.ConversationPage{}, err
+	}
+	all = slices.DeleteFunc(all, func(s standing) bool {
+		return q.Kind != 0 && s.head.Kind != q.Kind || s.me.Archived(s.head.MsgNo) != q.Archived
+	})
+	slices.SortFunc(all, func(a, b standing) int {
+		if c := b.head.UpdatedAt.Compare(a.head.UpdatedAt); c != 0 {
+			return c
+		}
+		return bytes.Compare(b.head.Key.ID[:], a.head.Key.ID[:])
+	})
+	page := chat.ConversationPage{Total: len(all)}
+	from, to := window(q.Offset, q.Limit, len(all))
+	items, err := h.items(ctx, p, all[from:to], listMembers)
+	if err != nil {
+		return chat.ConversationPage{}, err
+	}
+	page.Items = items
+	return page, nil
+}
+
+// Conversation is one conversation of the caller, with all its members.
+func (h *Hub) Conversation(ctx context.Context, p chat.Principal, id chat.ConversationID) (chat.ConversationItem, error) {
+	v, err := h.attach(ctx, p, id)
+	if err != nil {
+		return chat.ConversationItem{}, err
+	}
+	items, err := h.items(ctx, p, []standing{{v.Head, v.Me}}, len(v.Members.Users))
+	if err != nil {
+		return chat.ConversationItem{}, err
+	}
+	return items[0], nil
+}
+
+func window(offset, limit, n int) (from, to int) {
+	from = min(max(offset, 0), n)
+	return from, min(from+min(max(limit, 0), maxPage), n)
+}
+
+// items fills in members and users.
+func (h *Hub) items(ctx context.Context, p chat.Principal, page []standing, limit int) ([]chat.ConversationItem, error) {
+	members := make([][]chat.Member, len(page))
+	var keys []chat.ConversationKey
+	var at []int
+	for i := range page {
+		key := page[i].head.Key
+		if snap, exists, _ := h.convs.Peek(key, p.User, limit); exists {
+			members[i] = snap.Members
+		} else {
+			keys, at = append(keys, key), append(at, i)
+		}
+	}
+	rest, err := h.listMembers(ctx, keys, limit)
+	if err != nil {
+		return nil, err
+	}
+	for i := range rest {
+		members[at[i]] = rest[i]
+	}
+	users := newUserSet(p.Tenant)
+	for _, ms := range members {
+		for i := range ms {
+			users.want(ms[i].User)
+		}
+	}
+	if err := users.fetch(ctx, h.store); err != nil {
+		return nil, err
+	}
+	out := make([]chat.ConversationItem, len(page))
+	for i, s := range page {
+		it := chat.ConversationItem{Head: s.head, Me: s.me, Unread: s.me.Unread(s.head.MsgNo),
+			CanAdd: s.head.Kind == chat.Group, Members: make([]chat.User, len(members[i]))}
+		for j := range members[i] {
+			it.Members[j] = users.get(members[i][j].User, "")
+			if s.head.Kind == chat.Direct && members[i][j].User != p.User {
+				it.Other = &it.Members[j]
+			}
+		}
+		out[i] = it
+	}
+	return out, nil
+}
+
+// listMembers reads the members of conversations that are not in memory.
+func (h *Hub) listMembers(ctx context.Context, keys []chat.ConversationKey, limit int) ([][]chat.Member, error) {
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	if l, ok := h.store.(MembersLister); ok {
+		out, err := l.ListMembers(ctx, keys, limit)
+		if err != nil {
+			return nil, fmt.Errorf("list members: %w", err)
+		}
+		return out, nil
+	}
+	out := make([][]chat.Member, len(keys))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(16)
+	for i, k := range keys {
+		g.Go(func() error {
+			_, ms, err := h.store.LoadConversation(ctx, k)
+			if err != nil {
+				return fmt.Errorf("list members of %s: %w", k, err)
+			}
+			conversation.SortByJoining(ms)
+			out[i] = ms[:min(limit, len(ms))]
+			return nil
+		})
+	}
+	return out, g.Wait()
+}
+
+// userSet collects the users that an answer names, to read them at once.
+type userSet struct {
+	tenant chat.TenantID
+	users  map[chat.UserID]chat.User
+}
+
+func newUserSet(t chat.TenantID) *userSet {
+	return &userSet{tenant: t, users: make(map[chat.UserID]chat.User)}
+}
+
+func (s *userSet) want(u chat.UserID) { s.users[u] = chat.User{} }
+
+func (s *userSet) fetch(ctx context.Context, store Store) error {
+	if len(s.users) == 0 {
+		return nil
+	}
+	ids := make([]chat.UserID, 0, len(s.users))
+	for id := range s.users {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	got, err := store.GetUsers(ctx, s.tenant, ids)
+	if err != nil {
+		return fmt.Errorf("read users: %w", err)
+	}
+	for i := range got {
+		if got[i].ID != "" {
+			s.users[got[i].ID] = got[i]
+		}
+	}
+	return nil
+}
+
+// get is the user, or what can be said of one that the store does not know.
+func (s *userSet) get(id chat.UserID, name string) chat.User {
+	u := s.users[id]
+	if u.ID == "" {
+		u = chat.User{Tenant: s.tenant, ID: id, Username: name}
+	}
+	if u.Username == "" {
+		u.Username = string(id)
+	}
+	return u
+}
