@@ -92,6 +92,8 @@ type Engine struct {
 	stop    context.CancelFunc
 	done    chan struct{}
 	scratch sync.Pool // *scratch
+	// lenient, if not nil, takes what cannot be read; such rows are then skipped by scans.
+	lenient func(storage.Problem)
 }
 
 var _ storage.Engine = (*Engine)(nil)
@@ -103,10 +105,7 @@ func Open(cfg Config) (*Engine, error) {
 	if cfg.Dir == "" {
 		return nil, errors.New("storage: no directory given for the embedded store")
 	}
-	e := &Engine{cfg: cfg, seed: maphash.MakeSeed(), done: make(chan struct{})}
-	e.gate.idle = make(chan struct{})
-	e.scratch.New = func() any { return new(scratch) }
-	e.watch.log = cfg.Logger
+	e := newEngine(cfg)
 	if err := cfg.FS.MkdirAll(cfg.Dir, 0o750); err != nil {
 		return nil, fmt.Errorf("storage: create %s: %w", cfg.Dir, err)
 	}
@@ -121,6 +120,14 @@ func Open(cfg Config) (*Engine, error) {
 	e.stop = cancel
 	go e.background(ctx)
 	return e, nil
+}
+
+func newEngine(cfg Config) *Engine {
+	e := &Engine{cfg: cfg, seed: maphash.MakeSeed(), done: make(chan struct{})}
+	e.gate.idle = make(chan struct{})
+	e.scratch.New = func() any { return new(scratch) }
+	e.watch.log = cfg.Logger
+	return e
 }
 
 // open locks the directory and opens the database.

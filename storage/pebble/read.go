@@ -73,7 +73,7 @@ func (e *Engine) read(from pebble.Reader, key []byte, t *storage.Table) ([]stora
 		err = readError(t, cerr)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s at %x: %w", t.Name, key, err)
+		return nil, fmt.Errorf("%s: %w", keyName(key), err)
 	}
 	if !ok {
 		return nil, nil
@@ -174,7 +174,8 @@ func (e *Engine) iterate(ctx context.Context, s *scratch, t *storage.Table, lowe
 		return readError(t, err)
 	}
 	defer func() {
-		if cerr := it.Close(); err == nil && cerr != nil {
+		// Close repeats the iterator's error.
+		if cerr := it.Close(); err == nil && cerr != nil && e.lenient == nil {
 			err = readError(t, cerr)
 		}
 	}()
@@ -194,10 +195,14 @@ func (e *Engine) iterate(ctx context.Context, s *scratch, t *storage.Table, lowe
 			}
 		}
 		value, err := it.ValueAndErr()
-		if err != nil {
+		if err != nil && e.lenient == nil {
 			return readError(t, err)
 		}
-		at, rest, err := expiry(value)
+		var at int64
+		var rest []byte
+		if err == nil {
+			at, rest, err = expiry(value)
+		}
 		if err == nil && at != 0 && at <= now {
 			continue
 		}
@@ -210,7 +215,11 @@ func (e *Engine) iterate(ctx context.Context, s *scratch, t *storage.Table, lowe
 			s.partition, s.clustering, err = s.decoder.decodeRowKey(t, s.partition, s.clustering, it.Key())
 		}
 		if err != nil {
-			return fmt.Errorf("%s at %x: %w", t.Name, it.Key(), err)
+			if e.lenient != nil {
+				e.lenient(storage.Problem{Table: t.Name, Key: keyName(it.Key()), Text: err.Error()})
+				continue
+			}
+			return fmt.Errorf("%s: %w", keyName(it.Key()), err)
 		}
 		if !yield(s.partition, s.clustering, columns) {
 			break
@@ -219,6 +228,10 @@ func (e *Engine) iterate(ctx context.Context, s *scratch, t *storage.Table, lowe
 	if err := it.Error(); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if e.lenient != nil {
+			e.lenient(storage.Problem{Table: t.Name, Text: fmt.Sprintf("reading ended early: %v", err)})
+			return nil
 		}
 		return readError(t, err)
 	}
