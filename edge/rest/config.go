@@ -1,0 +1,141 @@
+package rest
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/zumodra/hub/chat"
+	"github.com/zumodra/hub/edge/auth"
+)
+
+// Hub carries out commands and answers queries, authorised for the principal. Errors are those of package
+// chat, possibly wrapped. All methods may be called concurrently and return soon after ctx ends.
+type Hub interface {
+	Do(ctx context.Context, p chat.Principal, cmd chat.Command) (chat.Result, error)
+	Conversations(ctx context.Context, p chat.Principal, q chat.ListQuery) (chat.ConversationPage, error)
+	Conversation(ctx context.Context, p chat.Principal, id chat.ConversationID) (chat.ConversationItem, error)
+	Messages(ctx context.Context, p chat.Principal, q chat.MessageQuery) (chat.MessagePage, error)
+	Message(ctx context.Context, p chat.Principal, id chat.MessageID) (chat.MessageItem, error)
+}
+
+// Users stores what is known of users.
+type Users interface {
+	// GetUsers answers one user per id, in order; the zero User where there is none.
+	GetUsers(ctx context.Context, tenant chat.TenantID, ids []chat.UserID) ([]chat.User, error)
+	// PutUser writes a user, new or not. It is durable when it returns.
+	PutUser(ctx context.Context, u chat.User) error
+	// CreateUser writes a user unless there is one with that id, and answers the one that is there, and
+	// whether it is new.
+	CreateUser(ctx context.Context, u chat.User) (chat.User, bool, error)
+}
+
+// Verifier turns an access token into claims, or answers an error: chat.ErrUnauthorized, chat.ErrTokenExpired,
+// chat.ErrUnavailable. *auth.Verifier is one.
+type Verifier interface {
+	VerifyContext(ctx context.Context, token string) (auth.Claims, error)
+}
+
+// APIKeys knows the keys of the operator's API. *auth.APIKeys is one.
+type APIKeys interface {
+	Valid(presented string) bool
+}
+
+// Limiter is the per-user bucket of sent messages that sockets and REST share (requirement 118).
+type Limiter interface {
+	// Allow takes one token, or says how long until there is one.
+	Allow(user chat.UserKey) (ok bool, retryAfter time.Duration)
+}
+
+// Observer is told of every request. Its methods are called concurrently and must not block.
+type Observer interface {
+	// ObserveRequest: route is a pattern of the mux, never a path; method one of the known ones or "other";
+	// class "1xx" … "5xx".
+	ObserveRequest(route, method, class string, d time.Duration)
+	// ObservePanic counts a handler that panicked.
+	ObservePanic(route string)
+}
+
+// Check is the state of one thing that readiness depends on.
+type Check struct {
+	Name   string // as "storage", "shards"
+	OK     bool
+	Detail string // fit for an operator; shown on the admin port only
+}
+
+// Config of the API. Hub, Users and Verifier are required, everything else has a working zero value.
+type Config struct {
+	Hub      Hub
+	Users    Users
+	Verifier Verifier
+	Limiter  Limiter  // nil: no limit
+	Observer Observer // nil: none
+	Logger   *slog.Logger
+
+	// Dev, if set, opens the token endpoints, which give anybody a token for any user. Development only.
+	Dev *DevTokens
+	// APIKeys open the operator's API; nil: it answers 404.
+	APIKeys APIKeys
+	// SessionCookie is the name of the cookie that may carry an access token; default "sessionid".
+	SessionCookie string
+	// Origins are the web pages that may call the API (CORS), and with a cookie; nil: pages of the hub's own
+	// host only. The sockets use the same list.
+	Origins *auth.Origins
+	// PublicURL is the scheme and host that links are made of, as "https://chat.example.org"; empty: those
+	// of the request.
+	PublicURL string
+	// Root serves everything that is not the API; nil: a small index.
+	Root http.Handler
+	// Ready answers the state of the node for the health endpoints; nil: always ready.
+	Ready func(context.Context) []Check
+	// Version is shown by /health/.
+	Version string
+	// Timeout bounds a request; default 10 s.
+	Timeout time.Duration
+	// MaxBody bounds a request's body in bytes; default 1 MiB.
+	MaxBody int64
+	// Now is the clock; default time.Now.
+	Now func() time.Time
+}
+
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Observer == nil {
+		c.Observer = noObserver{}
+	}
+	if c.Limiter == nil {
+		c.Limiter = noLimit{}
+	}
+	if c.Origins == nil {
+		c.Origins = new(auth.Origins)
+	}
+	if c.SessionCookie == "" {
+		c.SessionCookie = "sessionid"
+	}
+	if c.Timeout <= 0 {
+		c.Timeout = 10 * time.Second
+	}
+	if c.MaxBody <= 0 {
+		c.MaxBody = 1 << 20
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if u, err := url.Parse(c.PublicURL); err != nil || u.Host == "" {
+		c.PublicURL = ""
+	}
+	return c
+}
+
+type noObserver struct{}
+
+func (noObserver) ObserveRequest(string, string, string, time.Duration) {}
+func (noObserver) ObservePanic(string)                                  {}
+
+type noLimit struct{}
+
+func (noLimit) Allow(chat.UserKey) (bool, time.Duration) { return true, 0 }

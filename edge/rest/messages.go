@@ -1,0 +1,221 @@
+package rest
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/zumodra/hub/chat"
+)
+
+// GET messages/
+func (a *API) listMessages(ctx context.Context, c *call) response {
+	q := c.r.URL.Query()
+	query := chat.MessageQuery{Limit: pageSize}
+	if s := q.Get("conversation"); s != "" {
+		id, err := chat.ParseConversationID(s)
+		if err != nil {
+			return invalid("conversation", "Must be a valid UUID.")
+		}
+		if id.IsZero() { // would mean "all"
+			return notFound
+		}
+		query.Conversation = id
+	}
+	if s := q.Get("before"); s != "" {
+		if id, err := chat.ParseMessageID(s); err == nil && !id.IsZero() {
+			query.Before = id
+		} else if at, ok := parseTime(s); ok {
+			query.BeforeTime = at
+		} else {
+			return invalid("before", "Enter a date and time in ISO 8601 format, or the id of a message.")
+		}
+	}
+	n, valid := pageNumber(q.Get("page"))
+	if !valid {
+		return invalidPage
+	}
+	t := texts{name: "list_messages"}
+	if n == 0 {
+		first := query
+		first.Limit = 1
+		found, err := a.cfg.Hub.Messages(ctx, c.p, first)
+		if err != nil {
+			return a.failure(err, t)
+		}
+		n = lastPage(found.Total)
+	}
+	query.Offset = (n - 1) * pageSize
+	found, err := a.cfg.Hub.Messages(ctx, c.p, query)
+	if err != nil {
+		return a.failure(err, t)
+	}
+	results := make([]messageListView, len(found.Items))
+	for i := range found.Items {
+		results[i] = listMessage(&found.Items[i], c.p.User)
+	}
+	return a.page(c.r, n, found.Total, len(results), found.More, results)
+}
+
+// parseTime accepts the ISO 8601 forms that clients of the original send. A time without a zone is UTC, and so
+// is a '+' that arrived as a space because nobody escaped it.
+func parseTime(s string) (time.Time, bool) {
+	if i := strings.LastIndexByte(s, ' '); i > 10 {
+		s = s[:i] + "+" + s[i+1:]
+	}
+	s = strings.Replace(s, " ", "T", 1)
+	for _, layout := range []string{
+		time.RFC3339Nano, "2006-01-02T15:04:05.999999999-0700", "2006-01-02T15:04:05.999999999",
+		"2006-01-02T15:04Z07:00", "2006-01-02T15:04", time.DateOnly,
+	} {
+		// The range keeps Unix microseconds within what every layer below can hold.
+		if t, err := time.Parse(layout, s); err == nil {
+			t = t.UTC()
+			return t, t.Year() >= 1970 && t.Year() <= 9999
+		}
+	}
+	return time.Time{}, false
+}
+
+// POST messages/
+func (a *API) sendMessage(ctx context.Context, c *call) response {
+	b, bad := a.readBody(c.w, c.r)
+	if bad != nil {
+		return *bad
+	}
+	if len(b.files) > 0 {
+		return invalid(b.files[0], "This server does not accept file uploads yet. Send the message as JSON without a file.")
+	}
+	for _, field := range []string{"file", "voice_message"} {
+		if v := string(b.get(field)); v != "" && v != `""` {
+			b.fault(field, "The submitted data was not a file. Check the encoding type on the form.")
+		}
+	}
+	field := b.first("conversation_id", "conversation")
+	target := b.required(field)
+	content, _ := b.text("content")
+	send := chat.Send{ClientID: b.clientID(), Content: content, IsVoice: b.flag("is_voice")}
+	if len(b.errs[field]) == 0 {
+		id, err := chat.ParseConversationID(target)
+		if err != nil || id.IsZero() {
+			b.fault(field, "Must be a valid UUID.")
+		}
+		send.Conversation = id
+	}
+	if len(b.errs["content"]) == 0 {
+		b.checkContent(content, emptyMessage)
+	}
+	if res, bad := b.invalid(); bad {
+		return res
+	}
+	if res := a.limit(c); res != nil {
+		return *res
+	}
+	res, err := a.cfg.Hub.Do(ctx, c.p, send)
+	if err != nil {
+		return a.failure(err, texts{name: "send", conversation: field, write: true})
+	}
+	e := res.Event
+	return response{status: http.StatusCreated, body: sentView{
+		Content:      e.Content,
+		IsVoice:      e.IsVoice,
+		ID:           e.Message.String(),
+		Conversation: send.Conversation.String(),
+		Sender:       viewUser(c.user, c.p.User),
+		Timestamp:    stamp(e.At),
+		Seq:          e.Seq,
+		ClientID:     orNull(e.ClientID),
+	}}
+}
+
+// checkContent says what is wrong with the content of a message. That it is empty is said of the message as a
+// whole where it could have had a file instead.
+func (b *body) checkContent(s, empty string) {
+	switch _, err := chat.NormalizeContent(s); {
+	case err == nil:
+	case strings.TrimSpace(s) == "" && empty == emptyMessage:
+		b.fault(nonField, empty)
+	case strings.TrimSpace(s) == "":
+		b.fault("content", empty)
+	default:
+		b.fault("content", tooLong)
+	}
+}
+
+// limit takes a token of the caller's bucket, which sends and edits share with the sockets.
+func (a *API) limit(c *call) *response {
+	if allowed, after := a.cfg.Limiter.Allow(c.p.Key()); !allowed {
+		res := throttled(after)
+		return &res
+	}
+	return nil
+}
+
+func messageID(c *call) (chat.MessageID, *response) {
+	id, err := chat.ParseMessageID(c.r.PathValue("id"))
+	if err != nil || id.IsZero() {
+		return id, &notFound
+	}
+	return id, nil
+}
+
+// GET messages/{id}/
+func (a *API) getMessage(ctx context.Context, c *call) response {
+	id, bad := messageID(c)
+	if bad != nil {
+		return *bad
+	}
+	it, err := a.cfg.Hub.Message(ctx, c.p, id)
+	if err != nil {
+		return a.failure(err, texts{name: "get_message"})
+	}
+	return ok(detailMessage(&it, c.p.User))
+}
+
+// PATCH messages/{id}/
+func (a *API) editMessage(ctx context.Context, c *call) response {
+	id, bad := messageID(c)
+	if bad != nil {
+		return *bad
+	}
+	b, bad := a.readBody(c.w, c.r)
+	if bad != nil {
+		return *bad
+	}
+	content := b.required("content")
+	if len(b.errs) == 0 {
+		b.checkContent(content, "This field may not be blank.")
+	}
+	if res, bad := b.invalid(); bad {
+		return res
+	}
+	if res := a.limit(c); res != nil {
+		return *res
+	}
+	t := texts{name: "edit", write: true}
+	it, err := a.cfg.Hub.Message(ctx, c.p, id)
+	if err != nil {
+		return a.failure(err, texts{name: "edit"})
+	}
+	if _, err := a.cfg.Hub.Do(ctx, c.p, chat.Edit{Conversation: it.Conversation, Message: id, Content: content}); err != nil {
+		return a.failure(err, t)
+	}
+	return a.getMessage(ctx, c)
+}
+
+// DELETE messages/{id}/. Deleting again is not an error.
+func (a *API) deleteMessage(ctx context.Context, c *call) response {
+	id, bad := messageID(c)
+	if bad != nil {
+		return *bad
+	}
+	it, err := a.cfg.Hub.Message(ctx, c.p, id)
+	if err != nil {
+		return a.failure(err, texts{name: "delete"})
+	}
+	if _, err := a.cfg.Hub.Do(ctx, c.p, chat.Delete{Conversation: it.Conversation, Message: id}); err != nil {
+		return a.failure(err, texts{name: "delete", write: true})
+	}
+	return response{status: http.StatusNoContent}
+}

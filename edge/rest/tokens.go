@@ -1,0 +1,185 @@
+package rest
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"net/mail"
+	"time"
+
+	"github.com/zumodra/hub/chat"
+	"github.com/zumodra/hub/edge/auth"
+)
+
+// DevTokens make the tokens of the development mode, in which any password is right.
+type DevTokens struct {
+	Signer   Signer          // required
+	Refresh  RefreshVerifier // required
+	Access   time.Duration   // life of an access token; default 1 h
+	Lifetime time.Duration   // life of a refresh token; default 7 days
+}
+
+// Signer makes tokens. *auth.Signer is one.
+type Signer interface {
+	Sign(c auth.Claims, typ string) (string, error)
+}
+
+// RefreshVerifier checks refresh tokens. *auth.Verifier is one.
+type RefreshVerifier interface {
+	VerifyRefresh(ctx context.Context, token string) (auth.Claims, error)
+}
+
+type tokenPair struct {
+	Refresh string `json:"refresh"`
+	Access  string `json:"access"`
+}
+
+// POST auth/token/: username is the user's id.
+func (a *API) obtainToken(ctx context.Context, c *call) response {
+	b, bad := a.readBody(c.w, c.r)
+	if bad != nil {
+		return *bad
+	}
+	name := b.required("username")
+	b.required("password") // whatever it is
+	var u chat.User
+	var err error
+	if len(b.errs["username"]) == 0 {
+		if u.ID, err = chat.ParseUserID(name); err != nil {
+			b.fault("username", "A user id has 1 to 128 bytes, without spaces and control characters.")
+		}
+	}
+	u.Tenant = b.tenant("")
+	b.profile(&u)
+	if res, bad := b.invalid(); bad {
+		return res
+	}
+	u.Username = string(u.ID)
+	now := a.cfg.Now().UTC().Truncate(time.Microsecond)
+	u.CreatedAt, u.UpdatedAt = now, now
+	stored, created, err := a.cfg.Users.CreateUser(ctx, u)
+	if err != nil {
+		return a.failure(err, texts{name: "create_user", write: true})
+	}
+	if !created && overlay(&stored, u) {
+		stored.UpdatedAt = now
+		if err := a.cfg.Users.PutUser(ctx, stored); err != nil {
+			return a.failure(err, texts{name: "put_user", write: true})
+		}
+	}
+	a.profiles.forget(chat.UserKey{Tenant: u.Tenant, User: u.ID})
+	return a.pair(stored)
+}
+
+// overlay puts the fields that u names over those stored, and reports whether that changed anything.
+func overlay(stored *chat.User, u chat.User) (changed bool) {
+	for _, f := range []struct {
+		to   *string
+		from string
+	}{{&stored.Email, u.Email}, {&stored.FirstName, u.FirstName}, {&stored.LastName, u.LastName}} {
+		if f.from != "" && *f.to != f.from {
+			*f.to, changed = f.from, true
+		}
+	}
+	return changed
+}
+
+func (a *API) pair(u chat.User) response {
+	d := a.cfg.Dev
+	now := a.cfg.Now()
+	claims := auth.Claims{
+		Principal: chat.Principal{Tenant: u.Tenant, User: u.ID, Username: u.Username},
+		IssuedAt:  now,
+		User:      u,
+	}
+	var pair tokenPair
+	for _, t := range []struct {
+		typ  string
+		life time.Duration
+		to   *string
+	}{
+		{auth.Refresh, orDefault(d.Lifetime, 7*24*time.Hour), &pair.Refresh},
+		{auth.Access, orDefault(d.Access, time.Hour), &pair.Access},
+	} {
+		claims.ID, claims.Expires = rand.Text(), now.Add(t.life)
+		token, err := d.Signer.Sign(claims, t.typ)
+		if err != nil {
+			return a.failure(err, texts{name: "sign_token"})
+		}
+		*t.to = token
+	}
+	return ok(pair)
+}
+
+func orDefault(d, otherwise time.Duration) time.Duration {
+	if d <= 0 {
+		return otherwise
+	}
+	return d
+}
+
+var expiredToken = response{
+	status: http.StatusUnauthorized,
+	body:   codeDetail{"Token is invalid or expired", "token_not_valid"},
+	header: map[string]string{"WWW-Authenticate": challenge},
+}
+
+// POST auth/token/refresh/: a new pair for a refresh token.
+func (a *API) refreshToken(ctx context.Context, c *call) response {
+	b, bad := a.readBody(c.w, c.r)
+	if bad != nil {
+		return *bad
+	}
+	token := b.required("refresh")
+	if res, bad := b.invalid(); bad {
+		return res
+	}
+	claims, err := a.cfg.Dev.Refresh.VerifyRefresh(ctx, token)
+	if err != nil {
+		return expiredToken
+	}
+	return a.pair(claims.User)
+}
+
+// POST auth/token/verify/: is this token, of either type, valid?
+func (a *API) verifyToken(ctx context.Context, c *call) response {
+	b, bad := a.readBody(c.w, c.r)
+	if bad != nil {
+		return *bad
+	}
+	token := b.required("token")
+	if res, bad := b.invalid(); bad {
+		return res
+	}
+	if _, err := a.cfg.Verifier.VerifyContext(ctx, token); err != nil {
+		if _, err := a.cfg.Dev.Refresh.VerifyRefresh(ctx, token); err != nil {
+			return expiredToken
+		}
+	}
+	return ok(struct{}{})
+}
+
+// tenant is the optional field, or what the query named.
+func (b *body) tenant(query string) chat.TenantID {
+	s, given := b.text("tenant")
+	if !given {
+		s = query
+	}
+	t, err := chat.ParseTenantID(s)
+	if err != nil {
+		b.fault("tenant", "A tenant has 1 to 64 letters, digits, '.', '_' or '-'.")
+	}
+	return t
+}
+
+// profile reads the optional fields that describe a user.
+func (b *body) profile(u *chat.User) {
+	u.Email = b.short("email", 254)
+	u.FirstName = b.short("first_name", auth.MaxUsername)
+	u.LastName = b.short("last_name", auth.MaxUsername)
+	if u.Email != "" && len(b.errs["email"]) == 0 {
+		if m, err := mail.ParseAddress(u.Email); err != nil || m.Address != u.Email {
+			b.fault("email", "Enter a valid email address.")
+		}
+	}
+}

@@ -1,0 +1,126 @@
+package rest
+
+import (
+	"context"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/zumodra/hub/chat"
+	"github.com/zumodra/hub/edge/auth"
+)
+
+// accountView is a user as an operator sees it.
+type accountView struct {
+	ID        chat.UserID   `json:"id"`
+	Tenant    chat.TenantID `json:"tenant"`
+	Username  string        `json:"username"`
+	Email     string        `json:"email"`
+	FirstName string        `json:"first_name"`
+	LastName  string        `json:"last_name"`
+	FullName  string        `json:"full_name"`
+	AvatarURL *string       `json:"avatar_url"`
+	CreatedAt stamp         `json:"created_at"`
+	UpdatedAt stamp         `json:"updated_at"`
+}
+
+func viewAccount(u chat.User) accountView {
+	return accountView{
+		ID: u.ID, Tenant: u.Tenant, Username: u.Username, Email: u.Email,
+		FirstName: u.FirstName, LastName: u.LastName, FullName: u.Name(),
+		AvatarURL: orNull(u.AvatarURL), CreatedAt: stamp(u.CreatedAt), UpdatedAt: stamp(u.UpdatedAt),
+	}
+}
+
+// GET admin/users/{id}/
+func (a *API) getUser(ctx context.Context, c *call) response {
+	b := &body{}
+	tenant := b.tenant(c.r.URL.Query().Get("tenant"))
+	if res, bad := b.invalid(); bad {
+		return res
+	}
+	id, err := chat.ParseUserID(c.r.PathValue("id"))
+	if err != nil {
+		return notFound
+	}
+	u, found, err := a.stored(ctx, tenant, id)
+	if err != nil {
+		return a.failure(err, texts{name: "get_user"})
+	}
+	if !found {
+		return notFound
+	}
+	return ok(viewAccount(u))
+}
+
+func (a *API) stored(ctx context.Context, tenant chat.TenantID, id chat.UserID) (chat.User, bool, error) {
+	users, err := a.cfg.Users.GetUsers(ctx, tenant, []chat.UserID{id})
+	if err != nil || len(users) == 0 || users[0].ID == "" {
+		return chat.User{}, false, err
+	}
+	return users[0], true, nil
+}
+
+// PUT admin/users/{id}/ writes a user, new or not. It replaces: fields that the body leaves out are empty, and
+// the username is the id.
+func (a *API) putUser(ctx context.Context, c *call) response {
+	b, bad := a.readBody(c.w, c.r)
+	if bad != nil {
+		return *bad
+	}
+	var u chat.User
+	var err error
+	if u.ID, err = chat.ParseUserID(c.r.PathValue("id")); err != nil {
+		b.fault("id", "A user id has 1 to 128 bytes, without spaces and control characters.")
+	}
+	u.Tenant = b.tenant(c.r.URL.Query().Get("tenant"))
+	u.Username = b.short("username", auth.MaxUsername)
+	b.profile(&u)
+	if u.AvatarURL = b.short("avatar_url", 2048); u.AvatarURL != "" && !webURL(u.AvatarURL) {
+		b.fault("avatar_url", "Enter a valid URL.")
+	}
+	if res, bad := b.invalid(); bad {
+		return res
+	}
+	if u.Username == "" {
+		u.Username = string(u.ID)
+	}
+	before, found, err := a.stored(ctx, u.Tenant, u.ID)
+	if err != nil {
+		return a.failure(err, texts{name: "get_user"})
+	}
+	u.UpdatedAt = a.cfg.Now().UTC().Truncate(time.Microsecond)
+	u.CreatedAt = u.UpdatedAt
+	if found {
+		u.CreatedAt = before.CreatedAt
+	}
+	if err := a.cfg.Users.PutUser(ctx, u); err != nil {
+		return a.failure(err, texts{name: "put_user", write: true})
+	}
+	a.profiles.forget(chat.UserKey{Tenant: u.Tenant, User: u.ID})
+	a.cfg.Logger.Info("rest: user written by operator", "tenant", u.Tenant, "user", u.ID, "new", !found)
+	return ok(viewAccount(u))
+}
+
+// short is an optional text of at most n code points without control characters.
+func (b *body) short(name string, n int) string {
+	s, given := b.text(name)
+	s = strings.TrimSpace(s)
+	switch {
+	case !given:
+	case utf8.RuneCountInString(s) > n:
+		b.fault(name, "Ensure this field has no more than "+strconv.Itoa(n)+" characters.")
+	case strings.ContainsFunc(s, unicode.IsControl):
+		b.fault(name, "Control characters are not allowed.")
+	}
+	return s
+}
+
+// webURL keeps javascript: and the like out of what pages put into src and href.
+func webURL(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != ""
+}
