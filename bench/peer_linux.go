@@ -62,6 +62,8 @@ func runPeer(role string, args []string) error {
 		return runCeiling(args)
 	case "store":
 		return runStore(args)
+	case "joined":
+		return runJoined(args)
 	case "minimal":
 		if len(args) != 1 {
 			return errors.New("minimal wants a directory")
