@@ -74,7 +74,7 @@ func measureSends(o options) (*report, error) {
 	}
 
 	for round := -1; round < o.runs; round++ {
-		for _, n := range []int{1, 64, 1000} {
+		for _, n := range b.flights() {
 			n = min(n, o.conns)
 			prefix := fmt.Sprintf("%d in flight: ", n)
 			bare, err := ceiling.call(command{Op: "commit", N: n, Seconds: o.seconds, Rounds: rows, Bytes: bytes})
@@ -227,4 +227,15 @@ func (b *bench) directConversations(t *target, n int) (func() (string, error), e
 		}
 		return path, os.WriteFile(path, []byte(s.String()), 0o600)
 	}, nil
+}
+
+// flights are the numbers of messages in flight that were asked for.
+func (b *bench) flights() []int {
+	var out []int
+	for _, n := range []int{1, 64, 1000} {
+		if b.flight == 0 || b.flight == n {
+			out = append(out, n)
+		}
+	}
+	return out
 }
