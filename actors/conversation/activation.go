@@ -192,7 +192,7 @@ func (a *activation) perform(now time.Time) {
 	if b := fx.Commit; b != nil {
 		a.out++
 		a.reg.io.Add(1)
-		go a.commit(b)
+		a.reg.committers.do(a.reg.ctx, commitJob{a, b})
 	}
 	if w := fx.Write; w != nil {
 		a.start(func() any { return a.write(w) })

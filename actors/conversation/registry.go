@@ -69,10 +69,11 @@ type RegistryConfig struct {
 
 // Registry holds the live conversations of this node. Its methods are safe for concurrent use.
 type Registry struct {
-	cfg     RegistryConfig
-	rules   chat.Rules
-	props   *actor.Props
-	commits chan struct{}
+	cfg        RegistryConfig
+	rules      chat.Rules
+	props      *actor.Props
+	commits    chan struct{}
+	committers committers
 
 	ctx     context.Context // of all I/O; cancelled when Close runs out of time
 	cancel  context.CancelFunc
@@ -120,7 +121,7 @@ func NewRegistry(c RegistryConfig) *Registry {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Registry{cfg: c, rules: c.Rules.WithDefaults(), commits: make(chan struct{}, c.Commits),
+	g := &Registry{cfg: c, rules: c.Rules.WithDefaults(), commits: make(chan struct{}, c.Commits), committers: committers{jobs: make(chan commitJob)},
 		empty: make(chan struct{}, 1), stop: make(chan struct{}), swept: make(chan struct{})}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.props = actor.PropsFromProducer(func() actor.Actor { return new(shell) },
@@ -349,6 +350,7 @@ func (g *Registry) Close(ctx context.Context) error {
 	}
 	g.cancel()
 	g.io.Wait()
+	g.committers.wg.Wait()
 	return err
 }
 
