@@ -83,6 +83,13 @@ func (b *bench) startHub(cpu int, flags ...string) (*hub, error) {
 	}
 	defer logs.Close()
 	cmd := exec.Command(bin, args...)
+	if b.hub == "joined" {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, err
+		}
+		cmd = exec.Command(self, append([]string{childArg, "joined"}, args[1:]...)...)
+	}
 	cmd.Stdout, cmd.Stderr = logs, logs
 	if h.process, err = startPinned(cmd, cpu); err != nil {
 		return nil, fmt.Errorf("starting the hub: %w", err)

@@ -23,7 +23,10 @@ func (c *verifyCmd) Run(s *streams) error {
 	if err != nil {
 		return fmt.Errorf("verifying %s: %w", c.Data, err)
 	}
-	fmt.Fprintln(s.out, sum)
+	fmt.Fprintf(s.out, "%d rows, %d conversations, %d events, %d files checked: %d problems\n", sum.Rows, sum.Conversations, sum.Events, sum.Files, problems)
+	if sum.Behind+sum.Deleting+sum.Late > 0 {
+		fmt.Fprintf(s.out, "harmless: %d conversations to be brought up to their log, %d deletions to be finished, %d late rows\n", sum.Behind, sum.Deleting, sum.Late)
+	}
 	if problems > 0 {
 		return fmt.Errorf("%d problems found", problems)
 	}

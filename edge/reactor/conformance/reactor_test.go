@@ -60,7 +60,7 @@ func reactorServer(t *testing.T, cfg reactor.Config) conformance.Target {
 	})
 	target := conformance.Target{
 		Addr: server.Addr().String(), MaxMessage: 64 << 10, MaxFragments: 64, MaxHandshakeBytes: 8192,
-		Deflate: cfg.Compress, Timeout: 30 * time.Second,
+		Deflate: cfg.Compress,
 	}
 	if cfg.MaxMessage > 0 {
 		target.MaxMessage = cfg.MaxMessage
