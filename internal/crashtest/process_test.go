@@ -96,13 +96,14 @@ func (s *server) start() {
 // ready waits until the node says that it serves.
 func (s *server) ready() {
 	s.t.Helper()
-	began, answer := time.Now(), "no answer"
+	began, answer, told := time.Now(), "no answer", false
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	err := poll(ctx, func() bool {
 		s.alive()
 		code, body := s.readiness(ctx)
-		if code != http.StatusOK && body != answer && time.Since(began) > 5*time.Second {
+		if code != http.StatusOK && !told && time.Since(began) > 5*time.Second {
+			told = true
 			s.t.Logf("not ready after %v: %d %s", time.Since(began).Round(time.Second), code, body)
 		}
 		answer = body
