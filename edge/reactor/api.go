@@ -124,7 +124,7 @@ type Config struct {
 	InboxBytes int // frames staged for one reactor and not yet handed to connections; default 64 MiB
 
 	// BatchDelay bounds how long broadcasts may be held to leave as one send: 0 means "until the end of the
-	// event round", at most 10 ms.
+	// event round", at most 10 ms. Because of the order contract, all that is staged for a reactor is held with them.
 	BatchDelay time.Duration
 
 	// Compress offers permessage-deflate (RFC 7692) without context takeover in both directions.
