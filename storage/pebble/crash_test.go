@@ -221,8 +221,8 @@ func TestPowerLoss(t *testing.T) {
 	}
 	rng := rand.New(rand.NewPCG(2, 0))
 	for round := range 12 {
-		for target := appends.Load() + 300; appends.Load() < target && !t.Failed(); {
-		}
+		target := appends.Load() + 300
+		eventually(t, "300 appends", func() bool { return appends.Load() >= target || t.Failed() })
 		before := make([]uint64, crashWriters)
 		for i := range before {
 			before[i] = acked[i].Load()
