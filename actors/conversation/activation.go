@@ -111,6 +111,9 @@ func (s *shell) Receive(c actor.Context) {
 		a.loadNext = false
 		a.start(a.load)
 	}
+	if a.out == 0 && a.state.Saved() && a.state.Quiet() {
+		a.fx = Effects{}
+	}
 	if a.depart() {
 		a.gone = true
 		if a.timer != nil {

@@ -305,7 +305,7 @@ func (g *Registry) each(f func(*activation)) {
 // sweep asks idle conversations to go, and the least recently used ones when there are too many.
 func (g *Registry) sweep() {
 	defer close(g.swept)
-	every := max(g.cfg.Idle/8, 10*time.Millisecond)
+	every := min(max(g.cfg.Idle/8, 10*time.Millisecond), 5*time.Second)
 	t := time.NewTicker(every)
 	defer t.Stop()
 	for {
