@@ -11,24 +11,20 @@ func (s *State) save() {
 	if s.write != nil || s.phase != ready {
 		return
 	}
-	dirty := !s.dirtySince.IsZero()
+	due := !s.dirtySince.IsZero() && (s.urgent || len(s.unsaved) >= MaxUnsaved || !s.now.Before(s.dirtySince.Add(SaveDelay)))
+	if len(s.marks) > 0 && (!due || s.derivedLast || s.gone) { // the two take turns when both are due
+		s.derivedLast = false
+		s.writeMarks()
+	}
 	switch {
-	case s.gone:
-		if len(s.marks) > 0 {
-			s.writeMarks() // answers them all
-		}
-		if dirty && !s.inflight {
-			s.remove()
-		}
-	case dirty && (s.urgent || len(s.unsaved) >= MaxUnsaved || !s.now.Before(s.dirtySince.Add(SaveDelay))) &&
-		(len(s.marks) == 0 || !s.derivedLast):
+	case s.write != nil:
+	case due && !s.gone:
 		s.derivedLast = true
 		s.derive()
-	case len(s.marks) > 0:
-		s.derivedLast = false
-		for len(s.marks) > 0 && s.write == nil {
-			s.writeMarks()
-		}
+	case due && !s.inflight:
+		s.remove()
+	case len(s.marks) > 0: // judged again: the first time there was none to write
+		s.writeMarks()
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/zumodra/hub/actors/internal/mailbox"
 	"github.com/zumodra/hub/chat"
 )
 
@@ -123,7 +124,7 @@ func NewRegistry(c RegistryConfig) *Registry {
 		empty: make(chan struct{}, 1), stop: make(chan struct{}), swept: make(chan struct{})}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.props = actor.PropsFromProducer(func() actor.Actor { return new(shell) },
-		actor.WithMailbox(actor.UnboundedLockfree()), actor.WithDispatcher(c.Dispatcher))
+		actor.WithMailbox(mailbox.New), actor.WithDispatcher(c.Dispatcher))
 	for i := range g.shards {
 		g.shards[i].m = make(map[chat.ConversationKey]*activation)
 	}

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -76,23 +77,30 @@ func LoadSecret(path string) ([]byte, error) {
 }
 
 // EnsureSecret is LoadSecret, but makes a random secret, readable by its owner only, if the file does not exist.
+// Several processes may do so at once, and any may die at any point: the file appears whole or not at all, and
+// the first to link it wins.
 func EnsureSecret(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return LoadSecret(path)
+	if s, err := LoadSecret(path); err == nil || !errors.Is(err, os.ErrNotExist) {
+		return s, err
 	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("auth: creating the secret: %w", err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+"-*") // mode 0600
 	if err != nil {
 		return nil, fmt.Errorf("auth: creating the secret: %w", err)
 	}
+	defer func() { _ = os.Remove(f.Name()) }()
 	var b [32]byte
 	_, _ = rand.Read(b[:]) // never fails (crypto/rand since Go 1.24)
-	s := []byte(hex.EncodeToString(b[:]))
-	_, err = f.Write(append(bytes.Clone(s), '\n'))
+	_, err = f.WriteString(hex.EncodeToString(b[:]) + "\n")
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		_ = os.Remove(path) // half a secret must not be found by the next start
 		return nil, fmt.Errorf("auth: creating the secret: %w", err)
 	}
-	return s, nil
+	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, fmt.Errorf("auth: creating the secret: %w", err)
+	}
+	return LoadSecret(path)
 }
 
 func loadPublicKeys(path string) ([]key, error) {

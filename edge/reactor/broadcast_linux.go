@@ -150,12 +150,22 @@ func (r *reactor) deliverAll(c *conn, ops []op, joined []byte) {
 			return
 		}
 		if n == len(joined) {
-			r.stats.framesOut.Add(uint64(len(ops)))
+			r.stats.framesOut.Add(uint64(framesFor(ops, r.handle(c))))
 			return
 		}
 		took = n
 	}
 	r.queueRest(c, ops, took)
+}
+
+// framesFor counts the frames of ops that the connection gets.
+func framesFor(ops []op, self Handle) (n int) {
+	for i := range ops {
+		if ops[i].kind != opCast || ops[i].h != self {
+			n++
+		}
+	}
+	return n
 }
 
 // queueRest queues the frames of ops for c, of which took bytes are written, each by its own class.
@@ -236,7 +246,7 @@ func (r *reactor) enqueue(c *conn, b []byte, took int, class Class) bool {
 	if r.s.queued.Add(int64(q.bytes-before)) > r.s.cfg.QueueTotal {
 		gen := c.gen
 		r.closeLargest()
-		return c.gen == gen && c.state == stOpen
+		return r.holds(c, gen) && c.state == stOpen
 	}
 	return true
 }

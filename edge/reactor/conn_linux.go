@@ -26,7 +26,7 @@ func (r *reactor) read(c *conn) {
 			c.lastRx = r.now
 			c.flags &^= flPinged
 			r.received(c, r.buf[:n])
-			if c.gen != gen || c.state == stFree {
+			if !r.holds(c, gen) {
 				return
 			}
 		}
@@ -106,7 +106,7 @@ func (r *reactor) readFrames(c *conn, data []byte) {
 		}
 		r.stats.framesIn.Add(1)
 		r.event(c, &ev)
-		if c.gen != gen || c.state != stOpen && c.state != stClose {
+		if !r.holds(c, gen) || c.state != stOpen && c.state != stClose {
 			if in == r.scratch {
 				in.parser.reset(maxPooled)
 			}

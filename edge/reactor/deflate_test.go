@@ -88,7 +88,7 @@ func TestDeflateMessages(t *testing.T) {
 		t.Fatalf("echo %#x", f.b0)
 	}
 	c.text("short")
-	c.expectText("short") // below the threshold
+	c.expectText("short")   // below the threshold
 	c.send(0xC1, []byte{0}) // RFC 7692 §7.2.3.6
 	c.expectText("")
 	var b bytes.Buffer // a final block is allowed, RFC 7692 §7.2.3.4

@@ -5,12 +5,10 @@ package reactor
 import (
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"strconv"
 	"strings"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -148,10 +146,6 @@ func peerName(fd int32) netip.AddrPort {
 
 // acceptBatch bounds the accepts of one round, so that a reconnect storm does not starve the connected.
 const acceptBatch = 64
-
-var overloaded = (&refusal{
-	status: http.StatusServiceUnavailable, body: "too many connections", retryAfter: 5 * time.Second,
-}).append(nil)
 
 // accept takes new connections from the listener, which is level-triggered.
 func (r *reactor) accept() {

@@ -109,11 +109,24 @@ func Open(cfg Config) (*Engine, error) {
 	if err := cfg.FS.MkdirAll(cfg.Dir, 0o750); err != nil {
 		return nil, fmt.Errorf("storage: create %s: %w", cfg.Dir, err)
 	}
+	known, err := pebble.Peek(cfg.Dir, cfg.FS)
+	if err != nil {
+		return nil, fmt.Errorf("storage: look at %s: %w", cfg.Dir, err)
+	}
 	if err := e.open(false); err != nil {
 		return nil, err
 	}
 	if err := e.checkSchema(true); err != nil {
 		return nil, errors.Join(err, e.closeDB())
+	}
+	if !known.Exists {
+		// The first log of a new store is written before pebble turns to the format with synced offsets.
+		if err := e.closeDB(); err != nil {
+			return nil, fmt.Errorf("storage: create %s: %w", cfg.Dir, err)
+		}
+		if err := e.open(false); err != nil {
+			return nil, err
+		}
 	}
 	e.checkDisk()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -136,6 +149,9 @@ func (e *Engine) open(readOnly bool) error {
 	lock, err := pebble.LockDirectory(cfg.Dir, cfg.FS)
 	if err != nil {
 		return lockError(cfg.Dir, err)
+	}
+	if err := checkLogs(cfg.FS, cfg.Dir); err != nil {
+		return errors.Join(err, lock.Close())
 	}
 	cache := pebble.NewCache(cfg.CacheBytes)
 	defer cache.Unref()

@@ -1,0 +1,174 @@
+package client
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// serverFrame is the union of all frames that the server sends.
+type serverFrame struct {
+	Type         string `json:"type"`
+	Conversation string `json:"conversation_id"`
+	Seq          uint64 `json:"seq"`
+	Ref          string `json:"ref"`
+	ClientID     string `json:"client_id"`
+
+	ID        string    `json:"id"`
+	Sender    string    `json:"sender"`
+	SenderID  UserID    `json:"sender_id"`
+	Content   string    `json:"content"`
+	Timestamp time.Time `json:"timestamp"`
+	File      string    `json:"file"`
+	IsVoice   bool      `json:"is_voice"`
+	IsRead    bool      `json:"is_read"`
+	Deleted   deletedAt `json:"deleted_at"`
+
+	TypingUser string    `json:"typing_user"`
+	IsTyping   bool      `json:"is_typing"`
+	MessageID  string    `json:"message_id"`
+	User       string    `json:"user"`
+	UserID     UserID    `json:"user_id"`
+	ReadAt     time.Time `json:"read_at"`
+	GotAt      time.Time `json:"delivered_at"`
+	UpToSeq    uint64    `json:"up_to_seq"`
+	Emoji      string    `json:"emoji"`
+	Removed    bool      `json:"removed"`
+	Remove     bool      `json:"remove"`
+	Change     string    `json:"change"`
+	Name       string    `json:"name"`
+	Group      struct {
+		ID           string `json:"id"`
+		Name         string `json:"name"`
+		Participants int    `json:"participant_count"`
+	} `json:"group"`
+
+	HeadSeq      uint64 `json:"head_seq"`
+	Message      string `json:"message"`
+	Code         string `json:"code"`
+	RetryAfterMS int64  `json:"retry_after_ms"`
+
+	raw []byte
+}
+
+// deletedAt is set when the field holds anything but null and the empty string.
+type deletedAt bool
+
+func (d *deletedAt) UnmarshalJSON(b []byte) error {
+	s := string(b)
+	*d = s != "null" && s != `""` && s != "false"
+	return nil
+}
+
+var errFrame = errors.New("not a frame of the protocol")
+
+// decodeFrame reads one frame. A field of an unexpected JSON type is ignored, so that a newer server does not
+// break an older client; a frame without a type is an error.
+func decodeFrame(b []byte) (*serverFrame, error) {
+	f := new(serverFrame)
+	if err := json.Unmarshal(b, f); err != nil {
+		if ute := (*json.UnmarshalTypeError)(nil); !errors.As(err, &ute) {
+			return nil, fmt.Errorf("%w: %w", errFrame, err)
+		}
+	}
+	if f.Type == "" {
+		return nil, errFrame
+	}
+	f.raw = b
+	return f, nil
+}
+
+func (f *serverFrame) retryAfter() time.Duration {
+	// A day bounds what a broken server can make a client wait.
+	return time.Duration(min(max(f.RetryAfterMS, 0), 86_400_000)) * time.Millisecond
+}
+
+func (f *serverFrame) err() *Error {
+	return &Error{Code: f.Code, Message: f.Message, RetryAfter: f.retryAfter(), Conversation: f.Conversation}
+}
+
+func (f *serverFrame) message() Message {
+	return Message{
+		ID: f.ID, Conversation: f.Conversation, Seq: f.Seq, ClientID: f.ClientID, Sender: f.Sender,
+		SenderID: f.SenderID, Content: f.Content, File: f.File, IsVoice: f.IsVoice, IsRead: f.IsRead,
+		Deleted: bool(f.Deleted), At: f.Timestamp,
+	}
+}
+
+func (f *serverFrame) log() Log {
+	return Log{Conversation: f.Conversation, Seq: f.Seq, At: f.Timestamp}
+}
+
+// actor is who caused the event: named "user" in some frames and "sender" in others.
+func (f *serverFrame) actor() (string, UserID) {
+	name, id := f.User, f.UserID
+	if name == "" {
+		name = f.Sender
+	}
+	if id == "" {
+		id = f.SenderID
+	}
+	return name, id
+}
+
+// logEvent returns the event of a frame that belongs to a log, or nil. next is the seq that the conversation
+// expects: a frame of an unknown type is taken for a log event only where one is due.
+func (f *serverFrame) logEvent(next uint64) Event {
+	if f.Seq == 0 || f.Conversation == "" {
+		return nil
+	}
+	name, id := f.actor()
+	switch f.Type {
+	case "message":
+		return &MessageEvent{Message: f.message()}
+	case "message_edited":
+		return &EditedEvent{f.log(), f.MessageID, f.Content, name, id}
+	case "message_deleted":
+		return &DeletedEvent{f.log(), f.MessageID, name, id}
+	case "reaction":
+		return &ReactionEvent{f.log(), f.MessageID, f.Emoji, f.Removed || f.Remove, name, id}
+	case "participants_changed", "conversation_updated":
+		return &ChangeEvent{f.log(), f.Type, f.Change, f.Name, f.raw}
+	case "status", "typing", "read", "delivered", "presence", "error", "goaway", "ping", "pong", "resumed", "gap",
+		"ok", "auth", "group_created", "contact_added":
+		return nil
+	}
+	if f.Seq == next {
+		return &UnknownEvent{f.log(), f.Type, f.raw}
+	}
+	return nil
+}
+
+// clientFrame is the union of the frames that the client sends.
+type clientFrame struct {
+	Type         string  `json:"type"`
+	Conversation string  `json:"conversation_id,omitempty"`
+	Ref          string  `json:"ref,omitempty"`
+	ClientID     string  `json:"client_id,omitempty"`
+	Content      *string `json:"content,omitempty"`
+	IsTyping     *bool   `json:"is_typing,omitempty"`
+	MessageID    string  `json:"message_id,omitempty"`
+	UpToSeq      uint64  `json:"up_to_seq,omitempty"`
+	Seq          uint64  `json:"seq,omitempty"`
+	LastSeq      *uint64 `json:"last_seq,omitempty"`
+	Emoji        string  `json:"emoji,omitempty"`
+	Remove       bool    `json:"remove,omitempty"`
+	Token        string  `json:"token,omitempty"`
+
+	Conversations []resumePoint `json:"conversations,omitempty"`
+}
+
+// resumePoint is one conversation of a resume for several.
+type resumePoint struct {
+	Conversation string `json:"conversation_id"`
+	LastSeq      uint64 `json:"last_seq"`
+}
+
+func (f *clientFrame) encode() []byte {
+	b, err := json.Marshal(f)
+	if err != nil {
+		panic("client: encode frame: " + err.Error()) // strings and numbers alone: cannot fail
+	}
+	return b
+}

@@ -1,0 +1,17 @@
+package main
+
+import (
+	"github.com/zumodra/hub/internal/config"
+	"github.com/zumodra/hub/internal/node"
+)
+
+type serveCmd struct{ config.Config }
+
+// Run serves until SIGTERM or SIGINT and returns nil after an orderly end.
+func (c *serveCmd) Run(s *streams) error {
+	n, err := node.New(c.Config, node.Options{Version: version, Logger: newLogger(s.err, c.LogFormat, c.LogLevel)})
+	if err != nil {
+		return err
+	}
+	return n.Run(s.ctx)
+}

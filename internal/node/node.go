@@ -1,0 +1,365 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/zumodra/hub/actors"
+	"github.com/zumodra/hub/chat"
+	"github.com/zumodra/hub/edge/auth"
+	"github.com/zumodra/hub/edge/reactor"
+	"github.com/zumodra/hub/edge/rest"
+	"github.com/zumodra/hub/edge/session"
+	"github.com/zumodra/hub/internal/config"
+	"github.com/zumodra/hub/storage"
+	"github.com/zumodra/hub/storage/pebble"
+)
+
+// Names below the data directory.
+const (
+	SecretFile = "auth-secret" // the token secret of --dev
+	StoreDir   = "store"
+)
+
+// stopGrace is the time that conversations get to commit and save after the clients are gone.
+const stopGrace = 20 * time.Second
+
+// restLimiter charges REST requests to the buckets of the sockets.
+type restLimiter struct{ l *session.Limiter }
+
+// Allow implements rest.Limiter.
+func (r restLimiter) Allow(user chat.UserKey) (bool, time.Duration) {
+	v := r.l.Allow(user, session.Change)
+	return v.OK, v.RetryAfter
+}
+
+// Options of a Node besides its configuration.
+type Options struct {
+	Version string
+	Logger  *slog.Logger     // default: discard
+	Now     func() time.Time // default time.Now
+}
+
+// Node is one running hub.
+type Node struct {
+	cfg  config.Config
+	opts Options
+	log  *slog.Logger
+
+	engine   *pebble.Engine
+	store    *storage.Store
+	verifier *auth.Verifier
+	hub      *actors.Hub
+	sessions *session.Manager
+	server   *reactor.Server
+	admin    *http.Server
+	adminLn  net.Listener
+	metrics  *metrics
+
+	state    atomic.Int32 // starting, serving, draining
+	repaired atomic.Int64
+}
+
+const (
+	starting int32 = iota
+	serving
+	draining
+)
+
+// edge breaks the circle between the hub, which delivers to sessions, and the sessions, which ask the hub.
+type edge struct{ m *session.Manager }
+
+func (e *edge) Deliver(set *chat.SessionSet, d *chat.Delivery) { e.m.Deliver(set, d) }
+
+// users introduces the users that tokens name.
+type users struct{ store *storage.Store }
+
+// Seen implements session.Users.
+func (u users) Seen(ctx context.Context, user chat.User) error {
+	_, _, err := u.store.CreateUser(ctx, user)
+	return err
+}
+
+// New opens the store and binds the ports; nothing is served before Run. A Node that is not run must be closed
+// by running it with a context that has ended.
+func New(cfg config.Config, opts Options) (*Node, error) {
+	if err := cfg.Check(); err != nil {
+		return nil, err
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	n := &Node{cfg: cfg, opts: opts, log: opts.Logger, metrics: newMetrics(opts.Version)}
+	if err := n.open(); err != nil {
+		n.release()
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *Node) open() error {
+	if err := n.openStore(); err != nil {
+		return err
+	}
+	signer, err := n.openAuth()
+	if err != nil {
+		return err
+	}
+	if err := n.join(signer); err != nil {
+		return err
+	}
+	return n.openAdmin()
+}
+
+func (n *Node) openStore() (err error) {
+	if n.engine, err = pebble.Open(pebble.Config{Dir: filepath.Join(n.cfg.Data, StoreDir), Logger: n.log, Now: n.opts.Now}); err != nil {
+		return fmt.Errorf("opening the store: %w", err)
+	}
+	n.store = storage.New(newTimedEngine(n.engine, n.metrics.registry), storage.Config{})
+	return nil
+}
+
+func (n *Node) openAuth() (signer *auth.Signer, err error) {
+	c := auth.Config{JWKSURL: n.cfg.AuthJwksURL, Issuer: n.cfg.AuthIssuer, Audience: n.cfg.AuthAudience, Now: n.opts.Now, Logger: n.log}
+	if n.cfg.AuthSecretFile != "" {
+		c.SecretFiles = []string{n.cfg.AuthSecretFile}
+	}
+	if n.cfg.AuthPublicKeyFile != "" {
+		c.PublicKeyFiles = []string{n.cfg.AuthPublicKeyFile}
+	}
+	if n.cfg.Dev {
+		secret, err := auth.EnsureSecret(filepath.Join(n.cfg.Data, SecretFile))
+		if err != nil {
+			return nil, err
+		}
+		c.Secrets = [][]byte{secret}
+		if signer, err = auth.NewSigner(secret); err != nil {
+			return nil, err
+		}
+	}
+	n.verifier, err = auth.New(c)
+	return signer, err
+}
+
+// join makes the layers and ties them together.
+func (n *Node) join(signer *auth.Signer) error {
+	list := n.cfg.AllowedOrigins
+	if n.cfg.Dev {
+		list = []string{"*"}
+	}
+	origins, err := auth.ParseOrigins(list)
+	if err != nil {
+		return err
+	}
+	var keys rest.APIKeys
+	if n.cfg.AdminKeyFile != "" {
+		k, err := auth.LoadAPIKeys(n.cfg.AdminKeyFile)
+		if err != nil {
+			return err
+		}
+		keys = k
+	}
+	reg := n.metrics.registry
+	out := &edge{}
+	n.hub = actors.New(actors.Config{
+		Store: n.store, Edge: out, Observer: newActorMetrics(reg), Now: n.opts.Now, Log: n.log, Idle: n.cfg.IdleAfter,
+		Rules: chat.Rules{MaxGroupSize: n.cfg.MaxGroupSize, EditWindow: n.cfg.EditWindow},
+	})
+	rate := n.cfg.UserRate
+	if rate == 0 {
+		rate = -1 // the limiter's zero value is its default
+	}
+	limiter := session.NewLimiter(session.LimiterConfig{Rate: rate, Burst: n.cfg.UserBurst, Now: n.opts.Now})
+	n.sessions = session.New(session.Config{
+		Dispatcher: n.hub, Verifier: n.verifier, Users: users{n.store}, Limiter: limiter, Origins: origins,
+		CookieName: n.cfg.AuthCookie, PreAcceptReject: n.cfg.PreAcceptReject, MaxPerUser: n.cfg.SessionsPerUser,
+		Now: n.opts.Now, Observer: newSessionMetrics(reg), Logger: n.log,
+	})
+	out.m = n.sessions
+	rc := rest.Config{
+		Hub: n.hub, Users: n.store, Verifier: n.verifier, Limiter: restLimiter{limiter}, Observer: n.metrics, Logger: n.log,
+		APIKeys: keys, SessionCookie: n.cfg.AuthCookie, Origins: origins, Ready: n.ready, Version: n.opts.Version, Now: n.opts.Now,
+	}
+	if signer != nil {
+		rc.Dev = &rest.DevTokens{Signer: signer, Refresh: n.verifier}
+	}
+	api, err := rest.New(rc)
+	if err != nil {
+		return err
+	}
+	tr := reactor.Config{
+		Addr: n.cfg.Listen, Reactors: n.cfg.Reactors, Handler: n.sessions, HTTP: api,
+		MaxMessage: n.cfg.MaxMessageBytes, PingInterval: n.cfg.PingInterval, PongTimeout: n.cfg.PongTimeout,
+		MaxConnections: n.cfg.MaxConnections, AcceptRate: n.cfg.AcceptRate, BatchDelay: n.cfg.BatchDelay,
+		Compress: n.cfg.Compress, Logger: n.log,
+	}
+	if n.cfg.TLSCert != "" {
+		cert, err := newCertificate(n.cfg.TLSCert, n.cfg.TLSKey, n.log, n.opts.Now)
+		if err != nil {
+			return err
+		}
+		tr.TLS = cert.config()
+	}
+	if n.server, err = reactor.New(tr); err != nil {
+		return fmt.Errorf("listening on %s: %w", n.cfg.Listen, err)
+	}
+	n.sessions.Bind(n.server)
+	reg.MustRegister(edgeCollector(n.server.Stats), hubCollector(n.hub.Stats), sessionCollector(n.sessions.Stats))
+	return nil
+}
+
+func (n *Node) openAdmin() (err error) {
+	n.adminLn, err = net.Listen("tcp", n.cfg.AdminListen)
+	if err != nil {
+		return fmt.Errorf("listening on the admin address: %w", err)
+	}
+	n.admin = &http.Server{
+		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
+		Handler: rest.AdminHandler(rest.AdminConfig{
+			Ready:   n.ready,
+			Metrics: promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{Registry: n.metrics.registry}),
+			Debug:   map[string]http.Handler{"gc": http.HandlerFunc(collectGarbage)},
+		}),
+	}
+	return nil
+}
+
+// collectGarbage gives all unused memory back, so that what is left can be measured.
+func collectGarbage(w http.ResponseWriter, r *http.Request) {
+	runtime.GC()
+	runtime.GC()
+	debug.FreeOSMemory()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	fmt.Fprintf(w, "heap_alloc %d\nheap_inuse %d\nstack_inuse %d\nsys %d\ngoroutines %d\n",
+		m.HeapAlloc, m.HeapInuse, m.StackInuse, m.Sys, runtime.NumGoroutine())
+}
+
+// Addr and AdminAddr are the addresses in use; ports given as 0 were chosen.
+func (n *Node) Addr() net.Addr      { return n.server.Addr() }
+func (n *Node) AdminAddr() net.Addr { return n.adminLn.Addr() }
+
+// ready answers the readiness checks.
+func (n *Node) ready(ctx context.Context) []rest.Check {
+	life := rest.Check{Name: "node"}
+	switch n.state.Load() {
+	case starting:
+		life.Detail = fmt.Sprintf("starting, %d conversations repaired", n.repaired.Load())
+	case serving:
+		life.OK, life.Detail = true, "serving"
+	default:
+		life.Detail = "draining"
+	}
+	st := rest.Check{Name: "storage", OK: true, Detail: "ok"}
+	if err := n.engine.Health(ctx); err != nil {
+		st.OK, st.Detail = false, err.Error()
+	}
+	return []rest.Check{life, st}
+}
+
+// Run serves until ctx ends, then drains; it returns nil after an orderly end. Everything is closed afterwards.
+func (n *Node) Run(ctx context.Context) error {
+	defer n.release()
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	g, run := errgroup.WithContext(run)
+	g.Go(func() error { return ended("admin server", n.admin.Serve(n.adminLn), http.ErrServerClosed) })
+	g.Go(func() error {
+		defer func() { _ = n.admin.Close() }()
+		start := n.opts.Now()
+		if err := n.hub.Start(ctx, func(done int) { n.repaired.Store(int64(done)) }); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("repairing conversations: %w", err)
+		}
+		n.log.Info("ready", "listen", n.Addr().String(), "admin", n.AdminAddr().String(), "data", n.cfg.Data,
+			"repaired", n.repaired.Load(), "took", n.opts.Now().Sub(start).Round(time.Millisecond), "dev", n.cfg.Dev, "version", n.opts.Version)
+		served := make(chan error, 1)
+		go func() { served <- n.server.Serve(context.WithoutCancel(run)) }()
+		n.state.Store(serving)
+		select {
+		case err := <-served:
+			return fmt.Errorf("public server: %w", err)
+		case <-ctx.Done():
+		case <-run.Done():
+		}
+		n.drain()
+		return ended("public server", <-served, reactor.ErrServerClosed)
+	})
+	return g.Wait()
+}
+
+// drain closes the clients, then lets the conversations finish.
+func (n *Node) drain() {
+	n.state.Store(draining)
+	open := n.server.Stats().Connections
+	n.log.Info("draining", "connections", open)
+	// Half of the time for the closes, at no more than a thousand a second: clients come back elsewhere, or here.
+	pace := min(n.cfg.DrainTimeout/2, time.Duration(open)*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.DrainTimeout+stopGrace)
+	defer cancel()
+	if err := n.sessions.Drain(ctx); err != nil {
+		n.log.Warn("draining sessions", "error", err)
+	}
+	if err := n.server.Shutdown(ctx, reactor.CloseGoingAway, "shutting down", pace); err != nil {
+		n.log.Warn("closing connections", "error", err)
+	}
+	if err := n.hub.Close(ctx); err != nil {
+		n.log.Error("stopping conversations", "error", err)
+	}
+	n.log.Info("stopped")
+}
+
+// release closes whatever is open, in the reverse order of opening. It may be called more than once.
+func (n *Node) release() {
+	if n.server != nil {
+		_ = n.server.Close()
+	}
+	if n.hub != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+		_ = n.hub.Close(ctx) // a second time does nothing
+		cancel()
+		n.hub = nil
+	}
+	if n.sessions != nil {
+		n.sessions.Close()
+		n.sessions = nil
+	}
+	if n.verifier != nil {
+		n.verifier.Close()
+		n.verifier = nil
+	}
+	if n.adminLn != nil {
+		_ = n.adminLn.Close()
+	}
+	if n.engine != nil {
+		if err := n.engine.Close(); err != nil {
+			n.log.Error("closing the store", "error", err)
+		}
+		n.engine = nil
+	}
+}
+
+func ended(what string, err, orderly error) error {
+	if err == nil || errors.Is(err, orderly) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}

@@ -1,0 +1,85 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/zumodra/hub/storage"
+)
+
+// timedEngine measures an engine's operations.
+type timedEngine struct {
+	storage.Engine
+	ops *prometheus.HistogramVec
+	// The histograms of the hot path, found once.
+	appendOK, getOK prometheus.Observer
+}
+
+func newTimedEngine(e storage.Engine, r prometheus.Registerer) *timedEngine {
+	ops := prometheus.NewHistogramVec(histogram("hub_storage_op_duration_seconds",
+		"Operations of the storage engine. append is a durable batch, write a relaxed one.", latency),
+		[]string{"op", "outcome"})
+	r.MustRegister(ops)
+	return &timedEngine{e, ops, ops.WithLabelValues("append", "ok"), ops.WithLabelValues("get", "ok")}
+}
+
+func (t *timedEngine) observe(op string, start time.Time, err error) {
+	d := time.Since(start).Seconds()
+	switch {
+	case err == nil || errors.Is(err, storage.ErrNoRow):
+		switch op {
+		case "append":
+			t.appendOK.Observe(d)
+		case "get":
+			t.getOK.Observe(d)
+		default:
+			t.ops.WithLabelValues(op, "ok").Observe(d)
+		}
+	case errors.Is(err, storage.ErrUnknownOutcome):
+		t.ops.WithLabelValues(op, "unknown").Observe(d)
+	default:
+		t.ops.WithLabelValues(op, "error").Observe(d)
+	}
+}
+
+func (t *timedEngine) Get(ctx context.Context, table *storage.Table, p, c storage.Key) (storage.Row, error) {
+	start := time.Now()
+	row, err := t.Engine.Get(ctx, table, p, c)
+	t.observe("get", start, err)
+	return row, err
+}
+
+func (t *timedEngine) GetMany(ctx context.Context, table *storage.Table, keys []storage.FullKey) ([]storage.Row, error) {
+	start := time.Now()
+	rows, err := t.Engine.GetMany(ctx, table, keys)
+	t.observe("get_many", start, err)
+	return rows, err
+}
+
+func (t *timedEngine) Apply(ctx context.Context, b storage.Batch) error {
+	start := time.Now()
+	err := t.Engine.Apply(ctx, b)
+	op := "append"
+	if b.Durability == storage.Relaxed {
+		op = "write"
+	}
+	t.observe(op, start, err)
+	return err
+}
+
+func (t *timedEngine) Scan(ctx context.Context, r storage.Range, yield func(storage.Row) bool) error {
+	start := time.Now()
+	err := t.Engine.Scan(ctx, r, yield)
+	t.observe("scan", start, err)
+	return err
+}
+
+func (t *timedEngine) CompareAndSet(ctx context.Context, table *storage.Table, p, c storage.Key, expect, set []storage.Value) (bool, storage.Row, error) {
+	start := time.Now()
+	ok, row, err := t.Engine.CompareAndSet(ctx, table, p, c, expect, set)
+	t.observe("compare_and_set", start, err)
+	return ok, row, err
+}
