@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -23,11 +25,13 @@ type discard struct {
 	casts  int
 	frames int // sessions that got a frame by Broadcast
 	closed atomic.Int64
+	alarm  *time.Timer // ends a wait for what does not come
 }
 
 func newDiscard() *discard {
 	d := &discard{}
 	d.cond.L = &d.mu
+	d.alarm = time.AfterFunc(time.Minute, d.cond.Broadcast)
 	return d
 }
 
@@ -56,9 +60,8 @@ func (d *discard) CloseConn(reactor.Handle, uint16, string) error {
 	return nil
 }
 
+// wait allocates nothing, so that it does not count.
 func (d *discard) wait(done func() bool) error {
-	stop := time.AfterFunc(30*time.Second, d.cond.Broadcast)
-	defer stop.Stop()
 	start := time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -66,8 +69,8 @@ func (d *discard) wait(done func() bool) error {
 		if d.closed.Load() > 0 {
 			return errors.New("a session was closed")
 		}
-		if time.Since(start) > 29*time.Second {
-			return errors.New("nothing came for half a minute")
+		if time.Since(start) > 20*time.Second {
+			return errors.New("nothing came for 20 s")
 		}
 		d.cond.Wait()
 	}
@@ -82,6 +85,10 @@ func measureAllocs(o options) (*report, error) {
 		return nil, err
 	}
 	defer b.end()
+	if o.profile != "" {
+		runtime.MemProfileRate = 1
+		defer writeAllocs(filepath.Join(o.profile, "allocs.pprof"))
+	}
 	r := &report{Title: "heap allocations in one process: session, actors and store over a transport that discards", Unit: "allocations"}
 	const many = 1000
 	for round := -1; round < o.runs; round++ {
@@ -113,6 +120,19 @@ func measureAllocs(o options) (*report, error) {
 	r.note("a send: frame bytes in, parsed, decided, committed with fsync, derived rows saved, frame encoded and handed over; everything that the process allocates meanwhile counts, Pebble and compactions too")
 	r.note("delivery: a group of %d connected members against a conversation with the sender alone online, per member; up to 0.01 is zero", many)
 	return r, nil
+}
+
+// writeAllocs saves where everything since the start was allocated.
+func writeAllocs(path string) {
+	f, err := os.Create(path)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return
+	}
+	defer f.Close()
+	if err := pprof.Lookup("allocs").WriteTo(f, 0); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+	}
 }
 
 // rig is a stack with sessions over a transport that discards.
@@ -180,19 +200,20 @@ func allocsPerSend(dir string, n, members, sends int) (float64, error) {
 	// The first tenth warms pools and caches.
 	var before, after runtime.MemStats
 	per := 1 + members
-	var base int
+	var base, goal int
+	reached := func() bool { return r.tr.frames >= goal }
 	for i := 0; i < sends; i += n {
 		if i >= sends/10 && before.Mallocs == 0 {
 			base = i
 			runtime.ReadMemStats(&before)
 		}
 		r.tr.mu.Lock()
-		want := r.tr.frames + min(n, sends-i)*per
+		goal = r.tr.frames + min(n, sends-i)*per
 		r.tr.mu.Unlock()
 		for j := i; j < min(i+n, sends); j++ {
 			send(j)
 		}
-		if err := r.tr.wait(func() bool { return r.tr.frames >= want }); err != nil {
+		if err := r.tr.wait(reached); err != nil {
 			return 0, err
 		}
 	}
