@@ -81,7 +81,7 @@ func dispatch(args []string) error {
 		fs.StringVar(&o.only, "only", "", "comma-separated rows to run, of those that the measurement has; default all")
 		fs.BoolVar(&o.json, "json", false, "print JSON instead of a table")
 		fs.BoolVar(&o.keep, "keep", false, "keep the temporary directory, with the hub's log")
-		fs.StringVar(&o.profile, "profile", "", "write CPU profiles of the hub into this directory while it is measured")
+		fs.StringVar(&o.profile, "profile", "", "write CPU profiles of the hub (allocs: of allocations) into this directory while it is measured")
 		if err := fs.Parse(args[1:]); err != nil {
 			return err
 		}
