@@ -26,37 +26,45 @@ func cpuTime() time.Duration {
 	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 }
 
-// sinks are client sockets that nobody reads but the benchmark's drain, between rounds.
-func sinks(b *testing.B, addr string, n int) []net.Conn {
+// connect opens n client sockets to a loopback address. They are bare descriptors: those of package net would be
+// polled by this process's runtime, at the expense of what is measured.
+func connect(b *testing.B, addr net.Addr, n int) []int {
 	b.Helper()
-	cs := make([]net.Conn, n)
-	for i := range cs {
-		c, err := net.Dial("tcp", addr)
+	sa := &unix.SockaddrInet4{Port: addr.(*net.TCPAddr).Port, Addr: [4]byte{127, 0, 0, 1}}
+	var out []int
+	b.Cleanup(func() {
+		for _, fd := range out {
+			unix.Close(fd)
+		}
+	})
+	for range n {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			b.Fatal(err)
 		}
-		b.Cleanup(func() { c.Close() })
-		fmt.Fprintf(c, upgradeHead+"\r\n", "/")
-		var buf [256]byte
-		if _, err := c.Read(buf[:]); err != nil {
+		out = append(out, fd)
+		if err := unix.Connect(fd, sa); err != nil {
 			b.Fatal(err)
 		}
-		cs[i] = c
-	}
-	return cs
-}
-
-func fds(b *testing.B, cs []net.Conn) []int {
-	b.Helper()
-	out := make([]int, len(cs))
-	for i, c := range cs {
-		rc, err := c.(*net.TCPConn).SyscallConn()
-		if err != nil {
-			b.Fatal(err)
-		}
-		_ = rc.Control(func(fd uintptr) { out[i] = int(fd) })
 	}
 	return out
+}
+
+// sinks are WebSocket clients that nobody reads but drainAll.
+func sinks(b *testing.B, addr net.Addr, n int) []int {
+	b.Helper()
+	fds := connect(b, addr, n)
+	req := []byte(fmt.Sprintf(upgradeHead+"\r\n", "/"))
+	var buf [256]byte
+	for _, fd := range fds {
+		if _, err := unix.Write(fd, req); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := unix.Read(fd, buf[:]); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return fds
 }
 
 func drainAll(fds []int, buf []byte) {
@@ -75,8 +83,7 @@ func BenchmarkFanOut(b *testing.B) {
 		b.Run(fmt.Sprintf("reactor/batch=%d", batch), func(b *testing.B) {
 			h := &hooks{}
 			s := start(b, reactor.Config{Reactors: 1, PingInterval: -1}, h)
-			cs := sinks(b, s.Addr().String(), n)
-			clients := fds(b, cs)
+			clients := sinks(b, s.Addr(), n)
 			eventually(b, "open", func() bool { return len(h.handles()) == n })
 			set := reactor.NewSet(h.handles())
 			f := reactor.NewFrame(false, payload)
@@ -107,20 +114,26 @@ func BenchmarkFanOut(b *testing.B) {
 			b.Fatal(err)
 		}
 		defer ln.Close()
-		var clients, servers []net.Conn
-		for range n {
-			c, err := net.Dial("tcp", ln.Addr().String())
-			if err != nil {
-				b.Fatal(err)
-			}
-			sc, err := ln.Accept()
-			if err != nil {
-				b.Fatal(err)
-			}
-			clients, servers = append(clients, c), append(servers, sc)
-			b.Cleanup(func() { c.Close(); sc.Close() })
+		lf, err := ln.(*net.TCPListener).File()
+		if err != nil {
+			b.Fatal(err)
 		}
-		in, out := fds(b, clients), fds(b, servers)
+		defer lf.Close()
+		var in, out []int
+		defer func() {
+			for _, fd := range out {
+				unix.Close(fd)
+			}
+		}()
+		for range n {
+			in = append(in, connect(b, ln.Addr(), 1)...)
+			fd, _, err := unix.Accept4(int(lf.Fd()), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+			if err != nil {
+				b.Fatal(err)
+			}
+			_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+			out = append(out, fd)
+		}
 		b.ReportAllocs()
 		var cpu time.Duration
 		b.ResetTimer()
@@ -149,7 +162,7 @@ func BenchmarkInbound(b *testing.B) {
 		}
 	}}
 	s := start(b, reactor.Config{Reactors: 1, PingInterval: -1}, h)
-	clients := fds(b, sinks(b, s.Addr().String(), n))
+	clients := sinks(b, s.Addr(), n)
 	msg := maskedFrame(0x82, make([]byte, 100))
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -199,29 +212,15 @@ func BenchmarkIdleMemory(b *testing.B) {
 		var m0, m1 runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&m0)
-		addr := s.Addr().(*net.TCPAddr)
-		sa := &unix.SockaddrInet4{Port: addr.Port, Addr: [4]byte{127, 0, 0, 1}}
 		req := []byte(fmt.Sprintf(upgradeHead+"\r\n", "/"))
-		var clients []int
-		for range n {
-			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-			if err != nil {
-				b.Fatal(err)
-			}
-			if err := unix.Connect(fd, sa); err != nil {
-				b.Fatal(err)
-			}
+		for _, fd := range connect(b, s.Addr(), n) {
 			_, _ = unix.Write(fd, req)
-			clients = append(clients, fd)
 		}
 		eventually(b, "open", func() bool { return open.Load() == n })
 		runtime.GC()
 		runtime.ReadMemStats(&m1)
 		grown := int64(m1.HeapInuse+m1.StackInuse) - int64(m0.HeapInuse+m0.StackInuse)
 		b.ReportMetric(float64(grown)/n, "B/conn")
-		for _, fd := range clients {
-			unix.Close(fd)
-		}
 		stop()
 	}
 }
