@@ -98,7 +98,9 @@ func (r *reactor) readFrames(c *conn, data []byte) {
 			if c.in == 0 {
 				in.parser.reset(maxPooled)
 			}
-			r.fail(c, fail)
+			if r.settle(c) {
+				r.fail(c, fail)
+			}
 			return
 		}
 		if ev.kind == evNone {
@@ -128,9 +130,11 @@ func (r *reactor) readFrames(c *conn, data []byte) {
 func (r *reactor) event(c *conn, ev *event) {
 	switch ev.kind {
 	case evClose:
-		r.peerClosed(c, ev.code, string(ev.payload))
+		if r.settle(c) {
+			r.peerClosed(c, ev.code, string(ev.payload))
+		}
 	case evPing:
-		if c.state == stOpen {
+		if r.settle(c) && c.state == stOpen {
 			r.control(c, opPong, ev.payload)
 		}
 	case evMessage:
@@ -153,6 +157,8 @@ func (r *reactor) message(c *conn, ev *event) {
 		}
 	})
 	switch {
+	case err == nil && valid:
+	case !r.settle(c): // nothing is left to fail
 	case err == errInflateTooBig:
 		r.fail(c, failure{CloseTooBig, "message too big"})
 	case err != nil:

@@ -62,7 +62,11 @@ func reference(in []byte, lim limits) (evs []refEvent, code uint16) {
 		} else if len(in) < 4 {
 			return evs, 0
 		}
-		if n > uint64(lim.message) && !ctl {
+		limit := uint64(lim.message)
+		if rsv == 4 || o == 0 && comp {
+			limit += limit/256 + 64
+		}
+		if n > limit && !ctl {
 			return evs, 1009
 		}
 		mask := in[:4]
@@ -75,7 +79,7 @@ func reference(in []byte, lim limits) (evs []refEvent, code uint16) {
 			if frags > lim.fragments {
 				return evs, 1008
 			}
-			if uint64(len(msg))+n > uint64(lim.message) {
+			if uint64(len(msg))+n > limit {
 				return evs, 1009
 			}
 		}
@@ -236,7 +240,7 @@ func FuzzHead(f *testing.F) {
 		}
 		if r.isUpgrade() {
 			_ = r.checkUpgrade()
-			negotiateDeflate(r.header["Sec-Websocket-Extensions"])
+			_, _ = negotiateDeflate(r.header["Sec-Websocket-Extensions"])
 		}
 		if p := r.public(); bytes.ContainsAny([]byte(p.Path), " \r\n?") {
 			t.Fatalf("path %q", p.Path)

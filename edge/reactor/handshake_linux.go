@@ -58,6 +58,14 @@ func (r *reactor) upgrade(c *conn, req *request, rest []byte) {
 		r.refuseUpgrade(c, &refusal{status: http.StatusServiceUnavailable, body: "too many upgrades", retryAfter: retryJitter()})
 		return
 	}
+	extension := ""
+	if r.s.cfg.Compress {
+		var ok bool
+		if extension, ok = negotiateDeflate(req.header["Sec-Websocket-Extensions"]); !ok {
+			r.refuseUpgrade(c, malformedExtensions)
+			return
+		}
+	}
 	pub := req.public()
 	pub.Remote, pub.TLS = peerName(c.fd), c.tls != 0
 	d := r.s.cfg.Handler.Upgrade(pub)
@@ -65,11 +73,8 @@ func (r *reactor) upgrade(c *conn, req *request, rest []byte) {
 		r.refuseUpgrade(c, f)
 		return
 	}
-	extension := ""
-	if r.s.cfg.Compress {
-		if extension = negotiateDeflate(req.header["Sec-Websocket-Extensions"]); extension != "" {
-			c.flags |= flDeflate
-		}
+	if extension != "" {
+		c.flags |= flDeflate
 	}
 	gen := c.gen
 	c.session = d.Session

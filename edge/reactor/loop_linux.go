@@ -66,11 +66,12 @@ type reactor struct {
 	ctx        context.Context
 	cancel     context.CancelFunc
 
-	ops     []op // taken from the inbox
-	opsPos  int
-	spare   []op
-	cast    cast
-	joinBuf [joinBuffers][]byte
+	ops      []op // taken from the inbox
+	opsPos   int
+	spare    []op
+	cast     cast
+	settling bool
+	joinBuf  [joinBuffers][]byte
 }
 
 func newReactor(s *Server, index, listener int) (r *reactor, err error) {

@@ -136,6 +136,14 @@ func (c *pconn) upgrade(req *request, rest []byte) bool {
 		c.refuse(f)
 		return false
 	}
+	extension := ""
+	if s.cfg.Compress {
+		var ok bool
+		if extension, ok = negotiateDeflate(req.header["Sec-Websocket-Extensions"]); !ok {
+			c.refuse(malformedExtensions)
+			return false
+		}
+	}
 	pub := req.public()
 	if a, ok := c.raw.RemoteAddr().(*net.TCPAddr); ok {
 		ap := a.AddrPort()
@@ -147,11 +155,7 @@ func (c *pconn) upgrade(req *request, rest []byte) bool {
 		c.refuse(f)
 		return false
 	}
-	extension := ""
-	if s.cfg.Compress {
-		extension = negotiateDeflate(req.header["Sec-Websocket-Extensions"])
-		c.deflate = extension != ""
-	}
+	c.deflate = extension != ""
 	c.session = d.Session
 	s.stats.handshaking.Add(-1)
 	s.stats.conns.Add(1)

@@ -236,6 +236,8 @@ type refusal struct {
 	retryAfter time.Duration
 }
 
+var malformedExtensions = &refusal{status: http.StatusBadRequest, body: "malformed Sec-WebSocket-Extensions"}
+
 // overloaded is the answer beyond MaxConnections, encoded once.
 var overloaded = (&refusal{
 	status: http.StatusServiceUnavailable, body: "too many connections", retryAfter: 5 * time.Second,
