@@ -25,7 +25,7 @@ import (
 )
 
 // patience bounds the wait for what must happen. It is never a measurement.
-const patience = 60 * time.Second
+const patience = 15 * time.Second
 
 // clock is the time of a hub: that of the machine plus what a test added, or standing still.
 type clock struct {
@@ -122,12 +122,21 @@ func (h *hub) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	h.cancel, h.ended = cancel, make(chan error, 1)
 	go func() { h.ended <- n.Run(ctx) }()
+	var answer string
+	defer func() {
+		if h.t.Failed() {
+			h.t.Logf("/readyz: %s", answer)
+		}
+	}()
 	h.await("ready", func() bool {
 		r, err := h.http.Get(h.admin + "/readyz")
 		if err != nil {
+			answer = err.Error()
 			return false
 		}
-		_ = r.Body.Close()
+		defer r.Body.Close()
+		b, _ := io.ReadAll(r.Body)
+		answer = string(b)
 		return r.StatusCode == http.StatusOK
 	})
 }
