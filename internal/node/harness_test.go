@@ -90,7 +90,7 @@ func (l *lockedBuffer) String() string {
 func start(t *testing.T, options ...func(*config.Config)) *hub {
 	t.Helper()
 	h := &hub{t: t, clock: &clock{}, log: &lockedBuffer{}, cfg: config.Config{
-		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Data: t.TempDir(), Dev: true,
+		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Data: t.TempDir(), Dev: true, AuthCookie: "hub_token",
 		UserBurst: 20, MaxMessageBytes: 65536, PingInterval: 20 * time.Second, PongTimeout: 30 * time.Second,
 		MaxGroupSize: 10000, EditWindow: 15 * time.Minute, IdleAfter: 2 * time.Minute, DrainTimeout: 10 * time.Second,
 	}}
@@ -458,4 +458,8 @@ func (h *hub) rawConn() net.Conn {
 	}
 	h.t.Cleanup(func() { _ = c.Close() })
 	return c
+}
+
+func principal(user string) chat.Principal {
+	return chat.Principal{Tenant: chat.DefaultTenant, User: chat.UserID(user), Username: user}
 }
