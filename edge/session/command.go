@@ -155,6 +155,9 @@ func command(q *request, f *frame.ClientFrame) (chat.Command, error) {
 	case frame.Typing:
 		return chat.Typing{Conversation: c, On: f.IsTyping}, nil
 	case frame.Read:
+		if f.MessageID.IsZero() && f.Seq == 0 { // the nil UUID, or up_to_seq 0: would mean everything
+			return nil, chat.ErrNotFound
+		}
 		return chat.MarkRead{Conversation: c, Message: f.MessageID, Seq: f.Seq}, nil
 	case frame.Delivered:
 		return chat.MarkDelivered{Conversation: c, Seq: f.Seq}, nil

@@ -134,3 +134,19 @@ func TestCloseLeavesNoGoroutines(t *testing.T) {
 		t.Errorf("%+v", m)
 	}
 }
+
+// What was replayed at opening may leave nothing to write to a table.
+func TestHealthyAfterReopeningWithoutRows(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 4 {
+		e, err := pebble.Open(pebble.Config{Dir: dir})
+		must(t, err)
+		s, key := storage.New(e, storage.Config{}), storagetest.Key("t")
+		if i == 1 {
+			must(t, s.AppendEvents(t.Context(), key, storagetest.Messages(key, 1, 3, 1)))
+			must(t, s.DeleteConversation(t.Context(), key, nil))
+		}
+		must(t, e.Health(t.Context()))
+		must(t, e.Close())
+	}
+}

@@ -58,7 +58,14 @@ func (w *watch) listener() *pebble.EventListener {
 			w.background = err
 			w.mu.Unlock()
 		},
-		FlushEnd: func(i pebble.FlushInfo) { ended("flush", i.Err) },
+		FlushEnd: func(i pebble.FlushInfo) {
+			// A flush of nothing but rows that were deleted again succeeds without a table, and says so by an error
+			// that pebble does not export.
+			if i.Err != nil && i.Err.Error() == "pebble: empty table" {
+				i.Err = nil
+			}
+			ended("flush", i.Err)
+		},
 		CompactionEnd: func(i pebble.CompactionInfo) {
 			// Pebble cancels compactions by itself; those are tried again.
 			if !errors.Is(i.Err, pebble.ErrCancelledCompaction) {

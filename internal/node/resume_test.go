@@ -1,0 +1,157 @@
+package node_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/coder/websocket"
+)
+
+func TestReq047_Resume(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	ann, bob := h.user("ann"), h.user("bob")
+	id := ann.direct("bob")
+	b := bob.dial(id)
+	a := ann.dial(id)
+	var all []string
+	for i := range 30 {
+		all = append(all, a.say(id, fmt.Sprint("m", i)).str("id"))
+		if i == 9 {
+			b.message("m9")
+			_ = b.conn.CloseNow()
+		}
+	}
+	check := func(s *socket, ask object, from int) {
+		t.Helper()
+		s.send(ask)
+		for i := from; i < 30; i++ {
+			if f := s.next(); f.str("id") != all[i] || f.num("seq") != i+2 {
+				t.Fatalf("%s, want message %d", f.raw, i)
+			}
+		}
+		if f := s.next(); f.str("type") != "resumed" || f.num("head_seq") != 31 || f.str("ref") != "r" {
+			t.Errorf("%s", f.raw)
+		}
+	}
+	check(bob.dial(id), object{"type": "resume", "last_seq": 11, "ref": "r"}, 10)
+	check(bob.dial(id), object{"type": "resume", "last_seq": 31, "ref": "r"}, 30)
+	points := []object{{"conversation_id": id, "last_seq": 11}}
+	check(bob.dial(), object{"type": "resume", "conversations": points, "ref": "r"}, 10)
+	h.restart()
+	check(bob.dial(), object{"type": "resume", "conversations": points, "ref": "r"}, 10)
+
+	s := bob.dial(id)
+	s.send(object{"type": "resume", "last_seq": 32})
+	if f := s.next(); f.str("type") != "gap" {
+		t.Errorf("ahead of the log: %s", f.raw)
+	}
+}
+
+func TestReq048_IdempotentSend(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	ann, bob := h.user("ann"), h.user("bob")
+	id := ann.direct("bob")
+	a, b := ann.dial(id), bob.dial(id)
+	send := object{"type": "send_message", "content": "once", "client_id": "c", "ref": 1}
+	a.send(send)
+	first := a.expect("message")
+	again := func(s *socket, ref int) {
+		t.Helper()
+		send["ref"], send["conversation_id"] = ref, id
+		s.send(send)
+		if f := s.next(); f.str("id") != first.str("id") || f.num("seq") != first.num("seq") || f.num("ref") != ref || f.str("client_id") != "c" {
+			t.Errorf("%s, want the message %s", f.raw, first.raw)
+		}
+	}
+	again(a, 2)
+	again(ann.dial(), 3)
+	for _, r := range []*reply{
+		ann.call("POST", "messages/", object{"conversation_id": id, "content": "once", "client_id": "c"}).want(http.StatusCreated),
+	} {
+		if r.body.str("id") != first.str("id") {
+			t.Errorf("by REST: %s", r.raw)
+		}
+	}
+	b.send(object{"type": "send_message", "content": "bob's", "client_id": "c"})
+	if f := b.message("bob's"); f.str("id") == first.str("id") {
+		t.Error("client ids of two users are one")
+	}
+	h.restart()
+	again(ann.dial(), 4)
+	h.drop()
+	again(ann.dial(id), 5)
+	if all := bob.history(id); len(all) != 2 {
+		t.Errorf("stored: %v", all)
+	}
+
+	// Many at once.
+	sockets := make([]*socket, 8)
+	for i := range sockets {
+		sockets[i] = ann.dial(id)
+	}
+	for range 10 {
+		for _, s := range sockets {
+			s.send(object{"type": "send_message", "content": "race", "client_id": "race", "ref": "race"})
+		}
+	}
+	ids := map[string]bool{}
+	for _, s := range sockets {
+		for answered := 0; answered < 10; {
+			f := s.expect("message")
+			ids[f.str("id")] = true
+			if f.str("ref") == "race" {
+				answered++
+			}
+		}
+	}
+	if len(ids) != 1 || len(bob.history(id)) != 3 {
+		t.Errorf("%d messages", len(ids))
+	}
+}
+
+func TestReq052_ShutdownKeepsWhatWasAcknowledged(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	ann, bob := h.user("ann"), h.user("bob")
+	id := ann.direct("bob")
+	a, b := ann.dial(id), bob.dial()
+	stop := make(chan struct{})
+	go func() {
+		defer close(stop)
+		for i := 0; ; i++ {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			err := a.conn.Write(ctx, websocket.MessageText, fmt.Appendf(nil, `{"type":"send_message","content":"m%d"}`, i))
+			cancel()
+			if err != nil {
+				return
+			}
+		}
+	}()
+	a.message("m100")
+	h.stop()
+	acked := a.wantClose(1001)
+	b.wantClose(1001)
+	<-stop
+	h.run()
+	stored := map[string]bool{}
+	for _, m := range ann.history(id) {
+		stored[m.str("id")] = true
+	}
+	n := 0
+	for _, f := range acked {
+		if f.str("type") != "message" {
+			continue
+		}
+		n++
+		if !stored[f.str("id")] {
+			t.Errorf("acknowledged but lost: %s", f.raw)
+		}
+	}
+	if len(stored) < 101+n {
+		t.Errorf("%d stored, %d acknowledged", len(stored), 101+n)
+	}
+}
