@@ -280,6 +280,49 @@ func TestPanicInTheCore(t *testing.T) {
 	}
 }
 
+// A reload after a panic waits for the write that was under way: its message must not be written again.
+func TestPanicWhileACommitIsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, actors.Config{})
+		c := r.direct("1", "2")
+		entered, release := make(chan struct{}, 1), make(chan struct{})
+		r.store.SetFaults(func(op string, _ chat.ConversationKey) error {
+			if op == "AppendEvents" {
+				entered <- struct{}{}
+				<-release
+			}
+			return nil
+		}, nil)
+		answers := make(chan error, 2)
+		r.Submit(as("1"), chat.Origin{}, chat.Send{Conversation: c, ClientID: "a", Content: "x"}, func(_ chat.Result, err error) { answers <- err })
+		<-entered
+		var armed atomic.Bool
+		armed.Store(true)
+		r.Submit(as("1"), chat.Origin{}, bomb{c, &armed}, func(_ chat.Result, err error) { answers <- err })
+		for range 2 {
+			if err := <-answers; !errors.Is(err, chat.ErrUnknown) {
+				t.Fatal(err)
+			}
+		}
+		loads := r.store.Calls("LoadConversation")
+		retried := make(chan chat.Result, 1)
+		r.Submit(as("1"), chat.Origin{}, chat.Send{Conversation: c, ClientID: "a", Content: "x"}, func(res chat.Result, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+			retried <- res
+		})
+		synctest.Wait() // everybody waits for the store
+		if r.store.Calls("LoadConversation") != loads {
+			t.Fatal("loaded while a commit was under way")
+		}
+		close(release)
+		if res := <-retried; !res.Duplicate || res.Event.Seq != 2 {
+			t.Fatalf("%+v", res)
+		}
+	})
+}
+
 // A conversation whose store stands still takes a bounded number of commands.
 func TestOverload(t *testing.T) {
 	r := newRig(t, actors.Config{})
