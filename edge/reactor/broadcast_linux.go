@@ -15,7 +15,6 @@ type cast struct {
 	part     *part
 	pos      int
 	ops      []op
-	cost     int64
 	plain    []byte   // all frames, as sent to a connection without deflate
 	deflated []byte   // made when the first connection wants it
 	skip     []Handle // the connections that do not get all of it, by slot

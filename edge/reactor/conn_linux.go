@@ -3,6 +3,8 @@
 package reactor
 
 import (
+	"errors"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -159,7 +161,7 @@ func (r *reactor) message(c *conn, ev *event) {
 	switch {
 	case err == nil && valid:
 	case !r.settle(c): // nothing is left to fail
-	case err == errInflateTooBig:
+	case errors.Is(err, errInflateTooBig):
 		r.fail(c, failure{CloseTooBig, "message too big"})
 	case err != nil:
 		r.fail(c, failure{CloseInvalidData, "corrupt compressed message"})

@@ -3,6 +3,7 @@ package reactor
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"testing"
@@ -267,11 +268,11 @@ func FuzzInflate(f *testing.F) {
 		}
 		switch {
 		case len(want) > limit:
-			if err != errInflateTooBig {
+			if !errors.Is(err, errInflateTooBig) {
 				t.Fatalf("%d bytes within %d: %v", len(want), limit, err)
 			}
 		case wantErr != nil:
-			if err != errInflate {
+			if !errors.Is(err, errInflate) {
 				t.Fatalf("error %v, want %v", err, wantErr)
 			}
 		case err != nil || !bytes.Equal(got, want):

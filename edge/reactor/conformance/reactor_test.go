@@ -11,6 +11,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"math/big"
 	"net"
 	"strings"
@@ -54,7 +55,7 @@ func reactorServer(t *testing.T, cfg reactor.Config) conformance.Target {
 		if err := server.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
-		if err := <-done; err != nil && err != reactor.ErrServerClosed {
+		if err := <-done; err != nil && !errors.Is(err, reactor.ErrServerClosed) {
 			t.Errorf("serve: %v", err)
 		}
 	})
