@@ -50,6 +50,7 @@ func RunStore(t *testing.T, open Open) {
 		{"Epochs", storeEpochs},
 		{"Gaps", storeGaps},
 		{"Derived", storeDerived},
+		{"DerivedInterrupted", storeInterrupted},
 		{"DerivedFenced", storeFenced},
 		{"LargeGroup", storeLargeGroup},
 		{"Heads", storeHeads},
@@ -285,6 +286,49 @@ func storeDerived(t *testing.T, s *storage.Store, _ storage.Engine) {
 	equal(t, l, []chat.Membership{{Key: key, Kind: chat.Group, JoinedAt: At(4)}})
 	if err := s.SaveDerived(ctx, key, chat.Derived{}); !errors.Is(err, chat.ErrInvalid) {
 		t.Fatal(err)
+	}
+}
+
+// storeInterrupted breaks a step off after each of its writes: the head has not advanced, and the same step done again
+// leaves what an unbroken one leaves.
+func storeInterrupted(t *testing.T, s *storage.Store, e storage.Engine) {
+	ctx := t.Context()
+	for n := 0; ; n++ {
+		key := Key("t")
+		events := Messages(key, 1, 3, 2)
+		must(t, s.AppendEvents(ctx, key, events))
+		must(t, s.SaveDerived(ctx, key, chat.Derived{Head: head(key, 1, 1), Members: []chat.Member{member("alice", 1)}}))
+		events[0].Content = "edited"
+		step := chat.Derived{Head: head(key, 3, 1), Members: []chat.Member{member("bob", 2)}, Removed: []chat.UserID{"alice"}, Rewritten: events[:1],
+			Sent: []chat.SentMessage{{SenderClientID: chat.SenderClientID{Sender: "alice", ClientID: "c3"}, Seq: 3}}}
+		err := storage.New(&failing{Engine: e, left: n}, storage.Config{}).SaveDerived(ctx, key, step)
+		if err == nil {
+			if n != 5 {
+				t.Fatalf("the step has %d writes, not the 5 that this test knows", n)
+			}
+			return
+		}
+		h, err := s.GetHead(ctx, key)
+		must(t, err)
+		equal(t, h.Seq, 1)
+		must(t, s.SaveDerived(ctx, key, step))
+		h, members, err := s.LoadConversation(ctx, key)
+		must(t, err)
+		equal(t, h, step.Head)
+		equal(t, members, step.Members)
+		equal(t, readAll(t, s, key, 1, 9, 0), events)
+		found, err := s.FindDuplicates(ctx, key, []chat.SenderClientID{{Sender: "alice", ClientID: "c3"}})
+		must(t, err)
+		equal(t, found, []uint64{3})
+		for user, want := range map[chat.UserID]bool{"alice": false, "bob": true} {
+			list, err := s.ListMemberships(ctx, chat.UserKey{Tenant: "t", User: user})
+			must(t, err)
+			in := false
+			for _, m := range list {
+				in = in || m.Key == key
+			}
+			equal(t, in, want)
+		}
 	}
 }
 
