@@ -50,6 +50,17 @@ type (
 	repair    struct{ done chan error }
 )
 
+// A timer or the sweeper may be late: that is no dead letter worth a line, nor the goroutine that counts them.
+func (passivate) IgnoreDeadLetterLogging() {}
+func (kill) IgnoreDeadLetterLogging()      {}
+func (wakeUp) IgnoreDeadLetterLogging()    {}
+
+var (
+	_ actor.IgnoreDeadLetterLogging = passivate{}
+	_ actor.IgnoreDeadLetterLogging = kill{}
+	_ actor.IgnoreDeadLetterLogging = wakeUp{}
+)
+
 // shell is the protoactor actor. It forwards everything to its activation.
 type shell struct{ a *activation }
 

@@ -99,7 +99,15 @@ func (a *activation) untilKnown(write func() error) error {
 // clear takes the dirty mark away. Commits wait meanwhile, so that none sets the mark before it is cleared.
 func (a *activation) clear() {
 	a.start(func() any {
-		if err := a.reg.cfg.Store.ClearDirty(a.reg.ctx, a.key); err != nil {
+		err := a.reg.cfg.Store.ClearDirty(a.reg.ctx, a.key)
+		var wait time.Duration
+		for range 3 {
+			if err == nil || !a.pause(&wait) {
+				break
+			}
+			err = a.reg.cfg.Store.ClearDirty(a.reg.ctx, a.key)
+		}
+		if err != nil {
 			a.reg.cfg.Log.Warn("dirty mark stays: the next start will check the conversation",
 				"tenant", string(a.key.Tenant), "conversation", a.key.ID.String(), "error", err)
 		}
