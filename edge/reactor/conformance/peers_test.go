@@ -88,6 +88,14 @@ func coderHandler(mode websocket.CompressionMode) http.Handler {
 	})
 }
 
+// skipPeers leaves out what validates the suite and not the hub where it would take minutes.
+func skipPeers(t *testing.T) {
+	t.Helper()
+	if raceDetector {
+		t.Skip("the peers that the suite is validated with run without the race detector: make test-integration")
+	}
+}
+
 // quiet discards the log of a peer.
 type quiet struct{}
 
@@ -95,6 +103,7 @@ func (quiet) Error(...any) {}
 
 func serve(t *testing.T, deflate bool, h http.Handler) conformance.Target {
 	t.Helper()
+	skipPeers(t)
 	srv := httptest.NewUnstartedServer(h)
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	srv.Start()
@@ -132,6 +141,7 @@ func TestPeerCoderContextTakeover(t *testing.T) {
 
 // The same over TLS: it is the suite's TLS that is under test here.
 func TestPeerCoderTLS(t *testing.T) {
+	skipPeers(t)
 	srv := httptest.NewUnstartedServer(coderHandler(websocket.CompressionContextTakeover))
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	srv.StartTLS()
