@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -183,7 +183,7 @@ func (s *socket) refused(code string) frame {
 // alive makes sure that the socket is answered, and returns what came before the answer.
 func (s *socket) alive() (before []frame) {
 	s.t.Helper()
-	ref := fmt.Sprint("alive", time.Now().UnixNano())
+	ref := nextRef()
 	s.send(object{"type": "ping", "ref": ref})
 	for {
 		f := s.next()
@@ -248,7 +248,7 @@ func (s *socket) put(text string) error {
 // say sends a message into a conversation and returns its own echo.
 func (s *socket) say(conversation, content string) frame {
 	s.t.Helper()
-	ref := "say " + content
+	ref := nextRef()
 	s.send(object{"type": "send_message", "conversation_id": conversation, "content": content, "ref": ref})
 	for {
 		f := s.next()
@@ -261,11 +261,6 @@ func (s *socket) say(conversation, content string) frame {
 	}
 }
 
-func types(fs []frame) (out []string) {
-	for _, f := range fs {
-		out = append(out, f.str("type"))
-	}
-	return out
-}
+var refs atomic.Int64
 
-func has(fs []frame, typ string) bool { return slices.Contains(types(fs), typ) }
+func nextRef() string { return fmt.Sprint("ref ", refs.Add(1)) }
