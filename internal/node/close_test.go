@@ -110,7 +110,7 @@ func TestReq041_UnknownConversationLooksLikeAForeignOne(t *testing.T) {
 func (u *user) deaf(path string) *websocket.Conn {
 	u.h.t.Helper()
 	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
-		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) })
+		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 32768) })
 	}}
 	c, _, err := websocket.Dial(u.h.t.Context(), u.h.ws+path, &websocket.DialOptions{
 		HTTPHeader: bearer(u.token), HTTPClient: &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}},
