@@ -219,3 +219,27 @@ func TestReq118_RateLimitSpansSocketsAndREST(t *testing.T) {
 		t.Errorf("%d stored, want 22", n)
 	}
 }
+
+func TestReq119_MaxConnections(t *testing.T) {
+	t.Parallel()
+	h := start(t, func(c *config.Config) { c.MaxConnections = 10 })
+	ann := h.user("ann")
+	var open []*socket
+	for {
+		s, err := h.open("/ws/", bearer(ann.token))
+		if err != nil {
+			if s.resp == nil || s.resp.StatusCode != http.StatusServiceUnavailable {
+				t.Errorf("refused with %v", err)
+			}
+			break
+		}
+		if open = append(open, s); len(open) > 10 {
+			t.Fatal("more than ten connections")
+		}
+	}
+	for _, s := range open {
+		s.alive()
+	}
+	_ = open[0].conn.CloseNow()
+	h.await("room again", func() bool { _, err := h.open("/ws/", bearer(ann.token)); return err == nil })
+}

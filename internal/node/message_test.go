@@ -1,9 +1,12 @@
 package node_test
 
 import (
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/zumodra/hub/internal/config"
 )
 
 func TestReq116_CookieNeedsCSRFToken(t *testing.T) {
@@ -170,4 +173,55 @@ func TestReq148_EditAndDelete(t *testing.T) {
 	s.refused("edit_window")
 	ann.call("PATCH", "messages/"+first+"/", object{"content": "too late"}).want(403)
 	check()
+}
+
+// Conversations leave memory when nobody uses them; nobody must notice.
+func TestPassivationIsInvisible(t *testing.T) {
+	t.Parallel()
+	h := start(t, func(c *config.Config) { c.IdleAfter = time.Second })
+	us := h.users("ann", "bob", "cat")
+	id := us[0].group("Crew", "bob", "cat")
+	a, b, cat := us[0].dial(id), us[1].dial(), us[2].dial(id)
+	sleep := func() {
+		t.Helper()
+		h.clock.advance(time.Minute)
+		h.await("the conversation leaves memory", func() bool { return h.metric("hub_conversations_active") == 0 })
+	}
+	sleep()
+	var sent []string
+	for i := range 3 {
+		a.send(object{"type": "send_message", "content": "hello", "client_id": fmt.Sprint("c", i)})
+		f := b.next()
+		if f.num("seq") != i+2 {
+			t.Errorf("%s, want seq %d", f.raw, i+2)
+		}
+		sent = append(sent, f.str("id"))
+		cat.message("hello")
+		a.message("hello")
+		sleep()
+	}
+	a.send(object{"type": "send_message", "content": "hello", "client_id": "c1", "ref": "again"})
+	if f := a.next(); f.str("id") != sent[1] || f.str("ref") != "again" {
+		t.Errorf("%s, want %s", f.raw, sent[1])
+	}
+	sleep()
+	b.send(object{"type": "read", "message_id": sent[1], "conversation_id": id})
+	if f := a.next(); f.str("type") != "read" || f.str("message_id") != sent[1] {
+		t.Error(f.raw)
+	}
+	sleep()
+	if n := us[1].unread(id); n != 1 {
+		t.Errorf("%d unread", n)
+	}
+	sleep()
+	us[0].act(id, "remove_participant", "cat").want(200)
+	cat.wantClose(4003)
+	sleep()
+	us[2].detail(id).want(404)
+	for _, u := range us[:2] {
+		u.act(id, "leave").want(200)
+	}
+	sleep()
+	us[0].detail(id).want(404)
+	a.wantClose(4003)
 }
