@@ -1,12 +1,9 @@
 package node_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"testing"
-
-	"github.com/coder/websocket"
 )
 
 func TestReq047_Resume(t *testing.T) {
@@ -120,13 +117,10 @@ func TestReq052_ShutdownKeepsWhatWasAcknowledged(t *testing.T) {
 	id := ann.direct("bob")
 	a, b := ann.dial(id), bob.dial()
 	stop := make(chan struct{})
-	go func() {
+	go func() { // a hundred at a time on their way, up to the very end
 		defer close(stop)
 		for i := 0; ; i++ {
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
-			err := a.conn.Write(ctx, websocket.MessageText, fmt.Appendf(nil, `{"type":"send_message","content":"m%d"}`, i))
-			cancel()
-			if err != nil {
+			if !a.reached(i-100) || a.put(fmt.Sprintf(`{"type":"send_message","content":"m%d"}`, i)) != nil {
 				return
 			}
 		}

@@ -31,6 +31,7 @@ type socket struct {
 
 	mu     sync.Mutex
 	come   []frame
+	count  int
 	err    error // of the read that failed
 	signal chan struct{}
 }
@@ -67,6 +68,7 @@ func (s *socket) receive() {
 		s.mu.Lock()
 		if err == nil {
 			s.come = append(s.come, f)
+			s.count++
 		} else {
 			s.err = err
 		}
@@ -120,6 +122,19 @@ func (s *socket) take() (frame, error) {
 			return frame{}, errors.New("nothing came")
 		}
 	}
+}
+
+// reached waits until n frames have come in all; false when the end came first.
+func (s *socket) reached(n int) bool {
+	for end := time.Now().Add(patience); time.Now().Before(end); <-time.After(time.Millisecond) {
+		s.mu.Lock()
+		count, err := s.count, s.err
+		s.mu.Unlock()
+		if count >= n || err != nil {
+			return err == nil
+		}
+	}
+	return false
 }
 
 // next is the next frame, whatever it is.
