@@ -149,3 +149,33 @@ func TestReq052_ShutdownKeepsWhatWasAcknowledged(t *testing.T) {
 		t.Errorf("%d stored, %d acknowledged", len(stored), 101+n)
 	}
 }
+
+func TestReq047_Gap(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	ann, bob := h.user("ann"), h.user("bob")
+	id := ann.direct("bob")
+	a := ann.dial(id)
+	const n = 1100
+	for i := range n {
+		a.send(object{"type": "send_message", "content": fmt.Sprint("m", i)})
+		if i%100 == 99 {
+			a.message(fmt.Sprint("m", i))
+		}
+	}
+	s := bob.dial(id)
+	for missed, want := range map[int]string{1001: "gap", n + 1: "gap", 400: "resumed", 1: "resumed", 0: "resumed"} {
+		s.send(object{"type": "resume", "last_seq": n + 1 - missed, "ref": missed})
+		for seq := n + 2 - missed; want == "resumed" && seq <= n+1; seq++ {
+			if f := s.next(); f.num("seq") != seq {
+				t.Fatalf("%d missed: %s, want seq %d", missed, f.raw, seq)
+			}
+		}
+		if f := s.next(); f.str("type") != want || f.num("head_seq") != n+1 || f.num("last_seq") != n+1-missed || f.num("ref") != missed {
+			t.Errorf("%d missed: %s, want %s", missed, f.raw, want)
+		}
+	}
+	if all := bob.history(id); len(all) != n {
+		t.Errorf("the history has %d", len(all))
+	}
+}
