@@ -179,3 +179,63 @@ func TestReq047_Gap(t *testing.T) {
 		t.Errorf("the history has %d", len(all))
 	}
 }
+
+// A client that is cut off again and again, while others talk, misses nothing.
+func TestReq047_ReconnectsUnderLoad(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	ann, bob := h.user("ann"), h.user("bob")
+	id := ann.direct("bob")
+	a := ann.dial(id)
+	const n = 2000
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range n {
+			if !a.reached(i-50) || a.put(fmt.Sprintf(`{"type":"send_message","content":"m%d"}`, i)) != nil {
+				t.Error("the sender cannot send")
+				return
+			}
+		}
+	}()
+	last, connections := 1, 0
+	for last < n+1 {
+		path, ask := []string{id}, object{"type": "resume", "last_seq": last}
+		if connections%2 == 1 {
+			path, ask = nil, object{"type": "resume", "conversations": []object{{"conversation_id": id, "last_seq": last}}}
+		}
+		s := bob.dial(path...)
+		connections++
+		s.send(ask)
+		early := map[int]string{} // live ones that come before the replay gets there
+		for resumed, got := false, 0; last < n+1 && (!resumed || got < 50); {
+			switch f := s.next(); f.str("type") {
+			case "message":
+				got++
+				if f.num("seq") > last {
+					early[f.num("seq")] = f.str("content")
+				}
+				for early[last+1] != "" {
+					if want := fmt.Sprint("m", last-1); early[last+1] != want {
+						t.Fatalf("seq %d is %q, want %q", last+1, early[last+1], want)
+					}
+					delete(early, last+1)
+					last++
+				}
+			case "resumed":
+				resumed = true
+				if last < f.num("head_seq") {
+					t.Fatalf("resumed up to %d, but got only up to %d", f.num("head_seq"), last)
+				}
+			default:
+				t.Fatal(f.raw)
+			}
+		}
+		_ = s.conn.CloseNow()
+	}
+	<-done
+	t.Logf("%d connections", connections)
+	if connections < 5 {
+		t.Error("hardly cut off")
+	}
+}
