@@ -38,6 +38,10 @@ type socket struct {
 
 // open connects and leaves everything that comes, the status frame included, to the test.
 func (h *hub) open(path string, header http.Header) (*socket, error) {
+	return h.openURL(h.ws+path, header)
+}
+
+func (h *hub) openURL(url string, header http.Header) (*socket, error) {
 	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
 	defer cancel()
 	o := &websocket.DialOptions{HTTPHeader: header}
@@ -46,7 +50,7 @@ func (h *hub) open(path string, header http.Header) (*socket, error) {
 		header.Del("Subprotocols")
 		o.HTTPHeader = header
 	}
-	c, resp, err := websocket.Dial(ctx, h.ws+path, o)
+	c, resp, err := websocket.Dial(ctx, url, o)
 	s := &socket{t: h.t, conn: c, resp: resp, signal: make(chan struct{}, 1)}
 	if err != nil {
 		return s, err
