@@ -4,7 +4,8 @@
 // to the sessions of its members (package directory). Queries ask the conversation first and then read the
 // store, no further than the head that they were told.
 //
-// This is the only home of protoactor, and of its actor package alone: handlers run on the workers of one
+// This is the only home of protoactor, and of its actor package alone, with a mailbox of our own that does not
+// allocate per message (internal/mailbox): handlers run on the workers of one
 // dispatcher and never block. Goroutines: the workers, conversation's I/O, and one per Create or AddMembers
 // while their users are looked up. Close stops and waits for all of them.
 //

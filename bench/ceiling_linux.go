@@ -18,18 +18,7 @@ func runCeiling(args []string) error {
 	if len(args) != 1 {
 		return errors.New("pebble wants a directory")
 	}
-	cache := pebble.NewCache(64 << 20)
-	defer cache.Unref()
-	// The settings of storage/pebble, so that the difference is the hub and not the tuning.
-	opts := &pebble.Options{
-		Cache: cache, MemTableSize: 16 << 20, MemTableStopWritesThreshold: 4, L0CompactionThreshold: 4,
-		L0StopWritesThreshold: 24, LBaseMaxBytes: 64 << 20, BytesPerSync: 1 << 20,
-		FormatMajorVersion: pebble.FormatValueSeparation, Logger: quiet{},
-	}
-	for i := range opts.Levels {
-		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
-	}
-	db, err := pebble.Open(args[0], opts)
+	db, err := openBare(args[0])
 	if err != nil {
 		return err
 	}
@@ -47,8 +36,24 @@ func runCeiling(args []string) error {
 	})
 }
 
+// openBare opens a Pebble as storage/pebble does.
+func openBare(dir string) (*pebble.DB, error) {
+	cache := pebble.NewCache(64 << 20)
+	defer cache.Unref()
+	// The settings of storage/pebble, so that the difference is the hub and not the tuning.
+	opts := &pebble.Options{
+		Cache: cache, MemTableSize: 16 << 20, MemTableStopWritesThreshold: 4, L0CompactionThreshold: 4,
+		L0StopWritesThreshold: 24, LBaseMaxBytes: 64 << 20, BytesPerSync: 1 << 20,
+		FormatMajorVersion: pebble.FormatValueSeparation, Logger: quiet{},
+	}
+	for i := range opts.Levels {
+		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	return pebble.Open(dir, opts)
+}
+
 // commitLoop runs N writers for the time given. Each commit is one durable batch of Rounds rows, Bytes bytes of
-// values in all, under the writer's own key prefix.
+// keys and values in all, under the writer's own key prefix.
 func commitLoop(db *pebble.DB, run uint32, cmd command) reply {
 	var mu sync.Mutex
 	var r reply
@@ -59,7 +64,7 @@ func commitLoop(db *pebble.DB, run uint32, cmd command) reply {
 		group.Add(1)
 		go func() {
 			defer group.Done()
-			value := make([]byte, max(1, cmd.Bytes/max(1, cmd.Rounds)))
+			value := make([]byte, max(1, cmd.Bytes/max(1, cmd.Rounds)-36))
 			random := rand.New(rand.NewPCG(uint64(run), uint64(w)))
 			for i := range value { // text, as messages are: compressible
 				value[i] = " etaoinshrdlucmf"[random.IntN(16)]

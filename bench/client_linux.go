@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -421,9 +420,4 @@ func (c *client) write(i int, b []byte) error {
 		}
 	}
 	return nil
-}
-
-// counterText replaces {n} in a payload.
-func counterText(text string, n int) []byte {
-	return []byte(strings.ReplaceAll(text, "{n}", strconv.Itoa(n)))
 }

@@ -45,14 +45,15 @@ func (c *client) flood(cmd command) (reply, error) {
 	return reply{N: int64(sent), Seconds: time.Since(start).Seconds()}, nil
 }
 
-// paced sends N messages a second for the time given, from the first connections in turn as many as there are
-// payloads, evenly spread.
+// paced sends N messages a second for the time given, evenly spread, each payload from a connection of its
+// own, in turn.
 func (c *client) paced(cmd command, d time.Duration) (reply, error) {
 	texts, err := cmd.texts()
 	if err != nil {
 		return reply{}, err
 	}
-	if cmd.N <= 0 || len(texts) > len(c.conns) {
+	every := max(1, cmd.Every)
+	if cmd.N <= 0 || len(texts)*every > len(c.conns) {
 		return reply{}, fmt.Errorf("%d payloads for %d connections at %d a second", len(texts), len(c.conns), cmd.N)
 	}
 	start := time.Now()
@@ -64,7 +65,7 @@ func (c *client) paced(cmd command, d time.Duration) (reply, error) {
 		}
 		for due := int(at.Seconds() * float64(cmd.N)); sent < due; sent++ {
 			i := sent % len(texts)
-			if err := c.write(i, clientFrame(opText, counterText(texts[i], sent))); err != nil {
+			if err := c.write(i*every, clientFrame(opText, counterText(texts[i], sent))); err != nil {
 				return reply{}, err
 			}
 		}

@@ -3,9 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -16,12 +14,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
 )
 
 // messageMark is in every frame that delivers a message.
@@ -83,6 +77,13 @@ func (b *bench) startHub(cpu int, flags ...string) (*hub, error) {
 	}
 	defer logs.Close()
 	cmd := exec.Command(bin, args...)
+	if b.hub == "joined" {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, err
+		}
+		cmd = exec.Command(self, append([]string{childArg, "joined"}, args[1:]...)...)
+	}
 	cmd.Stdout, cmd.Stderr = logs, logs
 	if h.process, err = startPinned(cmd, cpu); err != nil {
 		return nil, fmt.Errorf("starting the hub: %w", err)
@@ -137,12 +138,6 @@ func (h *hub) logTail() string {
 	return string(b[max(0, len(b)-2000):])
 }
 
-func randomHex(n int) string {
-	b := make([]byte, n)
-	rand.Read(b)
-	return hex.EncodeToString(b)
-}
-
 func freeAddr() (string, error) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -177,19 +172,7 @@ func (h *hub) collect() error {
 	return err
 }
 
-// token signs what an identity provider would: user n of the tenant "bench".
-func (h *hub) token(n int) (string, error) {
-	s, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: h.secret}, (&jose.SignerOptions{}).WithType("JWT"))
-	if err != nil {
-		return "", err
-	}
-	return jwt.Signed(s).Claims(map[string]any{
-		"user_id": userID(n), "username": "user" + strconv.Itoa(n), "tenant": "bench", "token_type": "access",
-		"exp": time.Now().Add(12 * time.Hour).Unix(),
-	}).Serialize()
-}
-
-func userID(n int) int { return 1000 + n }
+func (h *hub) token(n int) (string, error) { return signToken(h.secret, n) }
 
 // tokens writes a file with tokens of users from … from+n-1, one per line.
 func (h *hub) tokens(from, n int) (string, error) {
@@ -291,11 +274,6 @@ func (b *bench) certificateFiles() (cert, key string, err error) {
 	return cert, key, errors.Join(
 		os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600),
 		os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: kb}), 0o600))
-}
-
-// sendText is a send_message command. {n} is filled in by the client.
-func sendText(conversation, run, content string) string {
-	return fmt.Sprintf(`{"type":"send_message","conversation_id":%q,"client_id":"%s-{n}","content":%q}`, conversation, run, content)
 }
 
 // hubGroup is a hub with one group, all of whose members are connected.

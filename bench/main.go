@@ -23,6 +23,7 @@ type options struct {
 	runs    int
 	conns   int
 	seconds float64
+	flight  int
 	hub     string
 	data    string
 	only    string
@@ -74,12 +75,13 @@ func dispatch(args []string) error {
 		fs.IntVar(&o.runs, "runs", 5, "rounds of each row; medians are reported")
 		fs.IntVar(&o.conns, "conns", 0, "connections; 0: what the target says")
 		fs.Float64Var(&o.seconds, "seconds", 0, "length of one timed round; 0: the default of the measurement")
-		fs.StringVar(&o.hub, "hub", "", "hub binary to measure; default: builds ./cmd/hub")
+		fs.IntVar(&o.flight, "flight", 0, "sends: only this many in flight (1, 64 or 1000)")
+		fs.StringVar(&o.hub, "hub", "", "hub binary to measure, or \"joined\" for its layers joined in a child of this program; default: builds ./cmd/hub")
 		fs.StringVar(&o.data, "data", "", "directory for the data of servers under test; default: a temporary one")
 		fs.StringVar(&o.only, "only", "", "comma-separated rows to run, of those that the measurement has; default all")
 		fs.BoolVar(&o.json, "json", false, "print JSON instead of a table")
 		fs.BoolVar(&o.keep, "keep", false, "keep the temporary directory, with the hub's log")
-		fs.StringVar(&o.profile, "profile", "", "write CPU profiles of the hub into this directory while it is measured")
+		fs.StringVar(&o.profile, "profile", "", "write CPU profiles of the hub (allocs: of allocations) into this directory while it is measured")
 		if err := fs.Parse(args[1:]); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"fmt"
 	"math/big"
 	"runtime"
@@ -56,8 +57,22 @@ func newPeer(role string, ping time.Duration) (peer, error) {
 }
 
 func runPeer(role string, args []string) error {
-	if role == "pebble" {
+	switch role {
+	case "pebble":
 		return runCeiling(args)
+	case "store":
+		return runStore(args)
+	case "joined":
+		return runJoined(args)
+	case "minimal":
+		if len(args) != 1 {
+			return errors.New("minimal wants a directory")
+		}
+		p, err := newMinimalPeer(args[0])
+		if err != nil {
+			return err
+		}
+		return servePeer(p)
 	}
 	ping := 25 * time.Second
 	if len(args) > 0 {
@@ -71,6 +86,10 @@ func runPeer(role string, args []string) error {
 	if err != nil {
 		return err
 	}
+	return servePeer(p)
+}
+
+func servePeer(p peer) error {
 	defer p.close()
 	return serveCommands(func(cmd command) reply {
 		var r reply

@@ -3,9 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
-	"slices"
-	"strings"
 	"time"
 )
 
@@ -16,44 +13,9 @@ func measurements() []measurement {
 		{"inbound", "CPU of a received message against gws and gobwas", measureInbound},
 		{"trickle", "CPU of 15,000 connections that get a message a second", measureTrickle},
 		{"accept", "CPU of accept + upgrade, and with authentication", measureAccept},
+		{"allocs", "heap allocations of a send and of a delivery, in one process", measureAllocs},
 		{"sends", "durable sends against the store's own commit rate", measureSends},
 	}
-}
-
-// bench holds what a measurement has started, to be ended with it.
-type bench struct {
-	options
-	dir   string
-	ends  []func()
-	build string // path of the hub binary, once built
-}
-
-func newBench(o options) (*bench, error) {
-	dir, err := os.MkdirTemp(o.data, "hub-bench-")
-	if err != nil {
-		return nil, err
-	}
-	if o.keep {
-		fmt.Fprintln(os.Stderr, "bench: data and logs in", dir)
-	}
-	return &bench{options: o, dir: dir}, nil
-}
-
-func (b *bench) atEnd(f func()) { b.ends = append(b.ends, f) }
-
-func (b *bench) end() {
-	for _, f := range slices.Backward(b.ends) {
-		f()
-	}
-	b.ends = nil
-	if !b.keep {
-		os.RemoveAll(b.dir)
-	}
-}
-
-// wants reports whether a row was asked for.
-func (b *bench) wants(row string) bool {
-	return b.only == "" || slices.Contains(strings.Split(b.only, ","), row)
 }
 
 // target is a server under test together with the clients that load it.
@@ -139,9 +101,4 @@ func (t *target) settled() error {
 		}
 	}
 	return errors.New(t.name + ": the server does not come to rest")
-}
-
-// payload is text of n bytes.
-func payload(n int) []byte {
-	return []byte(strings.Repeat("a message of some length ", n/25+1)[:n])
 }

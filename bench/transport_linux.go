@@ -101,64 +101,6 @@ func (t *target) pings(rounds, conns int) (float64, error) {
 	return used / float64(rounds*conns) * 1e6, err
 }
 
-// measureTrickle sends each of 15,000 connections one message a second, while pings go on.
-func measureTrickle(o options) (*report, error) {
-	b, err := newBench(o)
-	if err != nil {
-		return nil, err
-	}
-	defer b.end()
-	if o.conns == 0 {
-		o.conns = 15_000
-	}
-	if o.seconds == 0 {
-		o.seconds = 3
-	}
-	r := &report{Title: fmt.Sprintf("%d connections × 1 message a second with pings every 25 s", o.conns), Unit: "% of a processor"}
-	var all []*target
-	for _, role := range []string{"gobwas", "gws", "reactor", "raw"} {
-		if role != "gobwas" && !b.wants(role) {
-			continue
-		}
-		t, err := b.startPeer(role, "25s")
-		if err != nil {
-			return nil, err
-		}
-		if err := t.connect(o.conns); err != nil {
-			return nil, err
-		}
-		all = append(all, t)
-	}
-	for round := -1; round < o.runs; round++ {
-		for _, t := range all {
-			pause()
-			var wall time.Duration
-			used, err := t.clocked(func() error {
-				start := time.Now()
-				_, err := t.peer.call(command{Op: "trickle", N: o.conns, Seconds: o.seconds, Payload: payload(128)})
-				wall = time.Since(start)
-				return err
-			})
-			if err != nil {
-				return nil, err
-			}
-			if round >= 0 {
-				x := r.row(t.name, "gobwas")
-				if t.name == "gobwas" {
-					x.Base = ""
-				}
-				x.add(used / wall.Seconds() * 100)
-			}
-		}
-	}
-	if x := r.find("reactor"); x != nil {
-		x.Target = 0.8
-	}
-	r.note("raw: send(2) alone, no pings, driven by the same timer: what the kernel and the timer take")
-	r.note("messages leave in steps of a millisecond; a round lasts %.0f s", o.seconds)
-	return r, nil
-}
-
 // measureAccept opens connections, counts the server's CPU until all are ready, and drops them again.
 func measureAccept(o options) (*report, error) {
 	b, err := newBench(o)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -135,7 +134,7 @@ func New(cfg Config) (*Client, error) {
 		cfg.Store = NewMemoryStore()
 	}
 	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	setDefault(&cfg.OutboxLimit, 1024)
 	setDefault(&cfg.Window, 1)

@@ -30,6 +30,7 @@ const maxFrame = 1 << 20
 
 func dialWebSocket(hc *http.Client) Dialer {
 	return func(ctx context.Context, url string, header http.Header) (Conn, error) {
+		//nolint:bodyclose // "You never need to close resp.Body yourself": the library has read it
 		ws, resp, err := websocket.Dial(ctx, url, &websocket.DialOptions{
 			HTTPClient: hc, HTTPHeader: header, CompressionMode: websocket.CompressionDisabled,
 		})

@@ -3,12 +3,13 @@ package client
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 )
 
 const (
-	maxResumes = 16  // resumes and history reads at once
+	maxResumes = 32  // resumes and history reads at once
 	maxBuffer  = 256 // events of one conversation held back while a hole before them is filled
 	maxStalls  = 3   // resumes without progress before the history is read instead
 	retryPause = time.Second
@@ -91,7 +92,11 @@ func (c *Client) setPhase(cv *conversation, p phase) {
 		signal(c.wake)
 	}
 	if cv.phase == phaseResuming && p != phaseResuming {
-		c.untrack(cv.ref)
+		if in := c.refs[cv.ref]; in != nil {
+			if in.left--; in.left == 0 {
+				c.untrack(cv.ref)
+			}
+		}
 		cv.ref = ""
 	}
 	cv.phase = p
@@ -121,12 +126,34 @@ func (c *Client) deferUntil(cv *conversation, t time.Time) {
 	signal(c.wake)
 }
 
-func (c *Client) resumeFrame(cv *conversation, now time.Time) []byte {
-	c.setPhase(cv, phaseResuming)
-	cv.from = cv.last
-	cv.ref = c.track(&inflight{kind: "resume", conv: cv, at: now})
-	last := cv.last
-	return (&clientFrame{Type: "resume", Conversation: cv.id, LastSeq: &last, Ref: cv.ref}).encode()
+// resumeFrame asks for several conversations at once: requests are what servers limit. It waits until half of
+// the slots are free, or enough for all, so that answers that trickle in do not break the batches up.
+func (c *Client) resumeFrame(now time.Time) []byte {
+	c.wanted = slices.DeleteFunc(c.wanted, func(cv *conversation) bool { return cv.phase != phaseWanted })
+	free := maxResumes - c.slots
+	if len(c.wanted) == 0 || free < min(len(c.wanted), maxResumes/2) {
+		return nil
+	}
+	in := &inflight{kind: "resume", at: now}
+	ref := c.track(in)
+	f := clientFrame{Type: "resume", Ref: ref}
+	for len(c.wanted) > 0 && c.slots < maxResumes {
+		cv := c.wanted[0]
+		c.wanted = c.wanted[1:]
+		if cv.phase != phaseWanted { // listed twice
+			continue
+		}
+		c.setPhase(cv, phaseResuming)
+		cv.from, cv.ref = cv.last, ref
+		in.convs = append(in.convs, cv)
+		f.Conversations = append(f.Conversations, resumePoint{cv.id, cv.last})
+	}
+	in.left = len(in.convs)
+	if len(f.Conversations) == 1 {
+		p := f.Conversations[0]
+		f.Conversation, f.LastSeq, f.Conversations = p.Conversation, &p.LastSeq, nil
+	}
+	return f.encode()
 }
 
 // onLog takes a frame that may belong to a log; it returns false if it does not.
@@ -349,8 +376,6 @@ func (c *Client) messagesBetween(ctx context.Context, conversation string, after
 			break
 		}
 	}
-	for i, j := 0, len(out)-1; i < j; i, j = i+1, j-1 {
-		out[i], out[j] = out[j], out[i]
-	}
+	slices.Reverse(out)
 	return out, truncated, nil
 }

@@ -138,6 +138,11 @@ type frame struct {
 	MessageID    string `json:"message_id"`
 	Emoji        string `json:"emoji"`
 	IsTyping     bool   `json:"is_typing"`
+
+	Conversations []struct {
+		ID      string `json:"conversation_id"`
+		LastSeq uint64 `json:"last_seq"`
+	} `json:"conversations"`
 }
 
 // expect reads the client's next frame, which must be of that type.

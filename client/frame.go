@@ -155,6 +155,14 @@ type clientFrame struct {
 	Emoji        string  `json:"emoji,omitempty"`
 	Remove       bool    `json:"remove,omitempty"`
 	Token        string  `json:"token,omitempty"`
+
+	Conversations []resumePoint `json:"conversations,omitempty"`
+}
+
+// resumePoint is one conversation of a resume for several.
+type resumePoint struct {
+	Conversation string `json:"conversation_id"`
+	LastSeq      uint64 `json:"last_seq"`
 }
 
 func (f *clientFrame) encode() []byte {

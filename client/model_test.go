@@ -75,11 +75,17 @@ func (h *faultyHub) handle(user string, c *conn, f frame) {
 	case "ping":
 		c.send(`{"type":"pong"}`)
 	case "resume":
+		if f.Conversations != nil {
+			for _, p := range f.Conversations {
+				h.handle(user, c, frame{Type: "resume", Ref: f.Ref, Conversation: p.ID, LastSeq: p.LastSeq})
+			}
+			return
+		}
 		log := h.logs[f.Conversation]
 		head := uint64(len(log))
 		switch {
 		case h.roll(10):
-			c.send(`{"type":"error","code":"unavailable","message":"later","ref":%q}`, f.Ref)
+			c.send(`{"type":"error","code":"unavailable","message":"later","conversation_id":%q,"ref":%q}`, f.Conversation, f.Ref)
 			return
 		case head-f.LastSeq > 12:
 			c.send(`{"type":"gap","conversation_id":%q,"head_seq":%d,"ref":%q}`, f.Conversation, head, f.Ref)
@@ -163,7 +169,6 @@ func TestFaultyServerCostsNothing(t *testing.T) {
 			}
 			check := history.New()
 			var sends, serving sync.WaitGroup
-			var clients []*client.Client
 			var closing []func()
 			for i := range 3 {
 				user := fmt.Sprint("u", i)
@@ -191,7 +196,6 @@ func TestFaultyServerCostsNothing(t *testing.T) {
 					}
 				}
 				c := start(t, cfg).Client
-				clients = append(clients, c)
 				closing = append(closing, func() { _ = c.Close(); close(s.dials) })
 				for _, cv := range conversations {
 					obs.Follow(cv, 0)

@@ -74,11 +74,15 @@ func (c *Client) onError(f *serverFrame) {
 		pause = retryPause
 	}
 	switch {
-	case in.conv != nil:
-		if e.Temporary() {
-			c.wantLater(in.conv, pause)
-		} else {
-			c.forget(in.conv, e)
+	case in.convs != nil: // of one of them, or of the request as a whole
+		for _, cv := range in.convs {
+			switch {
+			case cv.ref != f.Ref || (f.Conversation != "" && f.Conversation != cv.id):
+			case e.Temporary():
+				c.wantLater(cv, pause)
+			default:
+				c.forget(cv, e)
+			}
 		}
 	case in.out != nil:
 		c.refuse(in.out, e)

@@ -283,27 +283,46 @@ func TestSlowHandlerFallsBehindAndCatchesUp(t *testing.T) {
 	})
 }
 
-func TestManyConversationsResumeAFewAtATime(t *testing.T) {
+// A user of many conversations resumes them in batches, a few at a time, and bears being told to wait.
+func TestManyConversationsResumeInBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t)
 		r := start(t, config(s))
-		for i := range 100 {
+		for i := range 200 {
 			r.Follow(fmt.Sprint("c", i), 5)
 		}
 		c := s.greet()
-		for done := 0; done < 100; {
-			synctest.Wait()
-			batch := len(c.toServer)
-			if batch == 0 || batch > 16 {
-				t.Fatalf("%d resumes at once", batch)
+		requests, done := 0, map[string]bool{}
+		for len(done) < 199 {
+			f := c.expect("resume")
+			requests++
+			if len(f.Conversations) > 32 {
+				t.Fatalf("%d conversations at once", len(f.Conversations))
 			}
-			for range batch {
-				f := c.expect("resume")
-				c.send(`{"type":"resumed","conversation_id":%q,"head_seq":5,"ref":%q}`, f.Conversation, f.Ref)
-				done++
+			if requests == 2 {
+				c.send(`{"type":"error","code":"rate_limited","message":"slow down","retry_after_ms":100,"ref":%q}`, f.Ref)
+				continue
+			}
+			for i, p := range f.Conversations {
+				switch {
+				case p.LastSeq != 5 || done[p.ID]:
+					t.Fatalf("%+v", p)
+				case requests == 4 && i == 3:
+					c.send(`{"type":"error","code":"gone","message":"gone","conversation_id":%q,"ref":%q}`, p.ID, f.Ref)
+				default:
+					done[p.ID] = true
+					c.send(`{"type":"resumed","conversation_id":%q,"head_seq":5,"ref":%q}`, p.ID, f.Ref)
+				}
 			}
 		}
+		if requests > 30 {
+			t.Fatalf("%d requests", requests)
+		}
 		r.wantState(client.StateOnline)
+		if got := eventsOf[*client.LostEvent](r); len(got) != 1 {
+			t.Fatalf("%d lost", len(got))
+		}
+		c.expect("ping") // nothing else is under way
 	})
 }
 

@@ -306,12 +306,8 @@ func (c *Client) collect(now time.Time) (frames [][]byte, wait time.Duration, er
 	clear(c.deferred[len(still):])
 	c.deferred = still
 
-	for c.slots < maxResumes && len(c.wanted) > 0 && len(frames) < maxBatch {
-		cv := c.wanted[0]
-		c.wanted = c.wanted[1:]
-		if cv.phase == phaseWanted {
-			frames = append(frames, c.resumeFrame(cv, now))
-		}
+	if f := c.resumeFrame(now); f != nil {
+		frames = append(frames, f)
 	}
 	for len(c.requests) > 0 && len(frames) < maxBatch {
 		r := c.requests[0]
@@ -349,7 +345,9 @@ type inflight struct {
 	done bool
 	out  *Outgoing
 	req  *request
-	conv *conversation // of a resume
+	// convs are those that a resume asks for; left counts the ones without an answer.
+	convs []*conversation
+	left  int
 }
 
 func (c *Client) track(f *inflight) string {

@@ -37,10 +37,8 @@ type activation struct {
 	timer    *time.Timer
 	wake     time.Time
 
-	// dirtyMu orders setting and clearing the dirty mark.
-	dirtyMu sync.Mutex
-	dirty   bool
-	commits uint64 // begun; a mark may be cleared only if none began since everything was saved
+	dirty   bool   // the store has a dirty mark
+	delayed *Batch // a commit that waits for the mark to be cleared
 }
 
 // messages of the shell, besides the inputs of the core.
@@ -50,6 +48,17 @@ type (
 	wakeUp    struct{}
 	cleared   struct{}
 	repair    struct{ done chan error }
+)
+
+// A timer or the sweeper may be late: that is no dead letter worth a line, nor the goroutine that counts them.
+func (passivate) IgnoreDeadLetterLogging() {}
+func (kill) IgnoreDeadLetterLogging()      {}
+func (wakeUp) IgnoreDeadLetterLogging()    {}
+
+var (
+	_ actor.IgnoreDeadLetterLogging = passivate{}
+	_ actor.IgnoreDeadLetterLogging = kill{}
+	_ actor.IgnoreDeadLetterLogging = wakeUp{}
 )
 
 // shell is the protoactor actor. It forwards everything to its activation.
@@ -73,6 +82,7 @@ func (s *shell) Receive(c actor.Context) {
 		a.step(m)
 	case *Batch:
 		a.out--
+		a.dirty = a.dirty || m.marked
 		a.step(m)
 	case *Read:
 		a.out--
@@ -84,7 +94,7 @@ func (s *shell) Receive(c actor.Context) {
 		a.out--
 		a.failRepairs(m.Err)
 		if len(m.Tail) > 0 {
-			a.setDirty()
+			a.dirty = true
 		}
 		a.step(m)
 	case wakeUp:
@@ -93,15 +103,21 @@ func (s *shell) Receive(c actor.Context) {
 	case repair:
 		a.inbox.Add(-1)
 		a.repairs = append(a.repairs, m.done)
-		a.setDirty()
+		a.dirty = true // that is why it is repaired
 		a.step(Open{})
 	case passivate:
 		a.leaving = true
 	case cleared:
 		a.out--
 		a.clearing = false
+		a.dirty = false
+		if b := a.delayed; b != nil {
+			a.delayed = nil
+			a.startCommit(b)
+		}
 	case kill:
 		a.leaving = true
+		a.delayed = nil
 		a.step(Abort{Err: chat.ErrShutdown})
 		a.answerAll(chat.ErrShutdown)
 	default:
@@ -110,6 +126,9 @@ func (s *shell) Receive(c actor.Context) {
 	if a.loadNext && a.out == 0 {
 		a.loadNext = false
 		a.start(a.load)
+	}
+	if a.out == 0 && a.state.Saved() && a.state.Quiet() {
+		a.fx = Effects{}
 	}
 	if a.depart() {
 		a.gone = true
@@ -160,6 +179,7 @@ func (a *activation) protected(f func()) (ok bool) {
 // restart drops a state that cannot be trusted any more; the next command loads what the store knows.
 func (a *activation) restart() {
 	a.reg.cfg.Observer.Restarted()
+	a.delayed = nil
 	a.mu.Lock()
 	a.state = a.fresh()
 	a.mu.Unlock()
@@ -190,9 +210,11 @@ func (a *activation) perform(now time.Time) {
 		}
 	}
 	if b := fx.Commit; b != nil {
-		a.out++
-		a.reg.io.Add(1)
-		go a.commit(b)
+		if a.clearing {
+			a.delayed = b
+		} else {
+			a.startCommit(b)
+		}
 	}
 	if w := fx.Write; w != nil {
 		a.start(func() any { return a.write(w) })
@@ -273,7 +295,7 @@ func (a *activation) depart() bool {
 		a.step(Flush{})
 		return false
 	}
-	if a.dirtyMark() && !killed {
+	if a.dirty && !killed {
 		a.clearing = true
 		a.clear()
 		return false
@@ -285,17 +307,11 @@ func (a *activation) depart() bool {
 	return a.reg.leave(a)
 }
 
-// setDirty notes that the store has a dirty mark from an earlier life.
-func (a *activation) setDirty() {
-	a.dirtyMu.Lock()
-	a.dirty = true
-	a.dirtyMu.Unlock()
-}
-
-func (a *activation) dirtyMark() bool {
-	a.dirtyMu.Lock()
-	defer a.dirtyMu.Unlock()
-	return a.dirty
+func (a *activation) startCommit(b *Batch) {
+	a.out++
+	b.marked = a.dirty
+	a.reg.io.Add(1)
+	a.reg.committers.do(a.reg.ctx, commitJob{a, b})
 }
 
 // oldest is the time of use that n of the live conversations are not newer than.

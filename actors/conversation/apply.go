@@ -1,8 +1,8 @@
 package conversation
 
 import (
+	"cmp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/zumodra/hub/chat"
@@ -184,23 +184,37 @@ func (s *State) flushDeliveries(b *Batch) {
 
 // oldest copies at most limit members in the order of joining.
 func oldest(members []member, limit int) []chat.Member {
-	out := make([]chat.Member, len(members))
-	for i := range members {
-		out[i] = members[i].Member
+	if limit >= len(members) {
+		out := make([]chat.Member, len(members))
+		for i := range members {
+			out[i] = members[i].Member
+		}
+		SortByJoining(out)
+		return out
 	}
-	SortByJoining(out)
-	return out[:min(limit, len(out))]
+	// Members are sorted by id, so one that joined in the same event as the last chosen comes behind it.
+	chosen := make([]*member, 0, limit+1)
+	for i := range members {
+		m := &members[i]
+		if len(chosen) == limit && m.JoinedSeq >= chosen[limit-1].JoinedSeq {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(chosen, m.JoinedSeq+1, func(c *member, seq uint64) int {
+			return cmp.Compare(c.JoinedSeq, seq)
+		})
+		chosen = slices.Insert(chosen, at, m)
+		chosen = chosen[:min(limit, len(chosen))]
+	}
+	out := make([]chat.Member, len(chosen))
+	for i, m := range chosen {
+		out[i] = m.Member
+	}
+	return out
 }
 
 // SortByJoining sorts members as they are shown: the longest-standing first.
 func SortByJoining(ms []chat.Member) {
 	slices.SortFunc(ms, func(a, b chat.Member) int {
-		switch {
-		case a.JoinedSeq < b.JoinedSeq:
-			return -1
-		case a.JoinedSeq > b.JoinedSeq:
-			return 1
-		}
-		return strings.Compare(string(a.User), string(b.User))
+		return cmp.Or(cmp.Compare(a.JoinedSeq, b.JoinedSeq), cmp.Compare(a.User, b.User))
 	})
 }

@@ -42,6 +42,7 @@ type Batch struct {
 	seq, msgNo uint64
 	items      []item
 	checked    []int
+	marked     bool // the dirty mark is set
 	lone       *lone
 	deliveries []*chat.Delivery
 }

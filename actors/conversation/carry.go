@@ -1,7 +1,6 @@
 package conversation
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -69,8 +68,11 @@ func (a *activation) append(b *Batch) error {
 	if len(b.Events) == 0 {
 		return nil
 	}
-	if err := a.markDirty(ctx); err != nil {
-		return fmt.Errorf("%w: mark dirty: %w", chat.ErrUnavailable, known(err))
+	if !b.marked {
+		if err := store.MarkDirty(ctx, a.key); err != nil {
+			return fmt.Errorf("%w: mark dirty: %w", chat.ErrUnavailable, known(err))
+		}
+		b.marked = true
 	}
 	return a.untilKnown(func() error { return store.AppendEvents(ctx, a.key, b.Events) })
 }
@@ -94,35 +96,21 @@ func (a *activation) untilKnown(write func() error) error {
 	}
 }
 
-func (a *activation) markDirty(ctx context.Context) error {
-	a.dirtyMu.Lock()
-	defer a.dirtyMu.Unlock()
-	a.commits++
-	if a.dirty {
-		return nil
-	}
-	if err := a.reg.cfg.Store.MarkDirty(ctx, a.key); err != nil {
-		return err
-	}
-	a.dirty = true
-	return nil
-}
-
-// clear takes the dirty mark away, unless a commit began meanwhile.
+// clear takes the dirty mark away. Commits wait meanwhile, so that none sets the mark before it is cleared.
 func (a *activation) clear() {
-	a.dirtyMu.Lock()
-	n := a.commits
-	a.dirtyMu.Unlock()
 	a.start(func() any {
-		a.dirtyMu.Lock()
-		defer a.dirtyMu.Unlock()
-		if a.commits != n {
-			return cleared{}
+		err := a.reg.cfg.Store.ClearDirty(a.reg.ctx, a.key)
+		var wait time.Duration
+		for range 3 {
+			if err == nil || !a.pause(&wait) {
+				break
+			}
+			err = a.reg.cfg.Store.ClearDirty(a.reg.ctx, a.key)
 		}
-		if err := a.reg.cfg.Store.ClearDirty(a.reg.ctx, a.key); err != nil {
-			a.reg.cfg.Log.Warn("dirty mark stays: the next start will check the conversation", "conversation", a.key.ID.String(), "error", err)
+		if err != nil {
+			a.reg.cfg.Log.Warn("dirty mark stays: the next start will check the conversation",
+				"tenant", string(a.key.Tenant), "conversation", a.key.ID.String(), "error", err)
 		}
-		a.dirty = false
 		return cleared{}
 	})
 }

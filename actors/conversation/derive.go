@@ -105,12 +105,23 @@ func (s *State) written(w *Write) {
 			}
 		}
 		if s.Quiet() {
-			s.recent.trim()
-			s.relax()
+			s.trim()
 		}
 	}
 	if !w.Watermarks && len(s.held) > 0 && (w.Err != nil || w.seq >= s.head.Seq) {
 		s.release()
 		s.undefer()
+	}
+}
+
+// trim gives back what only a busy conversation needs.
+func (s *State) trim() {
+	s.recent.trim()
+	s.pending, s.batch, s.deferred, s.parked, s.marks = nil, nil, nil, nil, nil
+	if len(s.unsaved) == 0 {
+		s.unsaved = nil
+	}
+	if len(s.rows) == 0 {
+		s.rows = nil
 	}
 }

@@ -297,7 +297,7 @@ func (m *model) run(src source, moves int) {
 	m.settle()
 	clear(m.pending)
 	for range moves {
-		switch src.n(24) {
+		switch src.n(28) {
 		case 0, 1, 2, 3, 4, 5:
 			send(chat.Send{Conversation: id, ClientID: fmt.Sprint("c", src.n(12)), Content: "text"})
 		case 6:
@@ -346,6 +346,17 @@ func (m *model) run(src source, moves int) {
 			m.finishLoad(nil)
 		case 22:
 			m.tick(time.Duration(src.n(2000)) * time.Millisecond)
+		case 24:
+			m.look()
+		case 25:
+			m.look()
+			m.finishWrite(nil)
+		case 26:
+			m.commit(errRefused)
+		case 27:
+			if src.n(2) == 0 {
+				m.crashed(src.n(2) == 0, src.n(2) == 0)
+			}
 		case 23:
 			switch src.n(4) {
 			case 0:

@@ -146,6 +146,8 @@ func (w *world) act(f []string) bool {
 		return w.finishWrite(nil)
 	case "reads":
 		return w.finishRead()
+	case "looks":
+		w.look()
 	case "settles":
 		w.settle()
 	case "flush":

@@ -10,6 +10,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/zumodra/hub/actors/internal/mailbox"
 	"github.com/zumodra/hub/chat"
 )
 
@@ -68,10 +69,11 @@ type RegistryConfig struct {
 
 // Registry holds the live conversations of this node. Its methods are safe for concurrent use.
 type Registry struct {
-	cfg     RegistryConfig
-	rules   chat.Rules
-	props   *actor.Props
-	commits chan struct{}
+	cfg        RegistryConfig
+	rules      chat.Rules
+	props      *actor.Props
+	commits    chan struct{}
+	committers committers
 
 	ctx     context.Context // of all I/O; cancelled when Close runs out of time
 	cancel  context.CancelFunc
@@ -119,11 +121,11 @@ func NewRegistry(c RegistryConfig) *Registry {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Registry{cfg: c, rules: c.Rules.WithDefaults(), commits: make(chan struct{}, c.Commits),
+	g := &Registry{cfg: c, rules: c.Rules.WithDefaults(), commits: make(chan struct{}, c.Commits), committers: committers{jobs: make(chan commitJob)},
 		empty: make(chan struct{}, 1), stop: make(chan struct{}), swept: make(chan struct{})}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.props = actor.PropsFromProducer(func() actor.Actor { return new(shell) },
-		actor.WithMailbox(actor.UnboundedLockfree()), actor.WithDispatcher(c.Dispatcher))
+		actor.WithMailbox(mailbox.New), actor.WithDispatcher(c.Dispatcher))
 	for i := range g.shards {
 		g.shards[i].m = make(map[chat.ConversationKey]*activation)
 	}
@@ -303,7 +305,7 @@ func (g *Registry) each(f func(*activation)) {
 // sweep asks idle conversations to go, and the least recently used ones when there are too many.
 func (g *Registry) sweep() {
 	defer close(g.swept)
-	every := max(g.cfg.Idle/8, 10*time.Millisecond)
+	every := min(max(g.cfg.Idle/8, 10*time.Millisecond), 5*time.Second)
 	t := time.NewTicker(every)
 	defer t.Stop()
 	for {
@@ -348,6 +350,7 @@ func (g *Registry) Close(ctx context.Context) error {
 	}
 	g.cancel()
 	g.io.Wait()
+	g.committers.wg.Wait()
 	return err
 }
 

@@ -104,9 +104,18 @@ func (r *recent) replace(e *chat.Event) {
 	}
 }
 
-// trim gives back memory of a conversation that has gone quiet.
+// trim gives back memory of a conversation that has gone quiet. The events that stay are copied, because each
+// holds on to all that was committed with it.
 func (r *recent) trim() {
-	if n := len(r.events); n > 8 {
-		r.events = append([]*chat.Event(nil), r.events[n-8:]...)
+	const stay = 4
+	old := r.events[max(0, len(r.events)-stay):]
+	if len(old) == 0 {
+		return
+	}
+	copies := make([]chat.Event, len(old))
+	r.events = make([]*chat.Event, len(old))
+	for i, e := range old {
+		copies[i] = *e
+		r.events[i] = &copies[i]
 	}
 }

@@ -2,7 +2,6 @@ package conversation_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -26,10 +25,11 @@ type world struct {
 	now   time.Time
 	fx    conversation.Effects
 
-	load  bool
-	batch *conversation.Batch
-	write *conversation.Write
-	reads []*conversation.Read
+	load   bool
+	batch  *conversation.Batch
+	write  *conversation.Write
+	reads  []*conversation.Read
+	looked map[*conversation.Read]bool
 
 	answered map[*conversation.Request]int
 	onReply  func(conversation.Reply)
@@ -48,6 +48,7 @@ func newWorld() *world {
 func (w *world) fresh() {
 	w.state = conversation.New(conversation.Params{Key: w.key, Epoch: 1, Rules: &w.rules})
 	w.load, w.batch, w.write, w.reads = false, nil, nil, nil
+	w.looked = map[*conversation.Read]bool{}
 }
 
 func (w *world) say(format string, args ...any) {
@@ -154,17 +155,36 @@ func (w *world) finishWrite(err error) bool {
 	return true
 }
 
+// look carries a read out; its answer comes later, when finishRead hands it over.
+func (w *world) look() {
+	for _, r := range w.reads {
+		if !w.looked[r] {
+			w.looked[r] = true
+			w.readInto(r)
+			return
+		}
+	}
+}
+
 func (w *world) finishRead() bool {
 	if len(w.reads) == 0 {
 		return false
 	}
 	r := w.reads[0]
 	w.reads = w.reads[1:]
+	if !w.looked[r] {
+		w.readInto(r)
+	}
+	delete(w.looked, r)
+	w.step(r)
+	return true
+}
+
+func (w *world) readInto(r *conversation.Read) {
 	log := w.store.Log(w.key)
 	if r.To > uint64(len(log)) { // deleted meanwhile
 		r.Err = chat.ErrNotFound
-		w.step(r)
-		return true
+		return
 	}
 	switch r.Kind {
 	case conversation.ReadOne:
@@ -187,8 +207,6 @@ func (w *world) finishRead() bool {
 			}
 		}
 	}
-	w.step(r)
-	return true
 }
 
 // replay is how many recent events a load brings: few, so that tests reach beyond the window.
@@ -336,5 +354,3 @@ func describeWrite(x *conversation.Write) string {
 }
 
 var errRefused = fmt.Errorf("%w: disk is full", chat.ErrUnavailable)
-
-var _ = errors.Is

@@ -6,6 +6,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/zumodra/hub/actors/internal/mailbox"
 	"github.com/zumodra/hub/chat"
 )
 
@@ -64,7 +65,7 @@ func New(c Config) *Directory {
 	for range c.Groups {
 		g := newGroup(d, len(d.groups))
 		props := actor.PropsFromProducer(func() actor.Actor { return g },
-			actor.WithMailbox(actor.UnboundedLockfree()), actor.WithDispatcher(c.Dispatcher))
+			actor.WithMailbox(mailbox.New), actor.WithDispatcher(c.Dispatcher))
 		g.pid = c.System.Root.Spawn(props)
 		d.groups = append(d.groups, g)
 	}

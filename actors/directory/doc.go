@@ -9,9 +9,9 @@
 // nothing per member here.
 //
 // Bounds: a group takes at most Config.Queue deliveries. Beyond that a delivery of typing notices alone is
-// dropped; one with anything durable is dropped too, but first the edge is told (Overflower) to close the
-// sessions that miss it, so that their clients come back and resume. Nothing is lost in silence, and a
-// publisher never waits.
+// dropped. One with anything durable is dropped too, and so is whatever its conversation publishes after it,
+// until the edge has been told (Overflower) to close the sessions that miss it, so that their clients come back
+// and resume. Nothing is lost in silence, no session sees a gap, and a publisher never waits.
 //
 // The state is soft: it is rebuilt from connections. Goroutines: none of its own; handlers run on the workers
 // of the actor system.

@@ -47,9 +47,25 @@ type group struct {
 	changed [changes]chat.UserKey // changed[v%changes] made version v+1
 	cache   map[chat.ConversationKey]*cached
 
-	overMu   sync.Mutex
-	overflow map[chat.ConversationKey]*chat.MemberSet
-	over     atomic.Bool
+	lostMu sync.Mutex
+	lost   map[chat.ConversationKey]*loss
+	losing atomic.Int32 // len(lost)
+}
+
+// loss is a conversation some of whose deliveries found the queue full. Until the sessions that miss them have
+// been closed no other may pass: a session that got a later one would not know what it lacks.
+type loss struct {
+	members []*chat.MemberSet // who was to get them
+	again   bool              // one was lost after the marker in the queue
+}
+
+// lostMarker stands in the queue where a delivery would have: registrations in front of it are handled first.
+type lostMarker struct{ key chat.ConversationKey }
+
+func (l *loss) add(m *chat.MemberSet) {
+	if n := len(l.members); n == 0 || l.members[n-1] != m {
+		l.members = append(l.members, m)
+	}
 }
 
 type cached struct {
@@ -65,6 +81,9 @@ func newGroup(d *Directory, index int) *group {
 
 // post queues a delivery, or notes that it could not be.
 func (g *group) post(m *chat.Delivery) {
+	if g.losing.Load() > 0 && g.lose(m, false) {
+		return
+	}
 	if g.queued.Add(1) <= int64(g.dir.cfg.Queue) {
 		g.dir.deliveries.Add(1)
 		g.dir.cfg.System.Root.Send(g.pid, m)
@@ -75,14 +94,40 @@ func (g *group) post(m *chat.Delivery) {
 		g.dir.shed.Add(1)
 		return
 	}
-	g.dir.overflows.Add(1)
-	g.overMu.Lock()
-	if g.overflow == nil {
-		g.overflow = make(map[chat.ConversationKey]*chat.MemberSet)
+	g.lose(m, true)
+}
+
+// lose notes a delivery that does not reach its sessions. Unless first it does so only if the conversation has
+// lost one already; it reports whether the delivery is accounted for.
+func (g *group) lose(m *chat.Delivery, first bool) bool {
+	g.lostMu.Lock()
+	l := g.lost[m.Key]
+	switch {
+	case l == nil && !first:
+		g.lostMu.Unlock()
+		return false
+	case l == nil:
+		l = &loss{}
+		if g.lost == nil {
+			g.lost = make(map[chat.ConversationKey]*loss)
+		}
+		g.lost[m.Key] = l
+		g.losing.Add(1)
+	case ephemeral(m):
+		g.lostMu.Unlock()
+		g.dir.shed.Add(1)
+		return true
+	default:
+		l.again = true
+		first = false
 	}
-	g.overflow[m.Key] = m.Recipients
-	g.overMu.Unlock()
-	g.over.Store(true)
+	l.add(m.Recipients)
+	g.lostMu.Unlock()
+	g.dir.overflows.Add(1)
+	if first {
+		g.dir.cfg.System.Root.Send(g.pid, &lostMarker{m.Key})
+	}
+	return true
 }
 
 // ephemeral reports whether a delivery may get lost.
@@ -97,9 +142,6 @@ func ephemeral(m *chat.Delivery) bool {
 
 // Receive implements actor.Actor.
 func (g *group) Receive(c actor.Context) {
-	if g.over.Load() {
-		g.overflowed()
-	}
 	switch m := c.Message().(type) {
 	case *chat.Delivery:
 		g.queued.Add(-1)
@@ -108,25 +150,39 @@ func (g *group) Receive(c actor.Context) {
 		}
 	case *register:
 		g.register(m)
+	case *lostMarker:
+		g.overflowed(m)
 	case *barrier:
 		close(m.done)
 	}
 }
 
-func (g *group) overflowed() {
-	g.overMu.Lock()
-	lost := g.overflow
-	g.overflow = nil
-	g.over.Store(false)
-	g.overMu.Unlock()
-	o, ok := g.dir.cfg.Edge.(Overflower)
-	if !ok {
-		return
+// overflowed has the sessions closed that miss something, and lets deliveries pass again if none was lost since
+// the marker was queued.
+func (g *group) overflowed(m *lostMarker) {
+	g.lostMu.Lock()
+	l := g.lost[m.key]
+	members := l.members
+	again := l.again
+	if again {
+		l.members, l.again = nil, false
+	} else {
+		delete(g.lost, m.key)
+		g.losing.Add(-1)
 	}
-	for key, members := range lost {
-		if set := g.resolve(key, members); len(set.Sessions) > 0 {
-			o.Overflow(set, key)
+	g.lostMu.Unlock()
+	if o, ok := g.dir.cfg.Edge.(Overflower); ok {
+		for _, ms := range members {
+			if set := g.find(m.key, ms); len(set.Sessions) > 0 {
+				o.Overflow(set, m.key)
+			}
 		}
+	}
+	if again {
+		g.lostMu.Lock()
+		l.members = append(members[len(members)-1:], l.members...)
+		g.lostMu.Unlock()
+		g.dir.cfg.System.Root.Send(g.pid, m)
 	}
 }
 
@@ -214,6 +270,23 @@ func (g *group) resolve(key chat.ConversationKey, members *chat.MemberSet) *chat
 		c.version = g.version
 		return c.set
 	}
+	set := g.find(key, members)
+	if c == nil {
+		if len(g.cache) >= g.dir.cfg.Cache {
+			for k := range g.cache { // any one: what is in use comes back
+				delete(g.cache, k)
+				break
+			}
+		}
+		c = &cached{}
+		g.cache[key] = c
+	}
+	*c = cached{members: members, version: g.version, set: set}
+	return set
+}
+
+// find computes the set that resolve keeps.
+func (g *group) find(key chat.ConversationKey, members *chat.MemberSet) *chat.SessionSet {
 	g.dir.rebuilt.Add(1)
 	set := &chat.SessionSet{}
 	for _, u := range members.Users {
@@ -227,17 +300,6 @@ func (g *group) resolve(key chat.ConversationKey, members *chat.MemberSet) *chat
 		}
 		set.Sessions = s.appendTo(set.Sessions, key.ID)
 	}
-	if c == nil {
-		if len(g.cache) >= g.dir.cfg.Cache {
-			for k := range g.cache { // any one: what is in use comes back
-				delete(g.cache, k)
-				break
-			}
-		}
-		c = &cached{}
-		g.cache[key] = c
-	}
-	*c = cached{members: members, version: g.version, set: set}
 	return set
 }
 

@@ -362,3 +362,30 @@ func FuzzClaims(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkVerify(b *testing.B) {
+	rsaKey, _ := rsa.GenerateKey(rand.Reader, 2048)
+	ecKey, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	_, edKey, _ := ed25519.GenerateKey(rand.Reader)
+	for _, c := range []struct {
+		alg jose.SignatureAlgorithm
+		key any
+		cfg auth.Config
+	}{
+		{jose.HS256, secret, auth.Config{Secrets: [][]byte{secret}}},
+		{jose.RS256, rsaKey, auth.Config{PublicKeyFiles: []string{pemFile(b, rsaKey.Public())}}},
+		{jose.ES256, ecKey, auth.Config{PublicKeyFiles: []string{pemFile(b, ecKey.Public())}}},
+		{jose.EdDSA, edKey, auth.Config{PublicKeyFiles: []string{pemFile(b, edKey.Public())}}},
+	} {
+		b.Run(string(c.alg), func(b *testing.B) {
+			v := verifier(b, c.cfg)
+			tok := sign(b, c.alg, c.key, "", claims(nil))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := v.Verify(tok); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -11,7 +11,8 @@ import (
 
 // Handle identifies one WebSocket connection for as long as it lives: a generation in the upper 32 bits and
 // a slot in the lower 32. A handle of a closed connection never names a later one; zero names none.
-// Handles order by slot, which on Linux is the descriptor: sorted sets are walked in accept order.
+// Handles order by slot, which on Linux is the index of the reactor in its upper 8 bits and the descriptor in its
+// lower 24: sorted sets are walked reactor by reactor, in accept order. Use Decision.Session, not the slot, as an index.
 type Handle uint64
 
 // Class says what may happen to a frame whose receiver is slow.
@@ -98,6 +99,9 @@ type Config struct {
 	Reactors int
 	Handler  Handler
 	// HTTP serves every request that is not a WebSocket upgrade, by net/http on the same port. Nil answers 404.
+	// The first request of a connection decides; an upgrade on one that served HTTP before is answered 421, for the
+	// client to open its own. Requests must arrive within a minute, body included; a handler that streams for longer lifts
+	// that with http.ResponseController. HTTP/2 is not offered.
 	HTTP http.Handler
 	// TLS enables TLS on the port. Certificates are reloaded through GetCertificate or GetConfigForClient.
 	TLS *tls.Config
@@ -120,7 +124,7 @@ type Config struct {
 	InboxBytes int // frames staged for one reactor and not yet handed to connections; default 64 MiB
 
 	// BatchDelay bounds how long broadcasts may be held to leave as one send: 0 means "until the end of the
-	// event round", at most 10 ms.
+	// event round", at most 10 ms. Because of the order contract, all that is staged for a reactor is held with them.
 	BatchDelay time.Duration
 
 	// Compress offers permessage-deflate (RFC 7692) without context takeover in both directions.

@@ -15,7 +15,6 @@ type cast struct {
 	part     *part
 	pos      int
 	ops      []op
-	cost     int64
 	plain    []byte   // all frames, as sent to a connection without deflate
 	deflated []byte   // made when the first connection wants it
 	skip     []Handle // the connections that do not get all of it, by slot
@@ -47,27 +46,61 @@ func (r *reactor) deliver(budget int) {
 				return
 			}
 		}
-		o := &r.ops[r.opsPos]
-		switch o.kind {
+		switch r.ops[r.opsPos].kind {
 		case opSend:
 			budget -= r.sendRun()
 			continue
 		case opCast:
 			r.startCast()
 			continue
+		}
+		o := r.ops[r.opsPos]
+		r.opsPos++ // before it is executed: what tlsDone reads may settle a connection
+		switch o.kind {
 		case opCloseConn:
 			if c := r.target(o.h); c != nil {
 				r.closeWith(c, o.code, o.f)
 			}
 		case opTLSReady:
-			r.tlsDone(o.h)
+			if r.settling { // it reads, and the buffers are in use
+				r.inbox.force(o)
+			} else {
+				r.tlsDone(o.h)
+			}
 		case opStopAccept:
 			r.stopAccepting()
 		}
-		r.executed(o)
-		r.opsPos++
+		r.executed(&o)
 		budget--
 	}
+}
+
+// settle delivers what is staged for c before the reactor itself writes to it: the answers that a handler gave to
+// earlier messages leave before the pong or close that a later frame of the same read asks for. It reports whether the
+// connection is still there. Nothing is delivered that would not be delivered in this round or the next anyway.
+func (r *reactor) settle(c *conn) bool {
+	if c.state != stOpen {
+		return true
+	}
+	gen, h := c.gen, r.handle(c)
+	if r.opsPos == len(r.ops) && !r.cast.active() {
+		clear(r.ops)
+		r.ops, r.opsPos = r.ops[:0], 0
+	}
+	r.ops = r.inbox.appendTo(r.ops)
+	last := -1
+	for i := len(r.ops) - 1; i >= r.opsPos; i-- {
+		if o := &r.ops[i]; o.h == h && o.kind != opCast {
+			last = i
+			break
+		}
+	}
+	r.settling = true
+	for r.opsPos <= last {
+		r.deliver(1)
+	}
+	r.settling = false
+	return r.holds(c, gen)
 }
 
 // executed takes a finished operation off the inbox's account.
@@ -150,12 +183,22 @@ func (r *reactor) deliverAll(c *conn, ops []op, joined []byte) {
 			return
 		}
 		if n == len(joined) {
-			r.stats.framesOut.Add(uint64(len(ops)))
+			r.stats.framesOut.Add(uint64(framesFor(ops, r.handle(c))))
 			return
 		}
 		took = n
 	}
 	r.queueRest(c, ops, took)
+}
+
+// framesFor counts the frames of ops that the connection gets.
+func framesFor(ops []op, self Handle) (n int) {
+	for i := range ops {
+		if ops[i].kind != opCast || ops[i].h != self {
+			n++
+		}
+	}
+	return n
 }
 
 // queueRest queues the frames of ops for c, of which took bytes are written, each by its own class.
@@ -236,7 +279,7 @@ func (r *reactor) enqueue(c *conn, b []byte, took int, class Class) bool {
 	if r.s.queued.Add(int64(q.bytes-before)) > r.s.cfg.QueueTotal {
 		gen := c.gen
 		r.closeLargest()
-		return c.gen == gen && c.state == stOpen
+		return r.holds(c, gen) && c.state == stOpen
 	}
 	return true
 }

@@ -95,7 +95,7 @@ func (r *reactor) final(c *conn, b []byte, next connState) {
 	c.state = next
 	if len(b) > 0 {
 		r.put(c, b, false)
-		if c.gen != gen || c.state == stFree {
+		if !r.holds(c, gen) {
 			return
 		}
 	}
@@ -148,6 +148,9 @@ func (r *reactor) forget(c *conn) int {
 	default:
 		if c.flags&flUpgraded != 0 {
 			r.stats.conns.Add(-1)
+			if c.flags&flDeflate != 0 {
+				r.s.deflate.Add(-1)
+			}
 		} else {
 			r.stats.handshaking.Add(-1)
 		}
@@ -217,7 +220,7 @@ func (r *reactor) expireOpen(c *conn) {
 			c.pingAt = r.now
 			r.stats.pings.Add(1)
 			gen := c.gen
-			if r.control(c, opPing, nil); c.gen != gen || c.state != stOpen {
+			if r.control(c, opPing, nil); !r.holds(c, gen) || c.state != stOpen {
 				return
 			}
 		}

@@ -3,6 +3,8 @@
 package reactor
 
 import (
+	"errors"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -26,7 +28,7 @@ func (r *reactor) read(c *conn) {
 			c.lastRx = r.now
 			c.flags &^= flPinged
 			r.received(c, r.buf[:n])
-			if c.gen != gen || c.state == stFree {
+			if !r.holds(c, gen) {
 				return
 			}
 		}
@@ -98,7 +100,9 @@ func (r *reactor) readFrames(c *conn, data []byte) {
 			if c.in == 0 {
 				in.parser.reset(maxPooled)
 			}
-			r.fail(c, fail)
+			if r.settle(c) {
+				r.fail(c, fail)
+			}
 			return
 		}
 		if ev.kind == evNone {
@@ -106,7 +110,7 @@ func (r *reactor) readFrames(c *conn, data []byte) {
 		}
 		r.stats.framesIn.Add(1)
 		r.event(c, &ev)
-		if c.gen != gen || c.state != stOpen && c.state != stClose {
+		if !r.holds(c, gen) || c.state != stOpen && c.state != stClose {
 			if in == r.scratch {
 				in.parser.reset(maxPooled)
 			}
@@ -128,9 +132,11 @@ func (r *reactor) readFrames(c *conn, data []byte) {
 func (r *reactor) event(c *conn, ev *event) {
 	switch ev.kind {
 	case evClose:
-		r.peerClosed(c, ev.code, string(ev.payload))
+		if r.settle(c) {
+			r.peerClosed(c, ev.code, string(ev.payload))
+		}
 	case evPing:
-		if c.state == stOpen {
+		if r.settle(c) && c.state == stOpen {
 			r.control(c, opPong, ev.payload)
 		}
 	case evMessage:
@@ -153,7 +159,9 @@ func (r *reactor) message(c *conn, ev *event) {
 		}
 	})
 	switch {
-	case err == errInflateTooBig:
+	case err == nil && valid:
+	case !r.settle(c): // nothing is left to fail
+	case errors.Is(err, errInflateTooBig):
 		r.fail(c, failure{CloseTooBig, "message too big"})
 	case err != nil:
 		r.fail(c, failure{CloseInvalidData, "corrupt compressed message"})

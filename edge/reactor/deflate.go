@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"regexp"
 	"strings"
 	"sync"
 
@@ -150,17 +151,19 @@ func inflate(payload []byte, limit int, use func([]byte)) error {
 
 // negotiateDeflate picks the first offer of permessage-deflate that can be honoured and returns the response
 // parameters, or "" (RFC 7692 §7.1). The deflater's window is 32 KiB, so an offer that caps the server's window is
-// declined; a client's window of any size can be inflated, so its hint needs no answer.
-func negotiateDeflate(headers []string) string {
+// declined; a client's window of any size can be inflated, so its hint needs no answer. ok is false if the header is
+// not what RFC 6455 §9.1 says it is, which fails the handshake.
+func negotiateDeflate(headers []string) (response string, ok bool) {
 	if len(headers) == 0 {
-		return ""
+		return "", true
 	}
-	opts, ok := httphead.ParseOptions([]byte(strings.Join(headers, ", ")), nil)
-	if !ok {
-		return ""
+	joined := strings.Join(headers, ", ")
+	opts, ok := httphead.ParseOptions([]byte(joined), nil)
+	if !ok || !validExtensions(joined) {
+		return "", false
 	}
 	for _, opt := range opts {
-		if string(opt.Name) != wsflate.ExtensionName || duplicateParams(opt) {
+		if string(opt.Name) != wsflate.ExtensionName || oddParams(opt) {
 			continue
 		}
 		var p wsflate.Parameters
@@ -174,19 +177,33 @@ func negotiateDeflate(headers []string) string {
 		if p.ServerMaxWindowBits == 15 {
 			resp += "; server_max_window_bits=15"
 		}
-		return resp
+		return resp, true
 	}
-	return ""
+	return "", true
 }
 
-// duplicateParams catches what wsflate lets pass: a parameter without a value given twice.
-func duplicateParams(opt httphead.Option) bool {
+// oddParams catches what wsflate lets pass: a parameter without a value given twice, and a number with a leading zero.
+func oddParams(opt httphead.Option) bool {
 	seen := map[string]bool{}
-	dup := false
-	opt.Parameters.ForEach(func(k, _ []byte) bool {
-		dup = seen[string(k)]
+	odd := false
+	opt.Parameters.ForEach(func(k, v []byte) bool {
+		odd = seen[string(k)] || len(v) > 0 && v[0] == '0'
 		seen[string(k)] = true
-		return !dup
+		return !odd
 	})
-	return dup
+	return odd
 }
+
+// extensions is the grammar of Sec-WebSocket-Extensions (RFC 6455 §9.1) with the list rule of RFC 7230 §7. httphead
+// reads over some violations of it.
+var extensions = func() *regexp.Regexp {
+	const (
+		ows    = `[ \t]*`
+		token  = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+		param  = ows + ";" + ows + token + "(?:" + ows + "=" + ows + "(?:" + token + `|"` + token + `"))?`
+		option = token + "(?:" + param + ")*"
+	)
+	return regexp.MustCompile("^" + ows + "(?:" + option + ")?(?:" + ows + "," + ows + "(?:" + option + ")?)*" + ows + "$")
+}()
+
+func validExtensions(s string) bool { return extensions.MatchString(s) }

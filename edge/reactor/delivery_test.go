@@ -114,6 +114,9 @@ func TestOrder(t *testing.T) {
 }
 
 func TestBroadcastLeavesAsOneSend(t *testing.T) {
+	if portable {
+		t.Skip("no batching across calls")
+	}
 	const n = 20
 	h := &hooks{}
 	s := start(t, reactor.Config{Reactors: 1, BatchDelay: 10 * time.Millisecond}, h)
@@ -175,7 +178,6 @@ func TestSlowConsumerIsCutAndDelaysNobody(t *testing.T) {
 			sent := 0
 			for ; len(h.endings()) == 0; sent++ {
 				if by == "age" && sent > 1000 {
-					sent = 1000
 					eventually(t, "cut by age", func() bool { return len(h.endings()) > 0 })
 					break
 				}
@@ -205,8 +207,9 @@ func TestSlowConsumerIsCutAndDelaysNobody(t *testing.T) {
 					t.Fatalf("frame %d is %.20q", i, f.payload)
 				}
 			}
-			if st := s.Stats(); st.SlowClosed != 1 || st.QueuedBytes != 0 || st.QueuedConnections != 0 {
-				t.Errorf("stats %+v", st)
+			eventually(t, "queues empty", func() bool { st := s.Stats(); return st.QueuedBytes == 0 && st.QueuedConnections == 0 })
+			if n := s.Stats().SlowClosed; n != 1 {
+				t.Errorf("%d closed as slow", n)
 			}
 		})
 	}
@@ -265,6 +268,9 @@ func TestEphemeralIsShedFirst(t *testing.T) {
 
 // TestInboxOverflow holds the reactor in a callback until its inbox is full.
 func TestInboxOverflow(t *testing.T) {
+	if portable {
+		t.Skip("there is no inbox")
+	}
 	h := &hooks{}
 	hold, held := make(chan struct{}), make(chan struct{})
 	h.message = func(reactor.Conn, bool, []byte) { held <- struct{}{}; <-hold }

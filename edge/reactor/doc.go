@@ -36,8 +36,8 @@
 //
 // # Goroutines
 //
-// Serve owns all of them and waits for them before it returns: one per reactor, those of net/http for non-upgrade requests,
-// and one per TLS handshake under way (bounded). Shutdown, Close, or the end of Serve's context stops them.
+// Serve owns all of them and waits for them before it returns: one per reactor, those of net/http for non-upgrade requests
+// (Shutdown waits for their handlers, Close only cuts their connections), and one per TLS handshake under way (bounded). Shutdown, Close, or the end of Serve's context stops them.
 //
 // Off Linux (and with the build tag reactor_portable) the same contract is served by two goroutines per connection.
 package reactor

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,13 +50,21 @@ func (r *reactor) upgrade(c *conn, req *request, rest []byte) {
 		return
 	}
 	if r.s.draining.Load() {
-		r.refuseUpgrade(c, &refusal{status: http.StatusServiceUnavailable, body: "shutting down", retryAfter: time.Second})
+		r.refuseUpgrade(c, &refusal{status: http.StatusServiceUnavailable, body: "shutting down", retryAfter: retryJitter()})
 		return
 	}
 	if r.s.limiter != nil && !r.s.limiter.Allow() {
 		r.stats.refused.Add(1)
-		r.refuseUpgrade(c, &refusal{status: http.StatusServiceUnavailable, body: "too many upgrades", retryAfter: 2 * time.Second})
+		r.refuseUpgrade(c, &refusal{status: http.StatusServiceUnavailable, body: "too many upgrades", retryAfter: retryJitter()})
 		return
+	}
+	extension := ""
+	if r.s.cfg.Compress {
+		var ok bool
+		if extension, ok = negotiateDeflate(req.header["Sec-Websocket-Extensions"]); !ok {
+			r.refuseUpgrade(c, malformedExtensions)
+			return
+		}
 	}
 	pub := req.public()
 	pub.Remote, pub.TLS = peerName(c.fd), c.tls != 0
@@ -66,11 +73,8 @@ func (r *reactor) upgrade(c *conn, req *request, rest []byte) {
 		r.refuseUpgrade(c, f)
 		return
 	}
-	extension := ""
-	if r.s.cfg.Compress {
-		if extension = negotiateDeflate(req.header["Sec-Websocket-Extensions"]); extension != "" {
-			c.flags |= flDeflate
-		}
+	if extension != "" {
+		c.flags |= flDeflate
 	}
 	gen := c.gen
 	c.session = d.Session
@@ -79,6 +83,9 @@ func (r *reactor) upgrade(c *conn, req *request, rest []byte) {
 	r.stats.handshaking.Add(-1)
 	r.stats.conns.Add(1)
 	r.stats.upgraded.Add(1)
+	if c.flags&flDeflate != 0 {
+		r.s.deflate.Add(1)
+	}
 	if r.s.cfg.PingInterval > 0 {
 		r.schedule(c, r.after(r.s.cfg.PingInterval))
 	} else {
@@ -90,7 +97,7 @@ func (r *reactor) upgrade(c *conn, req *request, rest []byte) {
 	}
 	r.freeInbound(c)
 	r.out = appendSwitching(r.out[:0], req.header["Sec-Websocket-Key"][0], d.Subprotocol, extension)
-	if r.put(c, r.out, true); c.gen != gen || c.state != stOpen {
+	if r.put(c, r.out, true); !r.holds(c, gen) || c.state != stOpen {
 		return
 	}
 	c.live.Store(c.gen)

@@ -29,6 +29,11 @@ func newWebServer(cfg *Config, addr net.Addr) *webServer {
 			if st, ok := req.Context().Value(tlsStateKey{}).(*tls.ConnectionState); ok {
 				req.TLS = st
 			}
+			if hasToken(req.Header["Upgrade"], "websocket") {
+				rw.Header().Set("Connection", "close")
+				http.Error(rw, "open a WebSocket on a connection of its own", http.StatusMisdirectedRequest)
+				return
+			}
 			handler.ServeHTTP(rw, req)
 		}),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {

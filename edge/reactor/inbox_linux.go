@@ -141,6 +141,16 @@ func (in *inbox) take(empty []op, hold time.Duration) (ops []op, wait time.Durat
 	return ops, 0
 }
 
+// appendTo moves the staged ops behind ops, however young they are.
+func (in *inbox) appendTo(ops []op) []op {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	ops = append(ops, in.ops...)
+	clear(in.ops)
+	in.ops = in.ops[:0]
+	return ops
+}
+
 func (in *inbox) takeDoomed() []Handle {
 	in.mu.Lock()
 	defer in.mu.Unlock()

@@ -45,7 +45,7 @@ type reactor struct {
 	tick   time.Duration
 	now    uint32 // ticks since start
 	wheel  wheel
-	later  []int32
+	later  []Handle
 	events [512]unix.EpollEvent
 	nev    int
 
@@ -66,11 +66,12 @@ type reactor struct {
 	ctx        context.Context
 	cancel     context.CancelFunc
 
-	ops     []op // taken from the inbox
-	opsPos  int
-	spare   []op
-	cast    cast
-	joinBuf [joinBuffers][]byte
+	ops      []op // taken from the inbox
+	opsPos   int
+	spare    []op
+	cast     cast
+	settling bool
+	joinBuf  [joinBuffers][]byte
 }
 
 func newReactor(s *Server, index, listener int) (r *reactor, err error) {
@@ -261,7 +262,7 @@ func (r *reactor) ready(c *conn, events uint32) {
 	}
 	if events&unix.EPOLLOUT != 0 && c.out != 0 {
 		r.flush(c)
-		if c.gen != gen || c.state == stFree {
+		if !r.holds(c, gen) {
 			return
 		}
 	}
@@ -289,6 +290,12 @@ func (r *reactor) find(h Handle) *conn {
 		return nil
 	}
 	return c
+}
+
+// holds reports whether c is still the connection of that generation. It is asked after anything that may have dropped it:
+// the descriptor may be another reactor's by then, so that the owner is looked at first.
+func (r *reactor) holds(c *conn, gen uint32) bool {
+	return c.owner.Load() == uint32(r.index)+1 && c.gen == gen && c.state != stFree
 }
 
 func (r *reactor) handle(c *conn) Handle { return makeHandle(c.gen, r.index, int(c.fd)) }

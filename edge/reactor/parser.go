@@ -14,6 +14,15 @@ type limits struct {
 	deflate   bool // negotiated: RSV1 is allowed on the first frame of a message
 }
 
+// wire is how long the frames of a message may be together. What deflate cannot shrink it makes longer: 5 bytes
+// for each stored block (RFC 1951 §3.2.4), which is allowed for down to blocks of 1,280 bytes.
+func (l *limits) wire(deflated bool) int {
+	if deflated {
+		return l.message + l.message/256 + 64
+	}
+	return l.message
+}
+
 // failure says that a connection must be failed (RFC 6455 §7.1.7) with a close code; code 0 is no failure.
 type failure struct {
 	code   uint16
@@ -128,7 +137,7 @@ func (p *parser) header(lim *limits, data []byte) (used int, ok bool, fail failu
 	if p.frags > lim.fragments {
 		return used, false, failure{ClosePolicy, "too many fragments"}
 	}
-	if h.length > lim.message-len(p.msg) {
+	if h.length > lim.wire(p.deflated)-len(p.msg) {
 		return used, false, failure{CloseTooBig, "message too big"}
 	}
 	return used, true, noFailure
@@ -185,7 +194,8 @@ func (p *parser) decode(lim *limits, data []byte) (h frameHeader, n int, fail fa
 		}
 	}
 	copy(h.mask[:], b[n-4:])
-	if length > uint64(lim.message) {
+	deflated := h.rsv1 || h.op == opContinuation && p.deflated
+	if length > uint64(lim.wire(deflated)) {
 		return h, 0, failure{CloseTooBig, "message too big"}
 	}
 	h.length = int(length)

@@ -75,7 +75,7 @@ func defaultMaxConnections() int { return 8192 }
 func (s *Server) Addr() net.Addr { return s.ln.Addr() }
 
 // Serve runs until Shutdown has finished, Close is called or ctx is done. It owns all goroutines of the server and has
-// waited for them when it returns. It may be called once. An orderly end returns ErrServerClosed.
+// waited for them when it returns, but for HTTP handlers that ignore the end of their connection. It may be called once. An orderly end returns ErrServerClosed.
 func (s *Server) Serve(ctx context.Context) error {
 	s.mu.Lock()
 	if s.stopped || s.serving {
@@ -192,6 +192,27 @@ func (s *Server) conns() (cs []*pconn) {
 		}
 	}
 	return cs
+}
+
+// closeLargest closes the connection with the largest queue.
+func (s *Server) closeLargest() {
+	var largest *pconn
+	most := 0
+	for _, c := range s.conns() {
+		c.mu.Lock()
+		if c.q.bytes > most && c.open && !c.closing {
+			largest, most = c, c.q.bytes
+		}
+		c.mu.Unlock()
+	}
+	if largest == nil {
+		return
+	}
+	largest.mu.Lock()
+	if !largest.closing {
+		largest.slowLocked()
+	}
+	largest.mu.Unlock()
 }
 
 // watch looks at every connection once per tick, for pings and deadlines.
@@ -322,6 +343,9 @@ func (s *Server) Send(h Handle, f *Frame, class Class) error {
 // Broadcast queues f for every connection of set but except (0: none) and returns at once. Safe for any goroutine,
 // callbacks included.
 func (s *Server) Broadcast(set *Set, f *Frame, class Class, except Handle) {
+	if set == nil {
+		return
+	}
 	for _, p := range set.parts {
 		for _, h := range p.handles {
 			if h == except {

@@ -127,14 +127,22 @@ func (c *pconn) upgrade(req *request, rest []byte) bool {
 	switch {
 	case f != nil:
 	case s.draining.Load():
-		f = &refusal{status: http.StatusServiceUnavailable, body: "shutting down", retryAfter: time.Second}
+		f = &refusal{status: http.StatusServiceUnavailable, body: "shutting down", retryAfter: retryJitter()}
 	case s.limiter != nil && !s.limiter.Allow():
 		s.stats.refused.Add(1)
-		f = &refusal{status: http.StatusServiceUnavailable, body: "too many upgrades", retryAfter: 2 * time.Second}
+		f = &refusal{status: http.StatusServiceUnavailable, body: "too many upgrades", retryAfter: retryJitter()}
 	}
 	if f != nil {
 		c.refuse(f)
 		return false
+	}
+	extension := ""
+	if s.cfg.Compress {
+		var ok bool
+		if extension, ok = negotiateDeflate(req.header["Sec-Websocket-Extensions"]); !ok {
+			c.refuse(malformedExtensions)
+			return false
+		}
 	}
 	pub := req.public()
 	if a, ok := c.raw.RemoteAddr().(*net.TCPAddr); ok {
@@ -147,11 +155,7 @@ func (c *pconn) upgrade(req *request, rest []byte) bool {
 		c.refuse(f)
 		return false
 	}
-	extension := ""
-	if s.cfg.Compress {
-		extension = negotiateDeflate(req.header["Sec-Websocket-Extensions"])
-		c.deflate = extension != ""
-	}
+	c.deflate = extension != ""
 	c.session = d.Session
 	s.stats.handshaking.Add(-1)
 	s.stats.conns.Add(1)
@@ -370,146 +374,4 @@ func (c *pconn) slowLocked() {
 	c.s.queued.Add(int64(c.q.bytes - before))
 	const reason = "slow consumer"
 	c.closeLocked(CloseSlowConsumer, reason, newCloseFrame(CloseSlowConsumer, reason), true)
-}
-
-// send queues a frame within the limits.
-func (c *pconn) send(f *Frame, class Class) error {
-	cfg := &c.s.cfg
-	b := f.bytes(c.deflate, cfg.CompressThreshold)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closing || !c.open {
-		return ErrClosed
-	}
-	before, n := c.q.bytes, c.q.len()
-	v, dropped := c.q.offer(queueLimits{cfg.QueueBytes, cfg.QueueFrames}, item{b: b, class: class})
-	c.s.stats.shed.Add(uint64(dropped))
-	total := c.s.queued.Add(int64(c.q.bytes - before))
-	switch {
-	case v == shed:
-		c.s.stats.shed.Add(1)
-		return nil
-	case v == overflow || total > cfg.QueueTotal:
-		c.slowLocked()
-		return ErrClosed
-	}
-	if n == 0 {
-		c.s.stats.queuedConns.Add(1)
-	}
-	c.s.stats.framesOut.Add(1)
-	c.nudge()
-	return nil
-}
-
-func (c *pconn) control(op byte, payload []byte) {
-	b := append(appendHeader(nil, bitFin|op, len(payload)), payload...)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.q.len() >= 2*c.s.cfg.QueueFrames {
-		c.slowLocked()
-		return
-	}
-	if !c.closing {
-		c.push(b, Durable)
-	}
-}
-
-// push queues past the limits.
-func (c *pconn) push(b []byte, class Class) {
-	if c.q.len() == 0 {
-		c.s.stats.queuedConns.Add(1)
-	}
-	c.q.push(item{b: b, class: class})
-	c.s.queued.Add(int64(len(b)))
-	c.nudge()
-}
-
-func (c *pconn) nudge() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
-}
-
-// writeLoop is the writer goroutine: it sends what is queued, joined up to a batch.
-func (c *pconn) writeLoop() {
-	var batch []byte
-	for {
-		batch = batch[:0]
-		c.mu.Lock()
-		for c.q.len() > 0 && (len(batch) == 0 || len(batch)+len(c.q.first().b) <= 16<<10) {
-			b := c.q.first().b
-			batch = append(batch, b...)
-			c.q.written(len(b))
-		}
-		c.s.queued.Add(-int64(len(batch)))
-		if len(batch) > 0 && c.q.len() == 0 {
-			c.s.stats.queuedConns.Add(-1)
-		}
-		last := c.last && c.q.len() == 0
-		c.mu.Unlock()
-		if len(batch) > 0 {
-			_ = c.nc.SetWriteDeadline(time.Now().Add(c.s.cfg.QueueAge))
-			n, err := c.nc.Write(batch)
-			c.s.stats.sends.Add(1)
-			c.s.stats.bytesOut.Add(uint64(n))
-			if err != nil {
-				c.broken(err)
-				return
-			}
-		}
-		if last {
-			c.closeWrite()
-			return
-		}
-		if len(batch) > 0 {
-			continue
-		}
-		select {
-		case <-c.wake:
-		case <-c.done:
-			return
-		}
-	}
-}
-
-// broken ends the connection after a failed write; one that failed by its deadline is a slow consumer's.
-func (c *pconn) broken(err error) {
-	c.mu.Lock()
-	if errors.Is(err, os.ErrDeadlineExceeded) && !c.closing {
-		c.s.stats.slow.Add(1)
-		c.closing, c.code, c.reason = true, CloseSlowConsumer, "slow consumer"
-	}
-	c.mu.Unlock()
-	if tc, ok := c.raw.(*net.TCPConn); ok {
-		_ = tc.SetLinger(0)
-	}
-	c.raw.Close()
-}
-
-// expire pings a silent peer, and ends one that stays silent or does not close in time.
-func (c *pconn) expire(now time.Time) {
-	cfg := &c.s.cfg
-	c.mu.Lock()
-	ping := false
-	switch {
-	case !c.open:
-	case c.closing:
-		if now.After(c.deadline) && !c.deadline.IsZero() {
-			c.raw.Close()
-		}
-	case cfg.PingInterval <= 0:
-	case c.pingAt.IsZero():
-		if ping = now.Sub(c.lastRx) >= cfg.PingInterval; ping {
-			c.pingAt = now
-		}
-	case now.Sub(c.pingAt) >= cfg.PongTimeout:
-		c.s.stats.halfOpen.Add(1)
-		c.raw.Close()
-	}
-	c.mu.Unlock()
-	if ping {
-		c.s.stats.pings.Add(1)
-		c.control(opPing, nil)
-	}
 }

@@ -26,6 +26,7 @@ type Server struct {
 	total    atomic.Int64 // connections of any kind, for MaxConnections
 	queued   atomic.Int64 // bytes in all queues, for QueueTotal
 	draining atomic.Bool  // refuse upgrades
+	deflate  atomic.Int64 // connections that negotiated deflate
 	tlsSlots chan struct{}
 
 	mu      sync.Mutex
@@ -33,7 +34,6 @@ type Server struct {
 	stopped bool
 	quit    chan struct{} // closed by Close
 	gone    chan struct{} // closed when Serve has ended
-	side    sync.WaitGroup
 }
 
 // New validates cfg and binds one listener per reactor; nothing runs before Serve. A server that is never
@@ -81,7 +81,8 @@ func New(cfg Config) (*Server, error) {
 func (s *Server) Addr() net.Addr { return s.addr }
 
 // Serve runs the reactors until Shutdown has finished, Close is called or ctx is done. It owns all goroutines of the
-// server and has waited for them when it returns. It may be called once. An orderly end returns ErrServerClosed.
+// server and has waited for them when it returns, but for HTTP handlers that ignore the end of their connection. It may
+// be called once. An orderly end returns ErrServerClosed.
 func (s *Server) Serve(ctx context.Context) error {
 	s.mu.Lock()
 	if s.stopped || s.serving {
@@ -110,7 +111,6 @@ func (s *Server) Serve(ctx context.Context) error {
 			s.stop()
 		}
 	}
-	s.side.Wait()
 	s.web.close()
 	<-webDone
 	for _, r := range s.reactors {
@@ -169,7 +169,7 @@ func (s *Server) Shutdown(ctx context.Context, code uint16, reason string, over 
 	defer s.Close()
 
 	webErr := make(chan error, 1)
-	s.side.Go(func() { webErr <- s.web.shutdown(ctx) })
+	go func() { webErr <- s.web.shutdown(ctx) }() // waited for below
 
 	err := s.drain(ctx, code, reason, over)
 	if werr := <-webErr; err == nil {
@@ -255,6 +255,12 @@ func (s *Server) Send(h Handle, f *Frame, class Class) error {
 // Broadcast stages f for every connection of set but except (0: none) and returns at once. Consecutive
 // broadcasts to the same *Set leave together where possible. Safe for any goroutine, callbacks included.
 func (s *Server) Broadcast(set *Set, f *Frame, class Class, except Handle) {
+	if set == nil {
+		return
+	}
+	if s.deflate.Load() > 0 { // here, rather than on an event loop
+		f.bytes(true, s.cfg.CompressThreshold)
+	}
 	for i := range set.parts {
 		p := &set.parts[i]
 		if p.owner >= len(s.reactors) {

@@ -30,6 +30,7 @@ func TestEcho(t *testing.T) {
 	c.send(0x88, []byte{0x03, 0xe8})
 	c.expectClose(1000, false)
 	c.expectEOF()
+	c.Close()
 	eventually(t, "closed callback", func() bool {
 		e := h.endings()
 		return len(e) == 1 && e[0].code == 1000
@@ -203,6 +204,21 @@ func TestHTTPOnTheSamePort(t *testing.T) {
 	}
 	if n := s.Stats().HTTPConns; n != 1 {
 		t.Errorf("%d HTTP connections, want one that was kept alive", n)
+	}
+}
+
+func TestUpgradeOnAnHTTPConnectionIsMisdirected(t *testing.T) {
+	s := start(t, reactor.Config{}, &hooks{})
+	c := dialRaw(t, s.Addr().String())
+	c.write([]byte("GET / HTTP/1.1\r\nHost: hub\r\n\r\n"))
+	resp := c.response()
+	_, _ = io.Copy(io.Discard, resp.Body)
+	if resp.StatusCode != 404 {
+		t.Fatalf("status %d", resp.StatusCode)
+	}
+	c.write([]byte(fmt.Sprintf(upgradeHead, "/") + "\r\n"))
+	if resp := c.response(); resp.StatusCode != 421 || !resp.Close {
+		t.Errorf("status %d, close %v", resp.StatusCode, resp.Close)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha1"
 	"encoding/base64"
+	"math/rand/v2"
 	"net/http"
 	"net/textproto"
 	"strconv"
@@ -140,6 +141,18 @@ func hasToken(lists []string, token string) bool {
 	return false
 }
 
+// offers reports whether one of the comma-separated lists holds the protocol, in exactly this spelling.
+func offers(lists []string, protocol string) bool {
+	for _, l := range lists {
+		for p := range strings.SplitSeq(l, ",") {
+			if strings.Trim(p, " \t") == protocol {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // isUpgrade reports whether the client asks for a WebSocket, correctly or not. Other requests are net/http's.
 func (r *request) isUpgrade() bool { return hasToken(r.header["Upgrade"], "websocket") }
 
@@ -223,10 +236,15 @@ type refusal struct {
 	retryAfter time.Duration
 }
 
+var malformedExtensions = &refusal{status: http.StatusBadRequest, body: "malformed Sec-WebSocket-Extensions"}
+
 // overloaded is the answer beyond MaxConnections, encoded once.
 var overloaded = (&refusal{
 	status: http.StatusServiceUnavailable, body: "too many connections", retryAfter: 5 * time.Second,
 }).append(nil)
+
+// retryJitter spreads the return of refused clients.
+func retryJitter() time.Duration { return time.Second + rand.N(9*time.Second) }
 
 func (f *refusal) append(dst []byte) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
@@ -253,7 +271,7 @@ func (d *Decision) refusal(r *request) *refusal {
 		}
 		return &refusal{status: status, body: d.Body, retryAfter: d.RetryAfter}
 	}
-	if d.Subprotocol != "" && !hasToken(r.header["Sec-Websocket-Protocol"], d.Subprotocol) {
+	if d.Subprotocol != "" && !offers(r.header["Sec-Websocket-Protocol"], d.Subprotocol) {
 		return &refusal{status: http.StatusInternalServerError, body: "subprotocol not offered"}
 	}
 	return nil

@@ -60,14 +60,14 @@ func (r *reactor) advance() {
 			c := r.rec(*head)
 			r.unlink(c)
 			if int32(c.due-r.wheel.pos) > 0 { // a later turn's
-				r.later = append(r.later, c.fd)
+				r.later = append(r.later, r.handle(c))
 				continue
 			}
 			r.expire(c)
 		}
-		for _, fd := range r.later {
+		for _, h := range r.later {
 			// It may have been closed, or scheduled anew, by what expire did to others.
-			if c := r.s.table.get(int(fd)); c.state != stFree && !c.linked {
+			if c := r.find(h); c != nil && !c.linked {
 				r.schedule(c, c.due)
 			}
 		}

@@ -14,7 +14,7 @@ import (
 
 // caller is a session in the middle of a frame.
 type caller struct {
-	ref
+	link
 	u            *user
 	conversation chat.ConversationID
 	single       bool
@@ -30,7 +30,7 @@ type request struct {
 }
 
 // reply sends a frame to the session, unless it is closing. b must not be used afterwards.
-func (m *Manager) reply(s ref, b []byte) {
+func (m *Manager) reply(s link, b []byte) {
 	s.r.mu.Lock()
 	defer s.r.mu.Unlock()
 	if s.r.handle == s.h && (s.r.state == stateOpen || s.r.state == stateDraining) {
@@ -45,15 +45,15 @@ func (m *Manager) fail(q *request, err error) {
 		e.RetryAfter = m.retryAfter()
 	}
 	m.obs.Command(q.typ, e.Code, m.cfg.Now().Sub(q.begin))
-	m.reply(q.caller.ref, frame.AppendError(nil, e, q.target))
+	m.reply(q.caller.link, frame.AppendError(nil, e, q.target))
 	if !q.single {
 		return
 	}
 	switch e.Code { // the session has nothing left to be for
 	case frame.CodeNotParticipant:
-		m.end(q.caller.ref, frame.CloseForbidden, "not a participant")
+		m.end(q.caller.link, frame.CloseForbidden, "not a participant")
 	case frame.CodeGone:
-		m.end(q.caller.ref, frame.CloseGone, "conversation is gone")
+		m.end(q.caller.link, frame.CloseGone, "conversation is gone")
 	}
 }
 
@@ -73,7 +73,7 @@ func (m *Manager) frame(c caller, text bool, payload []byte) {
 	if !v.OK {
 		m.fail(&q, &chat.RateLimitError{RetryAfter: v.RetryAfter})
 		if v.Offender {
-			m.end(c.ref, frame.CloseRateLimited, string(frame.CodeRateLimited))
+			m.end(c.link, frame.CloseRateLimited, string(frame.CodeRateLimited))
 		}
 		return
 	}
@@ -86,7 +86,7 @@ func (m *Manager) frame(c caller, text bool, payload []byte) {
 	}
 	switch f.Type {
 	case frame.Ping:
-		m.reply(c.ref, frame.AppendPong(nil, q.ref))
+		m.reply(c.link, frame.AppendPong(nil, q.ref))
 		m.done(&q)
 	case frame.Auth:
 		m.reauthenticate(q, f.Token)
@@ -96,7 +96,7 @@ func (m *Manager) frame(c caller, text bool, payload []byte) {
 		}
 	default:
 		if f.Type == frame.Typing {
-			m.noteTyping(c.ref, q.target, f.IsTyping)
+			m.noteTyping(c.link, q.target, f.IsTyping)
 		}
 		cmd, err := command(&q, &f)
 		if err != nil {
@@ -199,12 +199,12 @@ func (m *Manager) finish(q *request, cmd chat.Command, res chat.Result, err erro
 		if res.View != nil {
 			name, n = res.View.Head.Name, res.View.Head.MemberCount
 		}
-		m.reply(q.caller.ref, frame.AppendGroupCreated(nil, create.Conversation, name, n, q.ref))
+		m.reply(q.caller.link, frame.AppendGroupCreated(nil, create.Conversation, name, n, q.ref))
 	case res.Duplicate && res.Event != nil:
 		isRead := res.View != nil && res.View.ReadByOther(res.Event.Actor, res.Event.Seq)
-		m.reply(q.caller.ref, frame.AppendEvent(nil, q.target, res.Event, isRead, q.ref))
+		m.reply(q.caller.link, frame.AppendEvent(nil, q.target, res.Event, isRead, q.ref))
 	case res.Event == nil && q.ref != "":
-		m.reply(q.caller.ref, frame.AppendOK(nil, q.ref))
+		m.reply(q.caller.link, frame.AppendOK(nil, q.ref))
 	}
 }
 
@@ -223,7 +223,6 @@ func (m *Manager) resume(q request, p frame.ResumePoint) {
 			m.fail(&q, err)
 			return
 		}
-		m.done(&q)
 		head := res.View.Head.Seq
 		frames, size := make([][]byte, 0, len(res.Events)), 0
 		for i := range res.Events {
@@ -235,16 +234,44 @@ func (m *Manager) resume(q request, p frame.ResumePoint) {
 			frames, size = append(frames, b), size+len(b)
 		}
 		if res.Gap || size > m.cfg.ReplayBytes {
+			m.done(&q)
 			m.obs.Resumed("gap", 0)
-			m.reply(q.caller.ref, frame.AppendGap(nil, p.Conversation, p.LastSeq, head, q.ref))
+			m.reply(q.caller.link, frame.AppendGap(nil, p.Conversation, p.LastSeq, head, q.ref))
 			return
 		}
+		if wait := m.chargeReplay(q.caller.link, size); wait > 0 {
+			m.obs.Resumed("error", 0)
+			m.fail(&q, &chat.RateLimitError{RetryAfter: wait})
+			return
+		}
+		m.done(&q)
 		for _, b := range frames {
-			m.reply(q.caller.ref, b)
+			m.reply(q.caller.link, b)
 		}
 		m.obs.Resumed("resumed", len(frames))
-		m.reply(q.caller.ref, frame.AppendResumed(nil, p.Conversation, p.LastSeq, head, q.ref))
+		m.reply(q.caller.link, frame.AppendResumed(nil, p.Conversation, p.LastSeq, head, q.ref))
 	})
+}
+
+// chargeReplay keeps the replays of a client that resumes many conversations at once from overflowing its
+// queue, which would close it with 4008, upon which it would come back and do the same. It returns how long to
+// wait, 0 if the replay may be sent.
+func (m *Manager) chargeReplay(s link, size int) time.Duration {
+	now := m.cfg.Now()
+	sec := uint32(now.Unix())
+	s.r.mu.Lock()
+	defer s.r.mu.Unlock()
+	if s.r.handle != s.h {
+		return 0
+	}
+	if s.r.replayAt != sec {
+		s.r.replayAt, s.r.replayed = sec, 0
+	}
+	if int(s.r.replayed)+size > m.cfg.ReplayBytes {
+		return now.Truncate(time.Second).Add(time.Second).Sub(now)
+	}
+	s.r.replayed += uint32(size)
+	return 0
 }
 
 // reauthenticate replaces the token of the session by a newer one of the same user.
@@ -275,7 +302,7 @@ func (m *Manager) reauthenticated(q *request, claims auth.Claims, err error) {
 	r.mu.Lock()
 	alive := r.handle == q.h && r.state != stateClosing && r.state != stateFree
 	if alive {
-		m.expiry.put(q.i, q.h, claims.Expires)
+		m.expiry.put(q.i, claims.Expires)
 		q.u.rename(claims.Principal.Username)
 	}
 	r.mu.Unlock()
@@ -291,10 +318,10 @@ func (m *Manager) reauthenticated(q *request, claims auth.Claims, err error) {
 		})
 	}
 	m.done(q)
-	m.reply(q.caller.ref, frame.AppendAuth(nil, claims.Expires, q.ref))
+	m.reply(q.caller.link, frame.AppendAuth(nil, claims.Expires, q.ref))
 }
 
-func (m *Manager) noteTyping(s ref, c chat.ConversationID, on bool) {
+func (m *Manager) noteTyping(s link, c chat.ConversationID, on bool) {
 	r := s.r
 	r.mu.Lock()
 	defer r.mu.Unlock()

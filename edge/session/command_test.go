@@ -239,6 +239,34 @@ func TestReq047_Resume(t *testing.T) {
 	want(t, b.frames(one), gap(103))
 }
 
+// TestResumesOfManyConversationsArePaced: together they must not overflow the connection's queue.
+func TestResumesOfManyConversationsArePaced(t *testing.T) {
+	now := at
+	b := newBed(t, func(c *session.Config, _ *hub) { c.ReplayBytes, c.Now = 10_000, func() time.Time { return now } })
+	c := b.dial("/ws/", "alice")
+	b.frames(c)
+	events := []chat.Event{*event(1, "bob", strings.Repeat("x", 4000))}
+	b.hub.answer = func(chat.Principal, chat.Command) (chat.Result, error) {
+		return chat.Result{Events: events, View: &chat.View{Head: chat.Head{Seq: 1}}}, nil
+	}
+	resume := func() string {
+		b.send(c, `{"type":"resume","last_seq":0,"conversation_id":"`+conv.String()+`","ref":1}`)
+		f := b.frames(c)
+		return f[len(f)-1]
+	}
+	const resumed = `{"type":"resumed"`
+	if f := resume() + resume(); strings.Count(f, resumed) != 2 {
+		t.Fatal(f)
+	}
+	if f := resume(); !strings.Contains(f, `"code":"rate_limited"`) || !strings.Contains(f, `"ref":1,"retry_after_ms":227}`) {
+		t.Fatal(f)
+	}
+	now = now.Add(227 * time.Millisecond)
+	if f := resume(); !strings.Contains(f, resumed) {
+		t.Fatal(f)
+	}
+}
+
 func TestReq048_DuplicatesAreAnsweredWithTheFirst(t *testing.T) {
 	b := newBed(t, nil)
 	c := b.dial(chatPath, "alice")
@@ -298,6 +326,35 @@ func TestReq118_RateLimitSpansTheSessionsOfAUser(t *testing.T) {
 	}
 }
 
+// TestReq042_TenantsAreApart: the same ids in another tenant are somebody else's.
+func TestReq042_TenantsAreApart(t *testing.T) {
+	b := newBed(t, nil)
+	ours, theirs := b.dial(chatPath, "alice"), b.dial(chatPath, "acme/alice")
+	b.frames(theirs)
+	if p := b.hub.last().p; p.Tenant != "acme" {
+		t.Fatalf("%+v", p)
+	}
+	b.send(theirs, `{"type":"leave"}`)
+	if p := b.hub.last().p; p.Tenant != "acme" {
+		t.Fatalf("%+v", p)
+	}
+	b.send(theirs, `{"type":"auth","token":"alice"}`)
+	if f := b.frames(theirs); len(f) != 1 || !strings.Contains(f[0], `"code":"forbidden"`) {
+		t.Fatal(f)
+	}
+	// Even if both were put into one set, leaving here does not end the session there.
+	b.deliver(&chat.Delivery{Key: convKey, Detached: []chat.UserID{"alice"}}, ours, theirs)
+	for c, code := range map[*conn]uint16{ours: 4003, theirs: 0} {
+		if got, _ := b.closed(c); got != code {
+			t.Errorf("%d, want %d", got, code)
+		}
+	}
+	l := session.NewLimiter(session.LimiterConfig{Rate: 1, Burst: 1, Now: func() time.Time { return at }})
+	if !l.Allow(chat.UserKey{Tenant: "a", User: "u"}, session.Change).OK || !l.Allow(chat.UserKey{Tenant: "b", User: "u"}, session.Change).OK {
+		t.Error("the tenants share a rate limit")
+	}
+}
+
 func TestDetachedSessionsGetTheirLastFrames(t *testing.T) {
 	b := newBed(t, nil)
 	one, all, other := b.dial(chatPath, "alice"), b.dial("/ws/", "alice"), b.dial("/ws/chat/"+chat.ConversationID{9}.String(), "alice")
@@ -318,6 +375,18 @@ func TestDetachedSessionsGetTheirLastFrames(t *testing.T) {
 		if got, _ := b.closed(c); got != code {
 			t.Errorf("%d, want %d", got, code)
 		}
+	}
+}
+
+func TestOverflowMakesClientsResume(t *testing.T) {
+	b := newBed(t, nil)
+	one, all, other := b.dial(chatPath, "alice"), b.dial("/ws/", "bob"), b.dial("/ws/", "carol")
+	b.m.Overflow(b.set(one, all), convKey)
+	for c, code := range map[*conn]uint16{one: 1013, all: 1013, other: 0} {
+		if got, _ := b.closed(c); got != code {
+			t.Errorf("%d, want %d", got, code)
+		}
+		b.close(c)
 	}
 }
 

@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/binary"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -44,6 +45,16 @@ func (m *Manager) Deliver(set *chat.SessionSet, d *chat.Delivery) {
 	}
 	if len(d.Detached) > 0 {
 		m.detach(set, d)
+	}
+}
+
+// Overflow closes the sessions of a set because a delivery of that conversation, which must not get lost, found
+// no room on its way here. They come back and resume, which is the only honest answer (invariant I6).
+func (m *Manager) Overflow(set *chat.SessionSet, key chat.ConversationKey) {
+	m.log.Warn("deliveries lost for lack of room, closing sessions", slog.String("tenant", string(key.Tenant)),
+		slog.String("conversation", key.ID.String()), slog.Int("sessions", len(set.Sessions)))
+	for _, s := range set.Sessions {
+		_ = m.tr.CloseConn(reactor.Handle(s), frame.CloseOverload, string(frame.CodeOverloaded)) // gone is as good
 	}
 }
 
@@ -90,7 +101,7 @@ func (m *Manager) detach(set *chat.SessionSet, d *chat.Delivery) {
 		for _, i := range m.users.sessions(chat.UserKey{Tenant: d.Key.Tenant, User: id}, buf[:0]) {
 			r := m.slab.get(i)
 			r.mu.Lock()
-			s := ref{r, r.handle, i}
+			s := link{r, r.handle, i}
 			_, ok := in[r.handle]
 			ok = ok && r.single && r.conversation == d.Key.ID
 			r.mu.Unlock()

@@ -168,7 +168,7 @@ func TestEndToEnd(t *testing.T) {
 	room := newRoom("1", "2", "3")
 	m := session.New(session.Config{Dispatcher: room, Verifier: verifier, Limiter: session.NewLimiter(session.LimiterConfig{Rate: -1})})
 	room.edge = m
-	server, err := reactor.New(reactor.Config{Addr: "127.0.0.1:0", Reactors: 1, Handler: m})
+	server, err := reactor.New(reactor.Config{Addr: "127.0.0.1:0", Reactors: 2, Handler: m})
 	if err != nil {
 		t.Fatal(err)
 	}

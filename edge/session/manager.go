@@ -64,8 +64,9 @@ type Config struct {
 	// with 1008. Default 64 KiB and 64.
 	PendingBytes  int
 	PendingFrames int
-	// ReplayBytes bounds the frames of one resume; what is more is answered by gap. It should stay below what
-	// the transport queues for a connection. Default 192 KiB.
+	// ReplayBytes bounds the frames that resumes put on one connection within a second: a single conversation
+	// that needs more is answered by gap, the next one in that second by rate_limited. It should stay below
+	// what the transport queues for a connection. Default 192 KiB.
 	ReplayBytes int
 	// Workers is the number of goroutines for what may wait; default 8. WorkQueue bounds what waits for them;
 	// when it is full new sessions are closed with 1013. Default 8192.
@@ -130,7 +131,7 @@ func New(cfg Config) *Manager {
 	ctx, stop := context.WithCancel(context.Background())
 	m := &Manager{
 		cfg: cfg, obs: cfg.Observer, log: cfg.Logger, limiter: cfg.Limiter,
-		users: registry{users: make(map[chat.UserKey]*user)},
+		users: registry{seed: maphash.MakeSeed(), users: make(map[uint64]*user)},
 		seen:  seenCache{seed: maphash.MakeSeed()},
 		jobs:  make(chan func(context.Context), cfg.WorkQueue),
 		stop:  stop,
@@ -225,11 +226,18 @@ func (m *Manager) sweep(ctx context.Context) {
 
 func (m *Manager) expireUntil(now time.Time) {
 	for {
-		i, h := m.expiry.pop(now)
+		i := m.expiry.pop(now)
 		if i == 0 {
 			return
 		}
-		m.end(ref{m.slab.get(i), h, i}, frame.CloseUnauthorized, "token expired")
+		r := m.slab.get(i)
+		r.mu.Lock()
+		s := link{r, r.handle, i}
+		due := m.expiry.due(i)
+		r.mu.Unlock()
+		if due {
+			m.end(s, frame.CloseUnauthorized, "token expired")
+		}
 	}
 }
 

@@ -52,6 +52,9 @@ func (m *Manager) Upgrade(r *reactor.Request) reactor.Decision {
 	claims, err := m.cfg.Verifier.Verify(token)
 	switch {
 	case err == nil && single && conversation.IsZero():
+		if m.cfg.PreAcceptReject {
+			return refuse(http.StatusForbidden, 0)
+		}
 		st, p.code, p.reason = stateRejected, frame.CloseForbidden, "not a participant"
 	case err == nil:
 		p.claims = claims
@@ -90,7 +93,7 @@ func closeFor(err error) (code uint16, reason string) {
 // Open implements reactor.Handler.
 func (m *Manager) Open(c reactor.Conn) {
 	r := m.slab.get(c.Session)
-	s := ref{r, c.Handle, c.Session}
+	s := link{r, c.Handle, c.Session}
 	r.mu.Lock()
 	r.handle = c.Handle
 	st, p := r.state, r.pending
@@ -111,7 +114,7 @@ func (m *Manager) Open(c reactor.Conn) {
 	}
 }
 
-func (m *Manager) verified(s ref, claims auth.Claims, err error) {
+func (m *Manager) verified(s link, claims auth.Claims, err error) {
 	if err != nil {
 		code, reason := closeFor(err)
 		m.end(s, code, reason)
@@ -134,7 +137,7 @@ func (m *Manager) verified(s ref, claims auth.Claims, err error) {
 }
 
 // introduce binds the session to its user and makes sure that the user is known.
-func (m *Manager) introduce(s ref) {
+func (m *Manager) introduce(s link) {
 	r := s.r
 	r.mu.Lock()
 	if r.handle != s.h || r.state != stateIntroducing {
@@ -146,7 +149,7 @@ func (m *Manager) introduce(s ref) {
 	u := m.users.join(claims.Principal, s.i, m.cfg.MaxPerUser)
 	if u != nil {
 		r.user = u
-		m.expiry.put(s.i, s.h, claims.Expires)
+		m.expiry.put(s.i, claims.Expires)
 		r.pending.claims = auth.Claims{}
 	}
 	r.mu.Unlock()
@@ -172,7 +175,7 @@ func (m *Manager) introduce(s ref) {
 }
 
 // attach asks the conversation whether the user is a member.
-func (m *Manager) attach(s ref) {
+func (m *Manager) attach(s link) {
 	r := s.r
 	r.mu.Lock()
 	if r.handle != s.h || r.state != stateIntroducing {
@@ -199,7 +202,7 @@ func (m *Manager) attach(s ref) {
 // opened greets the client and registers the session, in this order: from Register on, deliveries may come
 // from another goroutine, and none may overtake the status frame. In the callback of an Attach both precede
 // every later commit.
-func (m *Manager) opened(s ref) {
+func (m *Manager) opened(s link) {
 	r := s.r
 	r.mu.Lock()
 	if r.handle != s.h || r.state != stateAttaching {
@@ -219,7 +222,7 @@ func (m *Manager) opened(s ref) {
 var statusFrame = reactor.NewFrame(true, frame.AppendStatus(nil))
 
 // drainPending carries out what came before the session was open; what comes meanwhile queues up behind it.
-func (m *Manager) drainPending(s ref) {
+func (m *Manager) drainPending(s link) {
 	r := s.r
 	for {
 		r.mu.Lock()
@@ -246,7 +249,7 @@ func (m *Manager) drainPending(s ref) {
 // Message implements reactor.Handler.
 func (m *Manager) Message(c reactor.Conn, text bool, payload []byte) {
 	r := m.slab.get(c.Session)
-	s := ref{r, c.Handle, c.Session}
+	s := link{r, c.Handle, c.Session}
 	r.mu.Lock()
 	switch {
 	case r.handle != c.Handle || r.state == stateFree || r.state == stateClosing || r.state == stateRejected:
@@ -269,7 +272,7 @@ func (m *Manager) Message(c reactor.Conn, text bool, payload []byte) {
 }
 
 // end begins to close a session, once.
-func (m *Manager) end(s ref, code uint16, reason string) {
+func (m *Manager) end(s link, code uint16, reason string) {
 	r := s.r
 	r.mu.Lock()
 	if r.handle != s.h || r.state == stateFree || r.state == stateClosing {
@@ -280,9 +283,17 @@ func (m *Manager) end(s ref, code uint16, reason string) {
 	m.set(r, stateClosing)
 	r.pending = nil
 	_ = m.tr.CloseConn(s.h, code, reason)
+	u := r.user
 	r.mu.Unlock()
 	if refused {
 		m.obs.Refused(code)
+	}
+	if m.log.Enabled(context.Background(), slog.LevelDebug) {
+		attrs := []any{slog.Uint64("session", uint64(s.h)), slog.Int("code", int(code)), slog.String("reason", reason)}
+		if u != nil {
+			attrs = append(attrs, slog.String("tenant", string(u.tenant)), slog.String("user", string(u.id)))
+		}
+		m.log.Debug("session closed by the hub", attrs...)
 	}
 }
 
@@ -300,6 +311,7 @@ func (m *Manager) Closed(c reactor.Conn, code uint16, _ string) {
 	m.expiry.remove(c.Session)
 	m.set(r, stateFree)
 	r.handle, r.user, r.pending, r.typing, r.registered, r.single = 0, nil, nil, nil, false, false
+	r.replayed, r.replayAt = 0, 0
 	r.conversation = chat.ConversationID{}
 	r.mu.Unlock()
 	m.slab.release(c.Session)

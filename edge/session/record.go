@@ -37,6 +37,8 @@ type record struct {
 	single       bool // on /ws/chat/{id}/
 
 	next, prev uint32 // sessions of the same user (guarded by registry), or next free record (by slab)
+	replayed   uint32 // bytes of resumes in the second replayAt
+	replayAt   uint32 // Unix seconds
 	expires    uint32 // Unix seconds, guarded by expiryHeap
 	heapPos    int32  // 1-based position in expiryHeap, 0: not in it
 }
@@ -86,14 +88,15 @@ func (t *typingSet) remove(c chat.ConversationID) {
 	}
 }
 
-// ref names a session for as long as its connection lives: a record that was freed has another handle.
-type ref struct {
+// link names a session for as long as its connection lives: a record that was freed has another handle.
+type link struct {
 	r *record
 	h reactor.Handle
 	i uint32
 }
 
-const chunkSize = 512
+// chunkSize makes a chunk a whole number of the allocator's pages.
+const chunkSize = 1024
 
 // slab holds the records. Index 0 is never used.
 type slab struct {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/zumodra/hub/chat"
-	"github.com/zumodra/hub/edge/reactor"
 )
 
 // user is shared by the sessions of one user on this node.
@@ -15,8 +14,10 @@ type user struct {
 	tenant   chat.TenantID
 	id       chat.UserID
 	username atomic.Pointer[string] // of the newest token
-	first    uint32                 // session; guarded by registry, as is count
-	count    uint32
+	// The rest is guarded by registry.
+	first uint32 // session
+	count uint32
+	chain *user // with the same hash
 }
 
 func (u *user) key() chat.UserKey { return chat.UserKey{Tenant: u.tenant, User: u.id} }
@@ -31,22 +32,33 @@ func (u *user) rename(name string) {
 	}
 }
 
-// registry finds the sessions of a user. Its lock is a leaf: nothing else is locked while it is held.
+// registry finds the sessions of a user. Its lock is a leaf: nothing else is locked while it is held. Users are
+// filed by the hash of their key, since keys themselves would double the size of the map.
 type registry struct {
-	mu    sync.Mutex
-	users map[chat.UserKey]*user
+	seed  maphash.Seed
 	slab  *slab
+	mu    sync.Mutex
+	users map[uint64]*user
+	n     int
+}
+
+func (g *registry) find(k chat.UserKey) (hash uint64, u *user) {
+	hash = maphash.Comparable(g.seed, k)
+	for u = g.users[hash]; u != nil && u.key() != k; u = u.chain {
+	}
+	return hash, u
 }
 
 // join adds session i to its user's; nil if there are limit of them already (0: no limit).
 func (g *registry) join(p chat.Principal, i uint32, limit int) *user {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	u := g.users[p.Key()]
+	hash, u := g.find(p.Key())
 	if u == nil {
-		u = &user{tenant: p.Tenant, id: p.User}
+		u = &user{tenant: p.Tenant, id: p.User, chain: g.users[hash]}
 		u.username.Store(&p.Username)
-		g.users[p.Key()] = u
+		g.users[hash] = u
+		g.n++
 	} else if limit > 0 && int(u.count) >= limit {
 		return nil
 	}
@@ -74,8 +86,20 @@ func (g *registry) leave(u *user, i uint32) {
 		g.slab.get(r.next).prev = r.prev
 	}
 	r.next, r.prev = 0, 0
-	if u.count--; u.count == 0 {
-		delete(g.users, u.key())
+	if u.count--; u.count > 0 {
+		return
+	}
+	g.n--
+	hash := maphash.Comparable(g.seed, u.key())
+	if head := g.users[hash]; head != u {
+		for head.chain != u {
+			head = head.chain
+		}
+		head.chain = u.chain
+	} else if u.chain != nil {
+		g.users[hash] = u.chain
+	} else {
+		delete(g.users, hash)
 	}
 }
 
@@ -83,7 +107,7 @@ func (g *registry) leave(u *user, i uint32) {
 func (g *registry) sessions(k chat.UserKey, dst []uint32) []uint32 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if u := g.users[k]; u != nil {
+	if _, u := g.find(k); u != nil {
 		for i := u.first; i != 0; i = g.slab.get(i).next {
 			dst = append(dst, i)
 		}
@@ -94,7 +118,7 @@ func (g *registry) sessions(k chat.UserKey, dst []uint32) []uint32 {
 func (g *registry) len() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.users)
+	return g.n
 }
 
 // seenCache remembers which users, with which profile, were introduced lately: two generations of hashes, so
@@ -148,17 +172,12 @@ func (c *seenCache) addLocked(k uint64) {
 // expiryHeap orders sessions by the second in which their token expires. Its lock is a leaf.
 type expiryHeap struct {
 	mu   sync.Mutex
-	heap []entry
+	heap []uint32 // sessions
 	slab *slab
 }
 
-type entry struct {
-	i uint32
-	h reactor.Handle
-}
-
 // put sets, or moves, the expiry of a session.
-func (e *expiryHeap) put(i uint32, h reactor.Handle, at time.Time) {
+func (e *expiryHeap) put(i uint32, at time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	r := e.slab.get(i)
@@ -166,9 +185,9 @@ func (e *expiryHeap) put(i uint32, h reactor.Handle, at time.Time) {
 	if at.Nanosecond() > 0 {
 		sec++ // a session never ends before its token
 	}
-	r.expires = uint32(min(max(sec, 0), 1<<32-1))
+	r.expires = uint32(min(max(sec, 1), 1<<32-1))
 	if r.heapPos == 0 {
-		e.heap = append(e.heap, entry{i, h})
+		e.heap = append(e.heap, i)
 		r.heapPos = int32(len(e.heap))
 	}
 	e.fix(int(r.heapPos) - 1)
@@ -177,29 +196,40 @@ func (e *expiryHeap) put(i uint32, h reactor.Handle, at time.Time) {
 func (e *expiryHeap) remove(i uint32) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if p := e.slab.get(i).heapPos; p != 0 {
-		e.removeAt(int(p) - 1)
+	r := e.slab.get(i)
+	if r.heapPos != 0 {
+		e.removeAt(int(r.heapPos) - 1)
 	}
+	r.expires = 0
 }
 
-// pop takes out one session that has expired at now, 0 if there is none.
-func (e *expiryHeap) pop(now time.Time) (uint32, reactor.Handle) {
+// pop takes out one session that has expired at now, 0 if there is none. By the time that the caller looks, its
+// record may be another session's: see due.
+func (e *expiryHeap) pop(now time.Time) uint32 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.heap) == 0 || int64(e.slab.get(e.heap[0].i).expires) > now.Unix() {
-		return 0, 0
+	if len(e.heap) == 0 || int64(e.at(0)) > now.Unix() {
+		return 0
 	}
 	top := e.heap[0]
 	e.removeAt(0)
-	return top.i, top.h
+	return top
+}
+
+// due reports whether session i was popped and is still the one that was. Its record is locked.
+func (e *expiryHeap) due(i uint32) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r := e.slab.get(i)
+	return r.heapPos == 0 && r.expires != 0
 }
 
 func (e *expiryHeap) removeAt(p int) {
-	e.slab.get(e.heap[p].i).heapPos = 0
+	e.slab.get(e.heap[p]).heapPos = 0
 	n := len(e.heap) - 1
 	if p != n {
 		e.heap[p] = e.heap[n]
-		e.slab.get(e.heap[p].i).heapPos = int32(p + 1)
+		e.slab.get(e.heap[p]).heapPos = int32(p + 1)
 	}
 	e.heap = e.heap[:n]
 	if p != n {
@@ -207,12 +237,12 @@ func (e *expiryHeap) removeAt(p int) {
 	}
 }
 
-func (e *expiryHeap) at(p int) uint32 { return e.slab.get(e.heap[p].i).expires }
+func (e *expiryHeap) at(p int) uint32 { return e.slab.get(e.heap[p]).expires }
 
 func (e *expiryHeap) swap(a, b int) {
 	e.heap[a], e.heap[b] = e.heap[b], e.heap[a]
-	e.slab.get(e.heap[a].i).heapPos = int32(a + 1)
-	e.slab.get(e.heap[b].i).heapPos = int32(b + 1)
+	e.slab.get(e.heap[a]).heapPos = int32(a + 1)
+	e.slab.get(e.heap[b]).heapPos = int32(b + 1)
 }
 
 func (e *expiryHeap) fix(p int) {

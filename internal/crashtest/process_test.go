@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -95,23 +96,39 @@ func (s *server) start() {
 // ready waits until the node says that it serves.
 func (s *server) ready() {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	began, answer, told := time.Now(), "no answer", false
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := poll(ctx, func() bool {
-		select {
-		case <-s.exited:
-			s.t.Fatalf("the server ended by itself: %v", s.err)
-		default:
+	err := poll(ctx, func() bool {
+		s.alive()
+		code, body := s.readiness(ctx)
+		if code != http.StatusOK && !told && time.Since(began) > 5*time.Second {
+			told = true
+			s.t.Logf("not ready after %v: %d %s", time.Since(began).Round(time.Second), code, body)
 		}
-		resp, err := http.Get("http://" + s.admin + "/readyz")
-		if err != nil {
-			return false
-		}
-		_ = resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	}); err != nil {
-		s.t.Fatalf("the server is not ready: %v", err)
+		answer = body
+		return code == http.StatusOK
+	})
+	if err != nil {
+		s.t.Fatalf("the server is not ready after %v: %s", patience, answer)
 	}
+}
+
+func (s *server) readiness(ctx context.Context) (int, string) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.admin+"/readyz", nil)
+	if err != nil {
+		return 0, err.Error()
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 4096))
+	if err != nil {
+		return 0, err.Error()
+	}
+	return resp.StatusCode, string(bytes.TrimSpace(body))
 }
 
 // kill ends the process without any chance to clean up.

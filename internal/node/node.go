@@ -83,6 +83,8 @@ type edge struct{ m *session.Manager }
 
 func (e *edge) Deliver(set *chat.SessionSet, d *chat.Delivery) { e.m.Deliver(set, d) }
 
+func (e *edge) Overflow(set *chat.SessionSet, key chat.ConversationKey) { e.m.Overflow(set, key) }
+
 // users introduces the users that tokens name.
 type users struct{ store *storage.Store }
 

@@ -154,7 +154,7 @@ func TestKill9(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 0))
 	total := 0
 	for loop := range loops {
-		total += killOnce(t, dir, acked, 100+rng.IntN(1500))
+		total += killOnce(t, dir, acked, 100+rng.IntN(700))
 		checkCrashed(t, pebble.Config{Dir: dir}, acked)
 		if t.Failed() {
 			t.Fatalf("in loop %d", loop)
@@ -208,21 +208,32 @@ func TestPowerLoss(t *testing.T) {
 	s := storage.New(e, storage.Config{})
 	var acked [crashWriters]atomic.Uint64
 	var appends atomic.Int64
+	tokens := make(chan struct{}, 600) // what the writers may still do, or the logs outgrow the test
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
 	for i := range crashWriters {
 		wg.Go(func() {
-			if err := crashWrite(ctx, s, i, func(seq uint64) { acked[i].Store(seq); appends.Add(1) }); !errors.Is(err, context.Canceled) {
+			if err := crashWrite(ctx, s, i, func(seq uint64) {
+				acked[i].Store(seq)
+				appends.Add(1)
+				select {
+				case <-tokens:
+				case <-ctx.Done():
+				}
+			}); !errors.Is(err, context.Canceled) {
 				t.Error(err)
 			}
 		})
 	}
 	rng := rand.New(rand.NewPCG(2, 0))
 	for round := range 12 {
-		for target := appends.Load() + 300; appends.Load() < target && !t.Failed(); {
+		target := appends.Load() + 300
+		for len(tokens) < 500 { // enough to be at work when the power fails
+			tokens <- struct{}{}
 		}
+		eventually(t, "300 appends", func() bool { return appends.Load() >= target || t.Failed() })
 		before := make([]uint64, crashWriters)
 		for i := range before {
 			before[i] = acked[i].Load()

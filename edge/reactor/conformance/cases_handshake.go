@@ -200,7 +200,7 @@ func (b *book) handshake() {
 	bad("RFC 9110 §5.5", "NUL in a value", just400, plus("X-Bad: a\x00b"))
 	bad("RFC 9112 §2.2", "a carriage return in a value", just400, plus("X-Bad: a\rb"))
 	bad("RFC 9110 §5.5", "a control character in a value", just400, plus("X-Bad: a\x01b"))
-	bad("RFC 9112 §5.2", "a folded header line", just400, plus("X-Folded: a", " b"))
+	bad("RFC 9112 §5.2", "a folded header line (RFC 9112 also permits to unfold it; the hub refuses)", just400, plus("X-Folded: a", " b"))
 	bad("RFC 9112 §2.2", "white space before the first header", just400, func(r request) request {
 		r.headers = append([]string{" X-Bad: value"}, r.headers...)
 		return r

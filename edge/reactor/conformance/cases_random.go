@@ -97,6 +97,10 @@ func (s *session) stream(rng Source, deflate bool, messages int) error {
 				chop = 1 + rng.IntN(20)
 			}
 		}
+		if chop > 0 {
+			// A few hundred pieces are enough.
+			chop = max(chop, len(data)/400)
+		}
 		c.send(data, chop)
 		// Let some messages be under way, but not so many that both sides wait for the other to read.
 		for len(wants) > rng.IntN(8) {

@@ -52,6 +52,12 @@ func (s *session) dial() (*conn, error) {
 		}
 	}
 	c := &conn{nc: nc, br: bufio.NewReaderSize(nc, 64<<10), out: make(chan write, 64), done: make(chan struct{}), stop: make(chan struct{})}
+	// A cancelled case must not wait for its deadline.
+	c.unwatch = context.AfterFunc(s.ctx, func() {
+		if errors.Is(s.ctx.Err(), context.Canceled) {
+			_ = nc.SetDeadline(time.Unix(1, 0))
+		}
+	})
 	go c.writeLoop()
 	s.conns = append(s.conns, c)
 	return c, nil
@@ -72,6 +78,8 @@ type conn struct {
 	stop chan struct{} // closed by close
 	done chan struct{} // closed when writeLoop has returned
 	once sync.Once
+	// unwatch ends the watch over the case's context.
+	unwatch func() bool
 
 	ext      extension
 	inflate  inflater // of the server's messages
@@ -128,6 +136,7 @@ func (c *conn) drain() {
 // close ends the connection abruptly, and its goroutine.
 func (c *conn) close() {
 	c.once.Do(func() {
+		c.unwatch()
 		close(c.stop)
 		c.nc.Close()
 		<-c.done

@@ -27,7 +27,8 @@
 //   - A case is strict: where the RFC names a close code (or says which applies), exactly this code must arrive
 //     in a close frame. Where the RFC leaves a choice, the case accepts every permitted behaviour and says so in
 //     its title or beside the code. Where neither RFC says anything, the hub's documented behaviour is
-//     demanded: 1007 for data that does not inflate, 1008 for a message of too many frames.
+//     demanded: 1007 for data that does not inflate, 1008 for a message of too many frames, refusal of folded
+//     header lines and of lengths that are not minimal, answers in the order of what they answer.
 //   - Everything that the server sends is checked: minimal lengths, no mask, reserved bits, fragmentation
 //     rules, UTF-8 of text and of close reasons, legal close codes, and (with an inflater of the package's own)
 //     that a compressed message stays within the window and the context rule that were negotiated.
@@ -37,5 +38,7 @@
 // What it must not know: anything of the server but Target. It imports nothing of the hub; its tests run it
 // against independent servers first, and against the hub's reactor after that.
 //
-// Goroutines: each connection has one that writes. Conn.Close stops it and waits for it.
+// Goroutines: each connection has one that writes; the connection's close stops it and waits for it. Run checks
+// cases in goroutines that end with the cases; the test does not end before them. Naming subtests with -run
+// chooses what is reported, not what is checked: all cases run, which takes a few seconds.
 package conformance

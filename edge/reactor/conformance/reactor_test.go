@@ -11,6 +11,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"math/big"
 	"net"
 	"strings"
@@ -54,13 +55,13 @@ func reactorServer(t *testing.T, cfg reactor.Config) conformance.Target {
 		if err := server.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
-		if err := <-done; err != nil && err != reactor.ErrServerClosed {
+		if err := <-done; err != nil && !errors.Is(err, reactor.ErrServerClosed) {
 			t.Errorf("serve: %v", err)
 		}
 	})
 	target := conformance.Target{
 		Addr: server.Addr().String(), MaxMessage: 64 << 10, MaxFragments: 64, MaxHandshakeBytes: 8192,
-		Deflate: cfg.Compress, Timeout: 30 * time.Second,
+		Deflate: cfg.Compress,
 	}
 	if cfg.MaxMessage > 0 {
 		target.MaxMessage = cfg.MaxMessage

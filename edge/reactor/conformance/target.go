@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 )
@@ -31,7 +32,7 @@ type Target struct {
 	// Deflate says that the server accepts permessage-deflate.
 	Deflate bool
 
-	// Timeout bounds one case; default 20 s.
+	// Timeout bounds one case; default 2 minutes.
 	Timeout time.Duration
 	// Seed of the random cases; any value, zero included, is a valid seed.
 	Seed uint64
@@ -42,8 +43,8 @@ func (t Target) path() string { return cmp.Or(t.Path, "/") }
 // largest is the size of the largest message that a case may expect to be echoed.
 func (t Target) largest() int { return cmp.Or(t.MaxMessage, 1<<20) }
 
-// defaultTimeout bounds one case.
-const defaultTimeout = 20 * time.Second
+// defaultTimeout bounds one case. Only a server that hangs reaches it, also on a machine that is overloaded.
+const defaultTimeout = 2 * time.Minute
 
 // Case is one check. The zero value is not usable; Cases returns them all.
 type Case struct {
@@ -136,7 +137,10 @@ func Run(t *testing.T, target Target, known map[string]Deviation) {
 	if err := reach.Check(t.Context(), target); err != nil {
 		t.Fatal(err)
 	}
-	for i, result := range check(t.Context(), cases, target, known) {
+	results, wait := check(t.Context(), cases, target, known)
+	// The context is cancelled before this, should subtests have been left out.
+	t.Cleanup(wait)
+	for i, result := range results {
 		c := cases[i]
 		t.Run(c.ID, func(t *testing.T) {
 			if why := c.Skip(target); why != "" {
@@ -157,9 +161,10 @@ func Run(t *testing.T, target Target, known map[string]Deviation) {
 }
 
 // check starts the checks and returns a channel for the result of each case. Known deviations often are a server
-// that never answers: those wait in goroutines of their own. All goroutines end with the checks.
-func check(ctx context.Context, cases []Case, target Target, known map[string]Deviation) []chan error {
-	results := make([]chan error, len(cases))
+// that never answers: those wait in goroutines of their own. wait returns when all checks, and their goroutines, have ended.
+func check(ctx context.Context, cases []Case, target Target, known map[string]Deviation) (results []chan error, wait func()) {
+	var wg sync.WaitGroup
+	results = make([]chan error, len(cases))
 	var queue []int
 	for i, c := range cases {
 		results[i] = make(chan error, 1)
@@ -169,7 +174,7 @@ func check(ctx context.Context, cases []Case, target Target, known map[string]De
 		if _, ok := known[c.ID]; ok {
 			short := target
 			short.Timeout = deviationTimeout
-			go func() { results[i] <- c.Check(ctx, short) }()
+			wg.Go(func() { results[i] <- c.Check(ctx, short) })
 			continue
 		}
 		queue = append(queue, i)
@@ -180,13 +185,13 @@ func check(ctx context.Context, cases []Case, target Target, known map[string]De
 	}
 	close(next)
 	for range 8 {
-		go func() {
+		wg.Go(func() {
 			for i := range next {
 				results[i] <- cases[i].Check(ctx, target)
 			}
-		}()
+		})
 	}
-	return results
+	return results, wg.Wait
 }
 
 // Cases returns all cases, in the order of their groups.

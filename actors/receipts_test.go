@@ -1,0 +1,143 @@
+package actors_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/zumodra/hub/actors"
+	"github.com/zumodra/hub/actors/internal/faultstore"
+	"github.com/zumodra/hub/chat"
+)
+
+func TestReq053Req054_OneReceiptWithItsTime(t *testing.T) {
+	r := newRig(t, actors.Config{})
+	c := r.group("1", "2", "3")
+	m := r.do("1", chat.Send{Conversation: c, Content: "x"}).Event
+	r.do("2", chat.MarkRead{Conversation: c, Message: m.Message})
+	item, err := r.Message(bg, as("1"), m.Message)
+	if err != nil || !item.IsRead || len(item.ReadBy) != 1 || item.ReadBy[0].User != "2" || item.ReadBy[0].At.Before(m.At) {
+		t.Fatalf("%+v, %v", item, err)
+	}
+	at := item.ReadBy[0].At
+	r.do("2", chat.MarkRead{Conversation: c, Message: m.Message})
+	r.do("1", chat.Send{Conversation: c, Content: "y"})
+	r.do("2", chat.MarkRead{Conversation: c})
+	item, _ = r.Message(bg, as("3"), m.Message)
+	if len(item.ReadBy) != 1 || !item.ReadBy[0].At.Equal(at) {
+		t.Fatalf("%+v", item.ReadBy)
+	}
+}
+
+func TestReq055Req056_MarkConversationRead(t *testing.T) {
+	r := newRig(t, actors.Config{})
+	c := r.group("1", "2", "3")
+	for i := range 3 {
+		r.do("1", chat.Send{Conversation: c, Content: text(i)})
+	}
+	r.do("2", chat.Send{Conversation: c, Content: "own"})
+	unread := func(u chat.UserID) uint64 {
+		item, err := r.Conversation(bg, as(u), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return item.Unread
+	}
+	if unread("1") != 1 || unread("2") != 3 || unread("3") != 4 {
+		t.Fatal(unread("1"), unread("2"), unread("3"))
+	}
+	if n := r.do("2", chat.MarkRead{Conversation: c}).Marked; n != 3 {
+		t.Fatalf("marked %d", n)
+	}
+	if n := r.do("2", chat.MarkRead{Conversation: c}).Marked; n != 0 {
+		t.Fatalf("marked %d again", n)
+	}
+	if unread("1") != 1 || unread("2") != 0 || unread("3") != 4 {
+		t.Fatal(unread("1"), unread("2"), unread("3"))
+	}
+}
+
+func TestReq057_ReadSurvivesRestart(t *testing.T) {
+	store := faultstore.New()
+	r := newRig(t, actors.Config{Store: store})
+	c := r.direct("1", "2")
+	r.do("1", chat.Send{Conversation: c, Content: "x"})
+	r.do("2", chat.MarkRead{Conversation: c})
+	r.do("1", chat.Send{Conversation: c, Content: "y"})
+	ctx, cancel := context.WithCancel(bg)
+	cancel()
+	_ = r.Close(ctx)
+	again := newRig(t, actors.Config{Store: store})
+	if item, err := again.Conversation(bg, as("2"), c); err != nil || item.Unread != 1 {
+		t.Fatalf("%+v, %v", item, err)
+	}
+}
+
+func TestReq058_OneFrameForABulkRead(t *testing.T) {
+	r := newRig(t, actors.Config{})
+	c := r.group("1", "2")
+	for i := range 20 {
+		r.do("1", chat.Send{Conversation: c, Content: text(i)})
+	}
+	r.open("1", c, 11)
+	r.do("2", chat.MarkRead{Conversation: c})
+	r.do("2", chat.Typing{Conversation: c})
+	eventually(t, "the typing after it", func() bool {
+		ns := r.edge.notices(11)
+		return len(ns) > 0 && ns[len(ns)-1].Typing != nil
+	})
+	ns := r.edge.notices(11)
+	if len(ns) != 2 || ns[0].Read == nil || ns[0].Read.Seq != 21 {
+		t.Fatalf("%d notices: %+v", len(ns), ns)
+	}
+}
+
+func TestReq060_DeliveredAndRead(t *testing.T) {
+	r := newRig(t, actors.Config{})
+	c := r.direct("1", "2")
+	r.do("1", chat.Send{Conversation: c, Content: "x"})
+	r.do("2", chat.MarkDelivered{Conversation: c, Seq: 2})
+	me := r.do("2", chat.Attach{Conversation: c}).View.Me
+	if me.Delivered.Seq != 2 || me.Read.Seq >= 2 {
+		t.Fatalf("%+v", me)
+	}
+	r.do("2", chat.MarkRead{Conversation: c})
+	me = r.do("2", chat.Attach{Conversation: c}).View.Me
+	if me.Read.Seq != 2 || me.Delivered.At.After(me.Read.At) {
+		t.Fatalf("%+v", me)
+	}
+}
+
+// The store is read a constant number of times, however many conversations are listed.
+func TestReq155_NoNPlusOne(t *testing.T) {
+	store := faultstore.New()
+	r := newRig(t, actors.Config{Store: store})
+	for i := range 60 {
+		u := chat.UserID(fmt.Sprint("u", i))
+		store.AddUsers(tenant, u)
+		c := r.direct("1", u)
+		r.do(u, chat.Send{Conversation: c, Content: "x"})
+	}
+	cost := func(h *rig) int {
+		before := store.TotalCalls()
+		page, err := h.Conversations(bg, as("1"), chat.ListQuery{Limit: 50})
+		if err != nil || page.Total != 60 || len(page.Items) != 50 {
+			t.Fatalf("%d of %d, %v", len(page.Items), page.Total, err)
+		}
+		for i, it := range page.Items {
+			if it.Unread != 1 || it.Other == nil || len(it.Members) != 2 {
+				t.Fatalf("item %d: %+v", i, it)
+			}
+		}
+		return store.TotalCalls() - before
+	}
+	if n := cost(r); n > 2 {
+		t.Fatalf("%d calls with all in memory", n)
+	}
+	if err := r.Close(bg); err != nil {
+		t.Fatal(err)
+	}
+	if n := cost(newRig(t, actors.Config{Store: store})); n > 5 {
+		t.Fatalf("%d calls with none in memory", n)
+	}
+}
