@@ -25,7 +25,7 @@ import (
 )
 
 // patience bounds the wait for what must happen. It is never a measurement.
-const patience = 15 * time.Second
+const patience = 60 * time.Second
 
 // clock is the time of a hub: that of the machine plus what a test added, or standing still.
 type clock struct {
@@ -232,7 +232,7 @@ func (h *hub) rows(table *storage.Table, match func(partition storage.Key, r sto
 	return n
 }
 
-// metric is the value of a metric without labels.
+// metric is the value of a metric, with its labels if it has any; of labels that have not been seen it is 0.
 func (h *hub) metric(name string) (v float64) {
 	h.t.Helper()
 	r, err := h.http.Get(h.admin + "/metrics")
@@ -252,7 +252,9 @@ func (h *hub) metric(name string) (v float64) {
 			return v
 		}
 	}
-	h.t.Fatalf("no metric %s", name)
+	if !strings.Contains(name, "{") {
+		h.t.Fatalf("no metric %s", name)
+	}
 	return 0
 }
 

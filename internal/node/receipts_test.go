@@ -2,8 +2,12 @@ package node_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/zumodra/hub/internal/config"
 )
 
 // readers maps who has read a message to when, as u is told.
@@ -214,5 +218,81 @@ func TestReq060_DeliveredIsNotRead(t *testing.T) {
 	r := a.expect("read")
 	if r.object["delivered_at"] != nil || d.str("delivered_at") > r.str("read_at") {
 		t.Errorf("%s then %s", d.raw, r.raw)
+	}
+}
+
+// TestReq056_UnreadEqualsAModel does what users do, in any order, over restarts, and keeps count itself.
+func TestReq056_UnreadEqualsAModel(t *testing.T) {
+	t.Parallel()
+	h := start(t, func(c *config.Config) { c.IdleAfter = time.Second })
+	us := h.users("ann", "bob", "cat")
+	id := us[0].group("Crew", "bob", "cat")
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	type sent struct {
+		id     string
+		by     int
+		seenBy [3]bool
+	}
+	var log []sent
+	unread := func(u int) (n int) {
+		for _, m := range log {
+			if m.by != u && !m.seenBy[u] {
+				n++
+			}
+		}
+		return n
+	}
+	readUpTo := func(u, n int) (marked int) {
+		for i := range log[:n] {
+			if log[i].by != u && !log[i].seenBy[u] {
+				log[i].seenBy[u] = true
+				marked++
+			}
+		}
+		return marked
+	}
+	for step := range 150 {
+		u := rnd.IntN(3)
+		switch op := rnd.IntN(100); {
+		case op < 60:
+			m := us[u].post(id, fmt.Sprint("message ", step))
+			log = append(log, sent{id: m.str("id"), by: u})
+		case op < 75 && len(log) > 0:
+			n := rnd.IntN(len(log))
+			s := us[u].dial(id)
+			s.send(object{"type": "read", "message_id": log[n].id, "ref": "r"})
+			if f := s.next(); f.str("type") != "ok" && f.str("type") != "read" {
+				t.Fatalf("step %d: %s", step, f.raw)
+			}
+			readUpTo(u, n+1)
+			_ = s.conn.CloseNow()
+		case op < 85:
+			r := us[u].act(id, "mark_read").want(200)
+			if got, want := r.body.obj("data").num("messages_marked_read"), readUpTo(u, len(log)); got != want {
+				t.Fatalf("step %d: %s marked %d, want %d", step, us[u].id, got, want)
+			}
+		case op < 90:
+			h.clock.advance(time.Minute)
+			h.await("passivated", func() bool { return h.metric("hub_conversations_active") == 0 })
+		case op < 94:
+			h.restart()
+		case op < 98:
+			h.drop()
+		}
+		for i := range us {
+			if got, want := us[i].unread(id), unread(i); got != want {
+				t.Fatalf("step %d: %s has %d unread, want %d", step, us[i].id, got, want)
+			}
+		}
+	}
+	for _, m := range log {
+		got := us[0].readers(m.id)
+		for i, u := range us {
+			if _, read := got[u.id]; i != m.by && read != m.seenBy[i] {
+				t.Errorf("%s read by %v, want %v of %s", m.id, got, m.seenBy[i], u.id)
+			}
+		}
 	}
 }

@@ -1,12 +1,9 @@
 package node_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"testing"
-
-	"github.com/coder/websocket"
 )
 
 func TestReq047_Resume(t *testing.T) {
@@ -120,13 +117,10 @@ func TestReq052_ShutdownKeepsWhatWasAcknowledged(t *testing.T) {
 	id := ann.direct("bob")
 	a, b := ann.dial(id), bob.dial()
 	stop := make(chan struct{})
-	go func() {
+	go func() { // a hundred at a time on their way, up to the very end
 		defer close(stop)
 		for i := 0; ; i++ {
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
-			err := a.conn.Write(ctx, websocket.MessageText, fmt.Appendf(nil, `{"type":"send_message","content":"m%d"}`, i))
-			cancel()
-			if err != nil {
+			if !a.reached(i-100) || a.put(fmt.Sprintf(`{"type":"send_message","content":"m%d"}`, i)) != nil {
 				return
 			}
 		}
@@ -153,5 +147,95 @@ func TestReq052_ShutdownKeepsWhatWasAcknowledged(t *testing.T) {
 	}
 	if len(stored) < 101+n {
 		t.Errorf("%d stored, %d acknowledged", len(stored), 101+n)
+	}
+}
+
+func TestReq047_Gap(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	ann, bob := h.user("ann"), h.user("bob")
+	id := ann.direct("bob")
+	a := ann.dial(id)
+	const n = 1100
+	for i := range n {
+		a.send(object{"type": "send_message", "content": fmt.Sprint("m", i)})
+		if i%100 == 99 {
+			a.message(fmt.Sprint("m", i))
+		}
+	}
+	s := bob.dial(id)
+	for missed, want := range map[int]string{1001: "gap", n + 1: "gap", 400: "resumed", 1: "resumed", 0: "resumed"} {
+		s.send(object{"type": "resume", "last_seq": n + 1 - missed, "ref": missed})
+		for seq := n + 2 - missed; want == "resumed" && seq <= n+1; seq++ {
+			if f := s.next(); f.num("seq") != seq {
+				t.Fatalf("%d missed: %s, want seq %d", missed, f.raw, seq)
+			}
+		}
+		if f := s.next(); f.str("type") != want || f.num("head_seq") != n+1 || f.num("last_seq") != n+1-missed || f.num("ref") != missed {
+			t.Errorf("%d missed: %s, want %s", missed, f.raw, want)
+		}
+	}
+	if all := bob.history(id); len(all) != n {
+		t.Errorf("the history has %d", len(all))
+	}
+}
+
+// A client that is cut off again and again, while others talk, misses nothing.
+func TestReq047_ReconnectsUnderLoad(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	ann, bob := h.user("ann"), h.user("bob")
+	id := ann.direct("bob")
+	a := ann.dial(id)
+	const n = 2000
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range n {
+			if !a.reached(i-50) || a.put(fmt.Sprintf(`{"type":"send_message","content":"m%d"}`, i)) != nil {
+				t.Error("the sender cannot send")
+				return
+			}
+		}
+	}()
+	last, connections := 1, 0
+	for last < n+1 {
+		path, ask := []string{id}, object{"type": "resume", "last_seq": last}
+		if connections%2 == 1 {
+			path, ask = nil, object{"type": "resume", "conversations": []object{{"conversation_id": id, "last_seq": last}}}
+		}
+		s := bob.dial(path...)
+		connections++
+		s.send(ask)
+		early := map[int]string{} // live ones that come before the replay gets there
+		for resumed, got := false, 0; last < n+1 && (!resumed || got < 50); {
+			switch f := s.next(); f.str("type") {
+			case "message":
+				got++
+				if f.num("seq") > last {
+					early[f.num("seq")] = f.str("content")
+				}
+				for early[last+1] != "" {
+					if want := fmt.Sprint("m", last-1); early[last+1] != want {
+						t.Fatalf("seq %d is %q, want %q", last+1, early[last+1], want)
+					}
+					delete(early, last+1)
+					last++
+				}
+			case "resumed":
+				resumed = true
+				if last < f.num("head_seq") {
+					t.Fatalf("resumed up to %d, but got only up to %d", f.num("head_seq"), last)
+				}
+			default:
+				t.Fatal(f.raw)
+			}
+		}
+		_ = s.conn.CloseNow()
+	}
+	<-done
+	t.Logf("%d connections", connections)
+	if connections < 5 {
+		t.Error("hardly cut off")
 	}
 }

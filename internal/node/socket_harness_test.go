@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,12 +31,17 @@ type socket struct {
 
 	mu     sync.Mutex
 	come   []frame
+	count  int
 	err    error // of the read that failed
 	signal chan struct{}
 }
 
 // open connects and leaves everything that comes, the status frame included, to the test.
 func (h *hub) open(path string, header http.Header) (*socket, error) {
+	return h.openURL(h.ws+path, header)
+}
+
+func (h *hub) openURL(url string, header http.Header) (*socket, error) {
 	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
 	defer cancel()
 	o := &websocket.DialOptions{HTTPHeader: header}
@@ -45,7 +50,7 @@ func (h *hub) open(path string, header http.Header) (*socket, error) {
 		header.Del("Subprotocols")
 		o.HTTPHeader = header
 	}
-	c, resp, err := websocket.Dial(ctx, h.ws+path, o)
+	c, resp, err := websocket.Dial(ctx, url, o)
 	s := &socket{t: h.t, conn: c, resp: resp, signal: make(chan struct{}, 1)}
 	if err != nil {
 		return s, err
@@ -67,6 +72,7 @@ func (s *socket) receive() {
 		s.mu.Lock()
 		if err == nil {
 			s.come = append(s.come, f)
+			s.count++
 		} else {
 			s.err = err
 		}
@@ -120,6 +126,19 @@ func (s *socket) take() (frame, error) {
 			return frame{}, errors.New("nothing came")
 		}
 	}
+}
+
+// reached waits until n frames have come in all; false when the end came first.
+func (s *socket) reached(n int) bool {
+	for end := time.Now().Add(patience); time.Now().Before(end); <-time.After(time.Millisecond) {
+		s.mu.Lock()
+		count, err := s.count, s.err
+		s.mu.Unlock()
+		if count >= n || err != nil {
+			return err == nil
+		}
+	}
+	return false
 }
 
 // next is the next frame, whatever it is.
@@ -183,7 +202,7 @@ func (s *socket) refused(code string) frame {
 // alive makes sure that the socket is answered, and returns what came before the answer.
 func (s *socket) alive() (before []frame) {
 	s.t.Helper()
-	ref := fmt.Sprint("alive", time.Now().UnixNano())
+	ref := nextRef()
 	s.send(object{"type": "ping", "ref": ref})
 	for {
 		f := s.next()
@@ -248,7 +267,7 @@ func (s *socket) put(text string) error {
 // say sends a message into a conversation and returns its own echo.
 func (s *socket) say(conversation, content string) frame {
 	s.t.Helper()
-	ref := "say " + content
+	ref := nextRef()
 	s.send(object{"type": "send_message", "conversation_id": conversation, "content": content, "ref": ref})
 	for {
 		f := s.next()
@@ -261,11 +280,6 @@ func (s *socket) say(conversation, content string) frame {
 	}
 }
 
-func types(fs []frame) (out []string) {
-	for _, f := range fs {
-		out = append(out, f.str("type"))
-	}
-	return out
-}
+var refs atomic.Int64
 
-func has(fs []frame, typ string) bool { return slices.Contains(types(fs), typ) }
+func nextRef() string { return fmt.Sprint("ref ", refs.Add(1)) }
