@@ -68,6 +68,7 @@ func table() []route {
 		{conversation + "/remove_participants", signedIn, post((*API).removeParticipants)},
 		// The original's spelling.
 		{conversation + "/remove_participant", signedIn, post((*API).removeParticipants)},
+		{conversation + "/set_role", signedIn, post((*API).setRole)},
 		{conversation + "/leave", signedIn, post((*API).leave)},
 		{conversation + "/archive", signedIn, post((*API).archive)},
 		{conversation + "/unarchive", signedIn, post((*API).unarchive)},

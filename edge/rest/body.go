@@ -257,6 +257,17 @@ func (b *body) flag(name string) bool {
 	return false
 }
 
+// user reads one user id.
+func (b *body) user(name string) (id chat.UserID) {
+	raw := b.get(name)
+	if raw == nil {
+		b.missing(name)
+	} else if err := json.Unmarshal(raw, &id); err != nil {
+		b.fault(name, "Must be a valid user id.")
+	}
+	return id
+}
+
 // users answers a list of at least one user id, without duplicates. A single id counts as a list of one, which
 // is what a form with one value is.
 func (b *body) users(name string) []chat.UserID {

@@ -265,6 +265,32 @@ func (a *API) changeMembers(ctx context.Context, c *call, t texts, done string,
 	return a.envelope(detailConversation(&it), done)
 }
 
+// POST conversations/{id}/set_role/: the owner makes a member an admin, a plain member, or the owner.
+func (a *API) setRole(ctx context.Context, c *call) response {
+	id, bad := conversationID(c)
+	if bad != nil {
+		return *bad
+	}
+	b, bad := a.readBody(c.w, c.r)
+	if bad != nil {
+		return *bad
+	}
+	user := b.user("user_id")
+	name := b.required("role")
+	role, known := chat.ParseRole(name)
+	if !known && len(b.errs["role"]) == 0 {
+		b.fault("role", "Must be one of owner, admin, member.")
+	}
+	if res, bad := b.invalid(); bad {
+		return res
+	}
+	t := texts{name: "set_role", users: "user_id", direct: "A direct conversation has no roles.", write: true}
+	if _, err := a.cfg.Hub.Do(ctx, c.p, chat.SetRole{Conversation: id, User: user, Role: role}); err != nil {
+		return a.failure(err, t)
+	}
+	return a.envelope(nil, "Role changed")
+}
+
 // POST conversations/{id}/leave/
 func (a *API) leave(ctx context.Context, c *call) response {
 	t := texts{name: "leave", direct: "Cannot leave a direct conversation.", write: true}

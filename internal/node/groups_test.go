@@ -356,7 +356,22 @@ func TestReq023_Roles(t *testing.T) {
 	if d := ann.detail(id).want(200); len(d.body.list("participants")) != 4 || d.body.str("name") != "Crew" {
 		t.Error(d.raw)
 	}
-	ann.act(id, "remove_participant", "dan").want(http.StatusOK)
+	// An admin may remove members, but not the owner, and may not make admins.
+	role := func(u *user, whom, role string) *reply {
+		return u.call("POST", "conversations/"+id+"/set_role/", object{"user_id": whom, "role": role})
+	}
+	role(bob, "bob", "admin").want(http.StatusForbidden)
+	role(ann, "bob", "boss").want(http.StatusBadRequest).says("role")
+	role(ann, "nobody", "admin").want(http.StatusNotFound)
+	role(ann, "bob", "admin").want(http.StatusOK)
+	bob.act(id, "remove_participant", "dan").want(http.StatusOK)
+	bob.act(id, "remove_participant", "ann")
+	role(bob, "cat", "admin").want(http.StatusForbidden)
+	if d := ann.detail(id).want(200); len(d.body.list("participants")) != 3 {
+		t.Error(d.raw)
+	}
+	role(ann, "bob", "member").want(http.StatusOK)
+	bob.act(id, "remove_participant", "cat").want(http.StatusForbidden)
 	// The owner goes; the oldest member inherits what owners may do.
 	ann.act(id, "leave").want(http.StatusOK)
 	heir, other := bob, "cat"
