@@ -96,6 +96,7 @@ func TestReq105_Endpoints(t *testing.T) {
 		says   string
 	}{
 		{"add_participants", object{"user_ids": []int{4}}, "Participants added"},
+		{"set_role", object{"user_id": 4, "role": "admin"}, "Role changed"},
 		{"remove_participant", object{"user_ids": []int{4}}, "Participants removed"},
 		{"remove_participants", object{"user_ids": []int{3}}, "Participants removed"},
 		{"mark_read", nil, "0 messages marked as read"},
