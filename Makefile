@@ -22,12 +22,13 @@ run: ## start a development server on 127.0.0.1:8080, data in ./hub-data
 	$(GO) run ./cmd/hub serve --dev --data $(DATA)
 
 test: ## all tests that need Go alone, with the race detector
-	$(GO) test -race $(PKG)
+	$(GO) test -race -timeout 30m $(PKG)
 
 test-race: test ## the same: tests always run with the race detector
 
-test-integration: ## tests against other programs: Node's ws package as a WebSocket client
-	HUB_INTEGRATION=1 $(GO) test -race -count=1 ./edge/reactor/conformance/...
+test-integration: ## the WebSocket conformance suite with its peers, Node's ws package among them; the portable transport
+	$(GO) test -count=1 ./edge/reactor/conformance/...
+	$(GO) test -count=1 -tags reactor_portable ./edge/reactor
 
 test-cluster: ## black-box tests of the real binary: command line, drain, restart
 	$(GO) test -count=1 ./cmd/hub/...
