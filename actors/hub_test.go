@@ -24,7 +24,6 @@ func as(u chat.UserID) chat.Principal {
 type edge struct {
 	mu     sync.Mutex
 	events map[chat.SessionID][]*chat.Delivery
-	closed map[chat.SessionID]int
 }
 
 func (e *edge) Deliver(set *chat.SessionSet, d *chat.Delivery) {

@@ -16,13 +16,12 @@ import (
 // gobwasPeer is the usual server over gobwas/ws: a goroutine per connection that reads with wsutil, a mutex per
 // connection around writes, one goroutine that pings. With TLS it is the usual server over crypto/tls.
 type gobwasPeer struct {
-	l     net.Listener
-	in    atomic.Int64
-	mu    sync.RWMutex
-	list  []*gobwasConn
-	at    int
-	stop  chan struct{}
-	group sync.WaitGroup
+	l    net.Listener
+	in   atomic.Int64
+	mu   sync.RWMutex
+	list []*gobwasConn
+	at   int
+	stop chan struct{}
 }
 
 type gobwasConn struct {

@@ -142,5 +142,4 @@ type Read struct {
 	req  *Request
 	dup  bool         // the answer is a duplicate's event
 	late []chat.Event // ReadRange: events committed since
-	view chat.Head
 }

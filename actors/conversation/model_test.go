@@ -22,7 +22,6 @@ type model struct {
 	last    uint64                                 // seq delivered last, in this life of the state
 	head    uint64                                 // highest head that was shown
 	pending map[*conversation.Request]bool         // unanswered
-	lost    bool                                   // something acknowledged must survive all of it
 }
 
 func newModel(fail func(string, ...any)) *model {

@@ -2,7 +2,6 @@ package directory_test
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"runtime"
 	"slices"
@@ -64,7 +63,7 @@ func (e *edge) Overflow(set *chat.SessionSet, _ chat.ConversationKey) {
 
 func system() *actor.ActorSystem {
 	return actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
-		return slog.New(slog.NewTextHandler(io.Discard, nil))
+		return slog.New(slog.DiscardHandler)
 	}))
 }
 

@@ -68,7 +68,6 @@ type reactor struct {
 
 	ops      []op // taken from the inbox
 	opsPos   int
-	spare    []op
 	cast     cast
 	settling bool
 	joinBuf  [joinBuffers][]byte

@@ -1,7 +1,6 @@
 package mailbox_test
 
 import (
-	"io"
 	"log/slog"
 	"sync"
 	"testing"
@@ -22,7 +21,7 @@ type msg struct{ from, n int }
 // does not stop the actor.
 func TestOrder(t *testing.T) {
 	sys := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
-		return slog.New(slog.NewTextHandler(io.Discard, nil))
+		return slog.New(slog.DiscardHandler)
 	}))
 	defer sys.Shutdown()
 	const senders, each = 8, 2000
