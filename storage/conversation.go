@@ -374,11 +374,16 @@ func (s *Store) ReadReceipts(ctx context.Context, key chat.ConversationKey, kind
 // FindDuplicates returns the seq of the message that each sender and client id became, 0 where there is none, in one
 // read. Ids are known for DedupTTL after SaveDerived.
 func (s *Store) FindDuplicates(ctx context.Context, key chat.ConversationKey, ids []chat.SenderClientID) ([]uint64, error) {
-	keys := make([]FullKey, len(ids))
+	a := s.arena()
+	defer s.release(a)
+	conversation := a.conversation(&key)
 	for i := range ids {
-		keys[i] = FullKey{Key{text(key.Tenant), blob(key.ID[:]), text(ids[i].Sender)}, Key{text(ids[i].ClientID)}}
+		v := a.take(4)
+		copy(v, conversation)
+		v[2], v[3] = text(ids[i].Sender), text(ids[i].ClientID)
+		a.keys = append(a.keys, FullKey{v[:3], v[3:]})
 	}
-	rows, err := s.engine.GetMany(ctx, TableDedup, keys)
+	rows, err := s.engine.GetMany(ctx, TableDedup, a.keys)
 	if err != nil {
 		return nil, fail(err, "look up client ids of", key)
 	}

@@ -44,6 +44,8 @@ type arena struct {
 	values    []Value
 	bytes     []byte
 	partition [3]Value
+	id        chat.ConversationID // what partition points to
+	keys      []FullKey
 }
 
 func (s *Store) arena() *arena { return s.pool.Get().(*arena) }
@@ -54,6 +56,8 @@ func (s *Store) release(a *arena) {
 	}
 	clear(a.mutations)
 	clear(a.values)
+	clear(a.keys)
+	a.keys = a.keys[:0]
 	a.partition = [3]Value{}
 	a.mutations, a.values, a.bytes = a.mutations[:0], a.values[:0], a.bytes[:0]
 	s.pool.Put(a)
@@ -158,7 +162,8 @@ func small[T ~uint8](v Value, highest T, what string) (T, error) {
 func clamp(seq uint64) int64 { return int64(min(seq, math.MaxInt64)) }
 
 func (a *arena) conversation(k *chat.ConversationKey) Key {
-	a.partition[0], a.partition[1] = text(k.Tenant), blob(k.ID[:])
+	a.id = k.ID // a copy, so that the caller's key stays off the heap
+	a.partition[0], a.partition[1] = text(k.Tenant), blob(a.id[:])
 	return a.partition[:2]
 }
 

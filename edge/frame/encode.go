@@ -235,6 +235,11 @@ func appendTime(b []byte, key string, t time.Time) []byte {
 	return append(b, '"')
 }
 
+// AppendWithRef appends a frame that was encoded without a ref as it is with one.
+func AppendWithRef(b, encoded []byte, ref string) []byte {
+	return appendEnd(append(b, encoded[:len(encoded)-1]...), ref)
+}
+
 func appendEnd(b []byte, ref string) []byte {
 	if ref != "" {
 		b = append(b, `,"ref":`...)

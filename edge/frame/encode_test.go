@@ -92,6 +92,21 @@ func TestGoldenFrames(t *testing.T) {
 	}
 }
 
+func TestAppendWithRef(t *testing.T) {
+	for _, ref := range []string{"", "12", `"a\u003cb"`} {
+		v := chat.Event{Seq: 1, Type: chat.EventMessage, At: at, Actor: "7", ActorName: "alice", Message: msg, Content: "hello}"}
+		shared := frame.AppendEvent(nil, conv, &v, false, "")
+		before := string(shared)
+		want := "x" + string(frame.AppendEvent(nil, conv, &v, false, ref))
+		if got := string(frame.AppendWithRef([]byte("x"), shared, ref)); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+		if string(shared) != before {
+			t.Errorf("changed the shared frame to %s", shared)
+		}
+	}
+}
+
 // TestReq030_StatusFrame and the next compare with bytes captured from the original system.
 func TestReq030_StatusFrame(t *testing.T) {
 	if got := string(frame.AppendStatus(nil)); got != `{"type":"status","message":"Connected","is_online":true}` {

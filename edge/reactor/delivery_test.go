@@ -2,9 +2,11 @@ package reactor_test
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
+	"reflect"
 	"strings"
 	"sync"
 	"syscall"
@@ -212,6 +214,33 @@ func TestSlowConsumerIsCutAndDelaysNobody(t *testing.T) {
 				t.Errorf("%d closed as slow", n)
 			}
 		})
+	}
+}
+
+// TestFrameInPlace compares what arrives of frames made either way, at the lengths where the header changes.
+func TestFrameInPlace(t *testing.T) {
+	h := &hooks{}
+	s := start(t, reactor.Config{Reactors: 1}, h)
+	cs, hs := dialAll(t, s, h, 1)
+	for _, n := range []int{0, 1, 125, 126, 127, 65535, 65536, 100_000} {
+		payload := bytes.Repeat([]byte{'a', 'b', 'c'}, n/3+1)[:n]
+		for _, text := range []bool{true, false} {
+			b := append(bytes.Repeat([]byte{0xFF}, reactor.FrameRoom), payload...)
+			inPlace, copied := reactor.NewFrameInPlace(text, b), reactor.NewFrame(text, payload)
+			if !bytes.Equal(inPlace.Payload(), payload) {
+				t.Fatalf("%d bytes: payload has %d", n, len(inPlace.Payload()))
+			}
+			var got [2]frame
+			for i, f := range []*reactor.Frame{inPlace, copied} {
+				if err := s.Send(hs[0], f, reactor.Durable); err != nil {
+					t.Fatal(err)
+				}
+				got[i] = cs[0].read()
+			}
+			if !reflect.DeepEqual(got[0], got[1]) {
+				t.Fatalf("%d bytes: first byte %x, %d bytes; want %x, %d", n, got[0].b0, len(got[0].payload), got[1].b0, len(got[1].payload))
+			}
+		}
 	}
 }
 

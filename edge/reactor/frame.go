@@ -42,8 +42,26 @@ func NewFrame(text bool, payload []byte) *Frame {
 	return newFrame(opBinary, payload)
 }
 
+// FrameRoom is how many bytes NewFrameInPlace needs in front of the payload: the longest header that a server sends.
+const FrameRoom = 10
+
+// NewFrameInPlace is NewFrame for a payload that has FrameRoom bytes in front of it, which it overwrites: the frame
+// is b itself instead of a copy. All of b's capacity stays in memory with the frame. It panics if b is shorter than
+// FrameRoom.
+func NewFrameInPlace(text bool, b []byte) *Frame {
+	op := opBinary
+	if text {
+		op = opText
+	}
+	var header [FrameRoom]byte
+	h := appendHeader(header[:0], bitFin|op, len(b)-FrameRoom)
+	start := FrameRoom - len(h)
+	copy(b[start:FrameRoom], h)
+	return &Frame{wire: b[start:], head: uint8(len(h))}
+}
+
 func newFrame(op byte, payload []byte) *Frame {
-	w := make([]byte, 0, 10+len(payload))
+	w := make([]byte, 0, FrameRoom+len(payload))
 	w = appendHeader(w, bitFin|op, len(payload))
 	head := len(w)
 	return &Frame{wire: append(w, payload...), head: uint8(head)}
@@ -71,7 +89,7 @@ func cutReason(s string) string {
 	return s[:n]
 }
 
-// Payload is the message as given to NewFrame. It must not be modified.
+// Payload is the message that the frame was made of. It must not be modified.
 func (f *Frame) Payload() []byte { return f.wire[f.head:] }
 
 // size is what the frame counts in queues and inboxes.

@@ -103,8 +103,12 @@ func (m *Manager) frame(c caller, text bool, payload []byte) {
 			m.fail(&q, err)
 			return
 		}
+		kept := q // never changed: the closure holds it by value, which keeps q off the heap
 		m.cfg.Dispatcher.Submit(c.u.principal(), chat.Origin{Session: chat.SessionID(c.h), Ref: q.ref}, cmd,
-			func(res chat.Result, err error) { m.finish(&q, cmd, res, err) })
+			func(res chat.Result, err error) {
+				q := kept
+				m.finish(&q, cmd, res, err)
+			})
 	}
 }
 

@@ -29,8 +29,9 @@ func (m *Manager) Deliver(set *chat.SessionSet, d *chat.Delivery) {
 		}
 		if origin != 0 && e.created == nil {
 			m.tr.Broadcast(to, e.frame, e.class, origin)
-			b := frame.AppendEvent(nil, d.Key.ID, n.Event, false, n.Origin.Ref)
-			_ = m.tr.Send(origin, reactor.NewFrame(true, b), e.class) // gone is as good
+			all := e.frame.Payload()
+			b := frame.AppendWithRef(room(len(all)+len(n.Origin.Ref)+8), all, n.Origin.Ref)
+			_ = m.tr.Send(origin, reactor.NewFrameInPlace(true, b), e.class) // gone is as good
 		} else {
 			m.tr.Broadcast(to, e.frame, e.class, 0)
 		}
@@ -117,6 +118,7 @@ type encoded struct {
 	d       *chat.Delivery
 	once    sync.Once
 	notices []encodedNotice
+	lone    [1]encodedNotice // of nearly every delivery: saves an allocation
 }
 
 type encodedNotice struct {
@@ -127,7 +129,9 @@ type encodedNotice struct {
 }
 
 func (e *encoded) encode() {
-	e.notices = make([]encodedNotice, len(e.d.Notices))
+	if e.notices = e.lone[:]; len(e.d.Notices) != 1 {
+		e.notices = make([]encodedNotice, len(e.d.Notices))
+	}
 	id := e.d.Key.ID
 	for i := range e.d.Notices {
 		n, out := &e.d.Notices[i], &e.notices[i]
@@ -135,25 +139,28 @@ func (e *encoded) encode() {
 		switch {
 		case n.Event != nil:
 			out.name = n.Event.Type.String()
-			b = frame.AppendEvent(make([]byte, 0, 384+len(n.Event.Content)), id, n.Event, false, "")
+			b = frame.AppendEvent(room(384+len(n.Event.Content)), id, n.Event, false, "")
 			if ev := n.Event; ev.Type == chat.EventConversation && ev.Change == chat.ChangeCreated && ev.Kind == chat.Group {
 				out.created = reactor.NewFrame(true, frame.AppendGroupCreated(nil, id, ev.Name, len(ev.Users), ""))
 			}
 		case n.Typing != nil:
 			out.name, out.class = "typing", reactor.Ephemeral
-			b = frame.AppendTyping(make([]byte, 0, 192), id, n.Typing)
+			b = frame.AppendTyping(room(192), id, n.Typing)
 		case n.Read != nil:
 			out.name = "read"
 			if n.Read.Kind == chat.ReceiptDelivered {
 				out.name, out.class = "delivered", reactor.Ephemeral
 			}
-			b = frame.AppendReceipt(make([]byte, 0, 256), id, n.Read)
+			b = frame.AppendReceipt(room(256), id, n.Read)
 		default:
 			continue
 		}
-		out.frame = reactor.NewFrame(true, b)
+		out.frame = reactor.NewFrameInPlace(true, b)
 	}
 }
+
+// room is a buffer for a payload of about n bytes that becomes a frame in place.
+func room(n int) []byte { return make([]byte, reactor.FrameRoom, reactor.FrameRoom+n) }
 
 // frameCache holds the frames of the latest deliveries, since several directory shards deliver the same one.
 // It is direct-mapped and thus bounded; a collision costs an encoding.

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/zumodra/hub/actors"
+	"github.com/zumodra/hub/chat"
 	"github.com/zumodra/hub/edge/frame"
 	"github.com/zumodra/hub/edge/session"
 )
@@ -19,7 +20,10 @@ type actorMetrics struct {
 
 	batch, commit, accept, recipients prometheus.Histogram
 	commands                          *prometheus.HistogramVec
+	sent                              prometheus.Observer // of commands: a message accepted, found once
 }
+
+var nameOfSend = chat.Send{}.Name()
 
 func counter(name, help string) prometheus.Counter {
 	return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
@@ -45,6 +49,7 @@ func newActorMetrics(r prometheus.Registerer) *actorMetrics {
 	}
 	r.MustRegister(m.activations, m.passivations, m.restarts, m.rejected, m.retries, m.duplicates,
 		m.batch, m.commit, m.accept, m.recipients, m.commands)
+	m.sent = m.commands.WithLabelValues(nameOfSend, outcome(nil))
 	return m
 }
 
@@ -61,6 +66,10 @@ func (m *actorMetrics) Committed(events int, took time.Duration) {
 }
 
 func (m *actorMetrics) Answered(name string, err error, d time.Duration) {
+	if err == nil && name == nameOfSend {
+		m.sent.Observe(d.Seconds())
+		return
+	}
 	m.commands.WithLabelValues(name, outcome(err)).Observe(d.Seconds())
 }
 
@@ -104,7 +113,14 @@ type sessionMetrics struct {
 	delivery  prometheus.Histogram
 	resumes   *prometheus.CounterVec
 	resumed   prometheus.Counter
+
+	// What every message counts into, found once.
+	sendIn     prometheus.Counter
+	sent       prometheus.Observer
+	messageOut prometheus.Counter
 }
+
+var nameOfMessage = chat.EventMessage.String()
 
 func vec(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
@@ -126,6 +142,9 @@ func newSessionMetrics(r prometheus.Registerer) *sessionMetrics {
 		resumed: counter("hub_session_resumed_events_total", "Events replayed by resumes."),
 	}
 	r.MustRegister(m.opened, m.refused, m.closed, m.in, m.commands, m.delivered, m.delivery, m.resumes, m.resumed)
+	m.sendIn = m.in.WithLabelValues(frame.SendMessage.String())
+	m.sent = m.commands.WithLabelValues(frame.SendMessage.String(), "ok")
+	m.messageOut = m.delivered.WithLabelValues(nameOfMessage)
 	return m
 }
 
@@ -137,15 +156,31 @@ func (m *sessionMetrics) Opened(single bool, d time.Duration) {
 	m.opened.WithLabelValues(path).Observe(d.Seconds())
 }
 
-func (m *sessionMetrics) Refused(code uint16)  { m.refused.WithLabelValues(closeLabel(code)).Inc() }
-func (m *sessionMetrics) Closed(code uint16)   { m.closed.WithLabelValues(closeLabel(code)).Inc() }
-func (m *sessionMetrics) FrameIn(t frame.Type) { m.in.WithLabelValues(t.String()).Inc() }
+func (m *sessionMetrics) Refused(code uint16) { m.refused.WithLabelValues(closeLabel(code)).Inc() }
+func (m *sessionMetrics) Closed(code uint16)  { m.closed.WithLabelValues(closeLabel(code)).Inc() }
+
+func (m *sessionMetrics) FrameIn(t frame.Type) {
+	if t == frame.SendMessage {
+		m.sendIn.Inc()
+		return
+	}
+	m.in.WithLabelValues(t.String()).Inc()
+}
+
 func (m *sessionMetrics) Delivered(n string, sessions int) {
+	if n == nameOfMessage {
+		m.messageOut.Add(float64(sessions))
+		return
+	}
 	m.delivered.WithLabelValues(n).Add(float64(sessions))
 }
 func (m *sessionMetrics) AcceptedToEdge(d time.Duration) { m.delivery.Observe(d.Seconds()) }
 
 func (m *sessionMetrics) Command(t frame.Type, code frame.Code, d time.Duration) {
+	if t == frame.SendMessage && code == "" {
+		m.sent.Observe(d.Seconds())
+		return
+	}
 	c := string(code)
 	if c == "" {
 		c = "ok"

@@ -15,7 +15,7 @@ type timedEngine struct {
 	storage.Engine
 	ops *prometheus.HistogramVec
 	// The histograms of the hot path, found once.
-	appendOK, getOK prometheus.Observer
+	appendOK, getOK, getManyOK, writeOK prometheus.Observer
 }
 
 func newTimedEngine(e storage.Engine, r prometheus.Registerer) *timedEngine {
@@ -23,7 +23,8 @@ func newTimedEngine(e storage.Engine, r prometheus.Registerer) *timedEngine {
 		"Operations of the storage engine. append is a durable batch, write a relaxed one.", latency),
 		[]string{"op", "outcome"})
 	r.MustRegister(ops)
-	return &timedEngine{e, ops, ops.WithLabelValues("append", "ok"), ops.WithLabelValues("get", "ok")}
+	ok := func(op string) prometheus.Observer { return ops.WithLabelValues(op, "ok") }
+	return &timedEngine{e, ops, ok("append"), ok("get"), ok("get_many"), ok("write")}
 }
 
 func (t *timedEngine) observe(op string, start time.Time, err error) {
@@ -35,6 +36,10 @@ func (t *timedEngine) observe(op string, start time.Time, err error) {
 			t.appendOK.Observe(d)
 		case "get":
 			t.getOK.Observe(d)
+		case "get_many":
+			t.getManyOK.Observe(d)
+		case "write":
+			t.writeOK.Observe(d)
 		default:
 			t.ops.WithLabelValues(op, "ok").Observe(d)
 		}
