@@ -102,10 +102,10 @@ type Range struct {
 }
 
 // Engine is the small wide-column interface that everything is stored through. Implementations are safe for
-// concurrent use and pass storagetest. Byte slices given to a call are not changed until it returned, and not looked at after that; those
-// returned by Get, GetMany and CompareAndSet belong to the caller, those passed to a yield are valid until it
-// returns. A yield may call the engine. A context that ends is answered with its error; a write that had begun may
-// then still be carried out.
+// concurrent use and pass storagetest. Byte slices given to a call are not changed until it returned, and not looked
+// at after that; those returned by Get, GetMany and CompareAndSet belong to the caller, those passed to a yield are
+// valid until it returns. A yield may call the engine. A context that ends is answered with its error; a write that
+// had begun may then still be carried out.
 type Engine interface {
 	// Get returns one row, or ErrNoRow.
 	Get(ctx context.Context, t *Table, partition, clustering Key) (Row, error)
