@@ -19,9 +19,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/zumodra/hub/client"
@@ -261,6 +263,43 @@ func TestReq052_TerminateDrains(t *testing.T) {
 	t.Logf("%d acknowledged, %d stored", len(acked), len(seen))
 	if s.terminate() != 0 {
 		t.Error("second drain failed")
+	}
+}
+
+// TestReq112_NotReadyWhileDraining: a client that does not answer the close frame keeps the server draining; it
+// must not be offered new ones meanwhile.
+func TestReq112_NotReadyWhileDraining(t *testing.T) {
+	s := serve(t, t.TempDir(), "--dev")
+	c, _, err := websocket.Dial(t.Context(), s.url+"/ws/", &websocket.DialOptions{ // nobody reads from it
+		HTTPHeader: http.Header{"Authorization": {"Bearer " + s.login("alice")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.CloseNow() }()
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	s.await("503 and why", func() bool {
+		resp, err := http.Get(s.admin + "/readyz?verbose")
+		if err != nil {
+			t.Fatalf("the admin port went before the clients: %v", err)
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		return err == nil && resp.StatusCode == http.StatusServiceUnavailable && strings.Contains(string(b), "draining")
+	})
+	resp, err := http.Get(s.admin + "/livez")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("livez while draining: %d", resp.StatusCode)
+	}
+	_ = c.CloseNow()
+	<-s.done
+	if code := s.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("exit %d", code)
 	}
 }
 
