@@ -53,9 +53,9 @@ func newStack(dir string, secret []byte) (*stack, error) {
 type seen struct{ store *storage.Store }
 
 // Seen implements session.Users.
-func (s seen) Seen(ctx context.Context, u chat.User) error {
-	_, _, err := s.store.CreateUser(ctx, u)
-	return err
+func (s seen) Seen(ctx context.Context, u chat.User) (chat.User, error) {
+	stored, _, err := s.store.CreateUser(ctx, u)
+	return stored, err
 }
 
 func (s *stack) bind(t session.Transport) { s.sessions.Bind(t) }

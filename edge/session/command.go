@@ -316,7 +316,7 @@ func (m *Manager) reauthenticated(q *request, claims auth.Claims, err error) {
 	if m.cfg.Users != nil && !m.seen.has(&claims.User) {
 		// A newer profile is not worth refusing anything for: it comes with the next token, too.
 		m.submit(func(ctx context.Context) {
-			if m.cfg.Users.Seen(ctx, claims.User) == nil {
+			if _, err := m.cfg.Users.Seen(ctx, claims.User); err == nil {
 				m.seen.add(&claims.User)
 			}
 		})

@@ -14,12 +14,12 @@ import (
 
 type blocking struct{ release chan struct{} }
 
-func (b blocking) Seen(ctx context.Context, _ chat.User) error {
+func (b blocking) Seen(ctx context.Context, u chat.User) (chat.User, error) {
 	select {
 	case <-b.release:
 	case <-ctx.Done():
 	}
-	return nil
+	return u, nil
 }
 
 var (

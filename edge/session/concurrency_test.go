@@ -54,7 +54,7 @@ func (d *crowd) Unregister(_ chat.UserKey, _ chat.ConversationID, s chat.Session
 	delete(d.live, s)
 }
 
-func (d *crowd) Seen(context.Context, chat.User) error { return nil }
+func (d *crowd) Seen(_ context.Context, u chat.User) (chat.User, error) { return u, nil }
 
 // TestConcurrentLives opens and closes many sessions from several goroutines, while answers and deliveries come
 // from others: for the race detector, and nothing may be left behind.

@@ -109,11 +109,11 @@ func (h *hub) count(s chat.SessionID, n int) {
 	}
 }
 
-func (h *hub) Seen(_ context.Context, u chat.User) error {
+func (h *hub) Seen(_ context.Context, u chat.User) (chat.User, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.seen = append(h.seen, u)
-	return h.seenErr
+	return u, h.seenErr
 }
 
 // last is the newest command of a session's user.

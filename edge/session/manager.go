@@ -33,9 +33,9 @@ type Verifier interface {
 
 // Users learns of the users that tokens introduce.
 type Users interface {
-	// Seen stores the user unless it is there already. It is called from a few workers at a time, before the
-	// user's first command.
-	Seen(ctx context.Context, u chat.User) error
+	// Seen stores the user unless it is there already, and answers what is stored. It is called from a few
+	// workers at a time, before the user's first command.
+	Seen(ctx context.Context, u chat.User) (chat.User, error)
 }
 
 // Transport sends frames; reactor.Server is one. Its methods do not block.

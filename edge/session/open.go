@@ -156,16 +156,20 @@ func (m *Manager) introduce(s link) {
 	switch {
 	case u == nil:
 		m.end(s, frame.CloseRateLimited, "too many connections")
-	case m.cfg.Users == nil || m.seen.has(&profile):
+	case m.cfg.Users == nil || named(&profile) && m.seen.has(&profile):
 		m.attach(s)
 	default:
 		ok := m.submit(func(ctx context.Context) {
-			if err := m.cfg.Users.Seen(ctx, profile); err != nil {
+			stored, err := m.cfg.Users.Seen(ctx, profile)
+			if err != nil {
 				m.log.Warn("user not introduced", slog.String("tenant", string(profile.Tenant)), slog.Any("error", err))
 				m.end(s, frame.CloseOverload, string(frame.CodeUnavailable))
 				return
 			}
 			m.seen.add(&profile)
+			if !named(&profile) {
+				u.rename(stored.Username)
+			}
 			m.attach(s)
 		})
 		if !ok {
@@ -173,6 +177,10 @@ func (m *Manager) introduce(s link) {
 		}
 	}
 }
+
+// named reports whether a token names its user: where it does not, the name that is stored is the sender that
+// others see, as it is in REST.
+func named(u *chat.User) bool { return u.Username != string(u.ID) }
 
 // attach asks the conversation whether the user is a member.
 func (m *Manager) attach(s link) {

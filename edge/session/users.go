@@ -26,8 +26,9 @@ func (u *user) principal() chat.Principal {
 	return chat.Principal{Tenant: u.tenant, User: u.id, Username: *u.username.Load()}
 }
 
+// rename sets the name that others see. A token that names none says the id, which does not replace a name.
 func (u *user) rename(name string) {
-	if *u.username.Load() != name {
+	if *u.username.Load() != name && name != string(u.id) {
 		u.username.Store(&name)
 	}
 }

@@ -89,9 +89,9 @@ func (e *edge) Overflow(set *chat.SessionSet, key chat.ConversationKey) { e.m.Ov
 type users struct{ store *storage.Store }
 
 // Seen implements session.Users.
-func (u users) Seen(ctx context.Context, user chat.User) error {
-	_, _, err := u.store.CreateUser(ctx, user)
-	return err
+func (u users) Seen(ctx context.Context, user chat.User) (chat.User, error) {
+	stored, _, err := u.store.CreateUser(ctx, user)
+	return stored, err
 }
 
 // New opens the store and binds the ports; nothing is served before Run. A Node that is not run must be closed
