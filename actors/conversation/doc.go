@@ -19,8 +19,9 @@
 // commit, in one write at a time; stored member rows are exact as of the stored head, so that replaying the
 // log from there restores the same state after a crash.
 //
-// Goroutines: the handlers run on the workers of the actor system. A commit, a read and a derived write each
-// have a goroutine of their own for as long as it lasts; Registry.Close waits for all of them.
+// Goroutines: the handlers run on the workers of the actor system. A read and a derived write each have a
+// goroutine of their own for as long as it lasts; commits run on goroutines that are used again and end with the
+// registry (committers). Registry.Close waits for all of them.
 //
 // The package must not know sessions, edges, JSON or tables.
 package conversation

@@ -119,7 +119,7 @@ type Config struct {
 	QueueBytes  int           // per connection; default 256 KiB
 	QueueFrames int           // per connection; default 1024
 	QueueAge    time.Duration // oldest frame; default 10 s
-	QueueTotal  int64         // bytes queued in all connections; default 256 MiB; beyond it the largest are closed
+	QueueTotal  int64         // bytes queued in all connections; default 256 MiB; the reactor that exceeds it closes its longest queue
 
 	InboxBytes int // frames staged for one reactor and not yet handed to connections; default 64 MiB
 

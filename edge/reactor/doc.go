@@ -12,6 +12,7 @@
 // Frames given by one goroutine to Send, Broadcast and CloseConn for one connection leave in the order of the
 // calls, whatever the mix: every one of these calls stages into the first-in-first-out inbox of the reactor that
 // owns the connection, and only that reactor writes to it. Frames of different goroutines have no order.
+// What a handler sent before a later frame of the peer was read leaves before the pong or close that the frame asks for.
 // What a connection receives is a prefix of what was given for it (less shed Ephemeral frames): once a Durable
 // frame cannot be taken, nothing after it is delivered and the connection is closed with CloseSlowConsumer.
 //
@@ -21,9 +22,9 @@
 // MaxFragments; buffers exist only while something is partial and grow with the bytes received, never with the
 // length declared. Outbound: each connection's queue by QueueBytes, QueueFrames and QueueAge, all of them by
 // QueueTotal. An empty queue takes any one frame. Ephemeral frames are shed when a queue is half full, and
-// before a Durable one is refused. Each reactor's inbox is bounded by InboxBytes: when it is half full, Ephemeral frames are
-// shed (Stats.EphemeralShed); when it is full, the connections that a Durable frame was meant for are closed with
-// CloseSlowConsumer (Stats.InboxOverflows, SlowClosed). Publishers are never blocked.
+// before a Durable one is refused. Each reactor's inbox is bounded by InboxBytes: when it is half full, Ephemeral
+// frames are shed (Stats.EphemeralShed); when it is full, the connections that a Durable frame was meant for are
+// closed with CloseSlowConsumer (Stats.InboxOverflows, SlowClosed). Publishers are never blocked.
 //
 // # Invariants
 //
@@ -36,8 +37,9 @@
 //
 // # Goroutines
 //
-// Serve owns all of them and waits for them before it returns: one per reactor, those of net/http for non-upgrade requests
-// (Shutdown waits for their handlers, Close only cuts their connections), and one per TLS handshake under way (bounded). Shutdown, Close, or the end of Serve's context stops them.
+// Serve owns all of them and waits for them before it returns: one per reactor, those of net/http for non-upgrade
+// requests (Shutdown waits for their handlers, Close only cuts their connections), and one per TLS handshake under way
+// (bounded). Shutdown, Close, or the end of Serve's context stops them.
 //
 // Off Linux (and with the build tag reactor_portable) the same contract is served by two goroutines per connection.
 package reactor
