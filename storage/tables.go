@@ -5,7 +5,13 @@ import "time"
 // SchemaVersion is the version of the tables below together with the encodings of repositories. An engine refuses a
 // store that carries another one (ErrSchema). Adding a column at the end of a table does not change it for readers of
 // older rows, but older binaries cannot read the new rows: it does.
-const SchemaVersion = 1
+//
+// 2: search cursors, blobs, people.
+const SchemaVersion = 2
+
+// OldestSchema is the oldest version that this program turns into SchemaVersion by itself: all that was written since
+// are new tables.
+const OldestSchema = 1
 
 // BucketBits is the size of a bucket of the log: 2^BucketBits events share a partition.
 const BucketBits = 12

@@ -272,8 +272,7 @@ func TestOpenRefuses(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	must(t, e.Apply(context.Background(), storage.Batch{Table: storage.TableMeta, Partition: storage.Key{text("schema")},
-		Mutations: []storage.Mutation{{Columns: []storage.Value{number(storage.SchemaVersion + 1)}}}}))
+	setSchema(t, e, storage.SchemaVersion+1)
 	must(t, e.Close())
 	for range 2 { // the refusal leaves no lock behind
 		if _, err := pebble.Open(pebble.Config{Dir: dir}); !errors.Is(err, storage.ErrSchema) || !strings.Contains(err.Error(), "use the version") {
@@ -289,6 +288,37 @@ func TestOpenRefuses(t *testing.T) {
 		t.Error("opened without a directory")
 	}
 	if _, err := pebble.Verify(t.Context(), filepath.Join(dir, "absent"), nil); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+func setSchema(t *testing.T, e *pebble.Engine, version int64) {
+	t.Helper()
+	must(t, e.Apply(context.Background(), storage.Batch{Table: storage.TableMeta, Partition: storage.Key{text("schema")},
+		Mutations: []storage.Mutation{{Columns: []storage.Value{number(version)}}}}))
+}
+
+func TestOpenTakesOlderVersions(t *testing.T) {
+	dir := t.TempDir()
+	e := open(t, pebble.Config{Dir: dir})
+	setSchema(t, e, storage.OldestSchema)
+	must(t, e.Close())
+	if _, err := pebble.Verify(t.Context(), dir, func(p storage.Problem) { t.Error(p) }); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		e = open(t, pebble.Config{Dir: dir})
+		row, err := e.Get(t.Context(), storage.TableMeta, storage.Key{text("schema")}, nil)
+		must(t, err)
+		if row.Columns[0].I != storage.SchemaVersion {
+			t.Errorf("version %d", row.Columns[0].I)
+		}
+		must(t, e.Close())
+	}
+	e = open(t, pebble.Config{Dir: dir})
+	setSchema(t, e, 0)
+	must(t, e.Close())
+	if _, err := pebble.Open(pebble.Config{Dir: dir}); !errors.Is(err, storage.ErrSchema) {
 		t.Error(err)
 	}
 }

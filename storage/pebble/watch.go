@@ -201,6 +201,13 @@ func (e *Engine) checkSchema(create bool) error {
 	switch {
 	case err == nil && row.Columns[0].I == storage.SchemaVersion:
 		return nil
+	case err == nil && row.Columns[0].I >= storage.OldestSchema && row.Columns[0].I < storage.SchemaVersion:
+		if !create {
+			return nil // what the old version wrote can be read
+		}
+		e.cfg.Logger.Info("storage: the store is of an older version and becomes one of this", "dir", e.cfg.Dir,
+			"was", row.Columns[0].I, "is", storage.SchemaVersion)
+		return e.writeSchema(ctx, key)
 	case err == nil:
 		return fmt.Errorf("%w: %s has version %d, this program knows version %d; use the version of the program that "+
 			"wrote it, or export there and import here", storage.ErrSchema, e.cfg.Dir, row.Columns[0].I, storage.SchemaVersion)
@@ -219,6 +226,10 @@ func (e *Engine) checkSchema(create bool) error {
 		return fmt.Errorf("%w: %s has no version; it is not a store of the hub, or its beginning is lost: restore a "+
 			"backup", storage.ErrSchema, e.cfg.Dir)
 	}
+	return e.writeSchema(ctx, key)
+}
+
+func (e *Engine) writeSchema(ctx context.Context, key storage.Key) error {
 	return e.Apply(ctx, storage.Batch{Table: storage.TableMeta, Partition: key, Mutations: []storage.Mutation{{
 		Columns: []storage.Value{{Set: true, I: storage.SchemaVersion}}, Whole: true}}})
 }
