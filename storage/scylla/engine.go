@@ -38,6 +38,9 @@ var _ storage.Engine = (*Engine)(nil)
 func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	e, err := connect(ctx, cfg, true)
 	if err != nil {
+		if missing := checkKeyspace(ctx, cfg); missing != nil {
+			return nil, missing
+		}
 		return nil, err
 	}
 	v, err := e.schemaVersion(ctx)
@@ -48,6 +51,20 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
+}
+
+// checkKeyspace reports a keyspace that is not there. The driver says of it no more than that it could not connect.
+func checkKeyspace(ctx context.Context, cfg Config) error {
+	sys, err := connect(ctx, cfg, false)
+	if err != nil {
+		return nil // the servers are the problem
+	}
+	defer sys.Close()
+	m := &migration{sys: sys, cfg: &sys.cfg}
+	if err := m.survey(ctx); err != nil || m.exists {
+		return nil
+	}
+	return fmt.Errorf("%w: there is no keyspace %s at %v; run \"hub migrate\"", storage.ErrSchema, sys.cfg.Keyspace, cfg.Hosts)
 }
 
 // connect makes an engine without looking at the schema. Without inKeyspace the session has none.
@@ -96,13 +113,7 @@ func newSession(ctx context.Context, c *gocql.ClusterConfig) (*gocql.Session, er
 }
 
 func connectError(c *Config, err error) error {
-	var request gocql.RequestError
-	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("storage: connect to %v: %w", c.Hosts, err)
-	case missingKeyspace(err):
-		return fmt.Errorf("%w: there is no keyspace %s at %v; run \"hub migrate\" (%w)", storage.ErrSchema, c.Keyspace, c.Hosts, err)
-	case errors.As(err, &request) && (request.Code() == gocql.ErrCodeCredentials || request.Code() == gocql.ErrCodeUnauthorized):
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("storage: connect to %v: %w", c.Hosts, err)
 	}
 	return fmt.Errorf("%w: connect to %v: %w", storage.ErrUnreachable, c.Hosts, err)

@@ -30,12 +30,6 @@ func schemaError(keyspace string, version int64) error {
 		storage.ErrSchema, keyspace, version, storage.OldestSchema, storage.SchemaVersion)
 }
 
-// missingKeyspace reports whether a session could not be made because its keyspace does not exist.
-func missingKeyspace(err error) bool {
-	return errors.Is(err, gocql.ErrKeyspaceDoesNotExist) || err != nil && strings.Contains(err.Error(), "eyspace") &&
-		(strings.Contains(err.Error(), "does not exist") || strings.Contains(err.Error(), "Unknown keyspace"))
-}
-
 // missingTable reports whether a statement failed because its table does not exist.
 func missingTable(err error) bool {
 	var request gocql.RequestError
