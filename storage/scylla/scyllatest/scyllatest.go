@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -31,6 +32,54 @@ func Hosts(t testing.TB) []string {
 		t.Skip(HostsEnv + " is not set: use make test-integration")
 	}
 	return strings.Split(hosts, ",")
+}
+
+// StorageEnv chooses the storage of tests of the whole hub; "scylla" is this one.
+const StorageEnv = "HUB_TEST_STORAGE"
+
+// Chosen reports whether tests of the whole hub are to run on the cluster.
+func Chosen() bool { return os.Getenv(StorageEnv) == "scylla" }
+
+// leaseTime is short, because tests kill hubs and start others.
+const leaseTime = "3s"
+
+// Flags make `hub serve` use a keyspace.
+func Flags(t testing.TB, keyspace string) []string {
+	return []string{"--store", "scylla", "--cql-hosts", strings.Join(Hosts(t), ","), "--cql-keyspace", keyspace, "--cql-lease", leaseTime, "--cql-migrate"}
+}
+
+// Environ is this process's environment without the address of the cluster, which would be a setting to a hub that is
+// started with it.
+func Environ() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, HostsEnv+"=") })
+}
+
+// Copy makes another keyspace hold what one holds at this moment, about: what the hub that writes to it would find if
+// it had vanished now.
+func Copy(t testing.TB, from string) (to string) {
+	t.Helper()
+	to = Keyspace(t)
+	source, target := OpenKeyspace(t, from), OpenKeyspace(t, to)
+	defer source.Close()
+	defer target.Close()
+	// Marks before and after all else, derived state before the log: what a real end could leave, too.
+	order := append([]*storage.Table{storage.TableDirty, storage.TableConversation}, storage.Tables()...)
+	for _, table := range append(order, storage.TableDirty) {
+		if table == storage.TableMeta {
+			continue
+		}
+		err := source.ScanTable(t.Context(), table, func(p storage.Key, r storage.Row) bool {
+			if err := target.Apply(t.Context(), storage.Batch{Table: table, Partition: p, Mutations: []storage.Mutation{
+				{Clustering: r.Clustering, Columns: r.Columns, Whole: true}}}); err != nil {
+				t.Fatal(err)
+			}
+			return true
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return to
 }
 
 // Tables of the keyspaces: the product's and those of the conformance suite.
