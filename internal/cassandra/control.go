@@ -16,6 +16,7 @@ import (
 const (
 	HostsEnv   = "HUB_CQL_HOSTS"
 	ControlEnv = "HUB_CASSANDRA_CONTROL"
+	NodesEnv   = "HUB_CQL_NODES"
 )
 
 // Serve answers the requests of Remotes on a loopback port until the returned function is called.

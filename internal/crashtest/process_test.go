@@ -32,7 +32,9 @@ type server struct {
 	err    error // of cmd.Wait, valid once exited is closed
 }
 
-func newServer(t *testing.T) *server {
+// newServer builds the binary. onCluster: the store is a keyspace of the cluster in HUB_CQL_HOSTS, whatever
+// HUB_TEST_STORAGE says.
+func newServer(t *testing.T, onCluster bool) *server {
 	t.Helper()
 	dir := t.TempDir()
 	bin := filepath.Join(dir, "hub")
@@ -46,7 +48,7 @@ func newServer(t *testing.T) *server {
 		t.Fatal(err)
 	}
 	s := &server{t: t, bin: bin, dir: filepath.Join(dir, "data"), listen: freeAddress(t), admin: freeAddress(t), log: log}
-	if scyllatest.Chosen() {
+	if onCluster || scyllatest.Chosen() {
 		s.store = scyllatest.Flags(t, scyllatest.Keyspace(t))
 	}
 	t.Cleanup(func() {

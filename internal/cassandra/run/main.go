@@ -47,7 +47,7 @@ func run() int {
 			return 1
 		}
 		defer end()
-		env = append(env, cassandra.HostsEnv+"="+c.Hosts(), cassandra.ControlEnv+"="+url, fmt.Sprintf("HUB_CQL_NODES=%d", *nodes))
+		env = append(env, cassandra.HostsEnv+"="+c.Hosts(), cassandra.ControlEnv+"="+url, fmt.Sprintf("%s=%d", cassandra.NodesEnv, *nodes))
 	}
 	cmd := exec.CommandContext(ctx, flag.Arg(0), flag.Args()[1:]...)
 	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = env, os.Stdin, os.Stdout, os.Stderr
