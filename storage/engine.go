@@ -146,6 +146,10 @@ var (
 	ErrLocked = errors.New("storage: in use by another process")
 	// ErrNoSpace reports that the disk is too full to accept writes.
 	ErrNoSpace = errors.New("storage: not enough free disk space")
+	// ErrUnreachable reports that the servers behind the engine cannot be reached or are too few; nothing was written.
+	ErrUnreachable = errors.New("storage: not reachable")
+	// ErrTooLarge reports a batch that is larger than the engine can write atomically; nothing was written.
+	ErrTooLarge = errors.New("storage: batch too large")
 	// ErrFenced reports a write of derived state by somebody who was succeeded under a newer epoch.
 	ErrFenced = errors.New("storage: a newer epoch has written")
 	// ErrClosed reports use after Close.

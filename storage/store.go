@@ -22,7 +22,7 @@ type Config struct {
 
 // Store is the domain's persistence over an Engine. It is safe for concurrent use within the limits that the package
 // documentation names. Errors: chat.ErrNotFound where said, chat.ErrUnknown for a write that may or may not have
-// happened (doing it again is safe), chat.ErrUnavailable when the engine is closed, full or fenced, ErrCorrupt, and
+// happened (doing it again is safe), chat.ErrUnavailable when the engine is closed, full, fenced or out of reach, ErrCorrupt, and
 // those of the context; all wrapped.
 type Store struct {
 	engine Engine
@@ -176,7 +176,9 @@ func fail(err error, doing string, what fmt.Stringer) error {
 		return nil
 	case errors.Is(err, ErrUnknownOutcome):
 		return fmt.Errorf("%s %s: %w: %w", doing, what, chat.ErrUnknown, err)
-	case errors.Is(err, ErrClosed), errors.Is(err, ErrNoSpace), errors.Is(err, ErrFenced):
+	case errors.Is(err, ErrTooLarge):
+		return fmt.Errorf("%s %s: %w: %w", doing, what, chat.ErrInvalid, err)
+	case errors.Is(err, ErrClosed), errors.Is(err, ErrNoSpace), errors.Is(err, ErrFenced), errors.Is(err, ErrUnreachable):
 		return fmt.Errorf("%s %s: %w: %w", doing, what, chat.ErrUnavailable, err)
 	case errors.Is(err, ErrNoRow):
 		return fmt.Errorf("%s %s: %w", doing, what, chat.ErrNotFound)

@@ -105,8 +105,22 @@ func (s *Store) PutUser(ctx context.Context, u chat.User) error {
 	if u.Tenant == "" || u.ID == "" {
 		return fmt.Errorf("put user %s: %w: tenant and id are needed", key, chat.ErrInvalid)
 	}
-	return fail(s.engine.Apply(ctx, Batch{Table: TableUsers, Partition: Key{text(u.Tenant), text(u.ID)},
-		Mutations: []Mutation{{Columns: userColumns(&u)}}}), "put user", key)
+	// By compare-and-set like CreateUser: engines of clusters take the times of the two kinds of writes from different
+	// clocks, so that a plain write could lose against an older compare-and-set of the same row.
+	partition := Key{text(u.Tenant), text(u.ID)}
+	var expect []Value
+	row, err := s.engine.Get(ctx, TableUsers, partition, nil)
+	if err != nil && !errors.Is(err, ErrNoRow) {
+		return fail(err, "put user", key)
+	}
+	expect = row.Columns
+	for {
+		applied, found, err := s.engine.CompareAndSet(ctx, TableUsers, partition, nil, expect, userColumns(&u))
+		if err != nil || applied {
+			return fail(err, "put user", key)
+		}
+		expect = found.Columns // somebody else's write came in between: over that one, then
+	}
 }
 
 // CreateUser durably writes a user that is not there yet and returns it and true, or the one that is and false.

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/zumodra/hub/client"
+	"github.com/zumodra/hub/storage/scylla/scyllatest"
 )
 
 // binary is the hub under test, built once.
@@ -66,7 +67,7 @@ func run(t *testing.T, env []string, args ...string) (stdout, stderr string, cod
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, args...)
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = append(scyllatest.Environ(), env...)
 	var o, e bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &o, &e
 	err := cmd.Run()
@@ -87,6 +88,30 @@ type server struct {
 	done       chan struct{}
 }
 
+// keyspaces of data directories, where the tests run on a cluster: what was one store is one again.
+var keyspaces sync.Map
+
+func storeFlags(t *testing.T, data string) []string {
+	t.Helper()
+	if !scyllatest.Chosen() {
+		return nil
+	}
+	name, ok := keyspaces.Load(data)
+	if !ok {
+		name = scyllatest.Keyspace(t)
+		keyspaces.Store(data, name)
+	}
+	return scyllatest.Flags(t, name.(string))
+}
+
+// embeddedOnly skips a test of the embedded store where the tests run on a cluster.
+func embeddedOnly(t *testing.T) {
+	t.Helper()
+	if scyllatest.Chosen() {
+		t.Skip("about the embedded store")
+	}
+}
+
 func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -102,8 +127,9 @@ func serve(t *testing.T, data string, args ...string) *server {
 	t.Helper()
 	listen, admin := freePort(t), freePort(t)
 	s := &server{t: t, log: &output{}, url: "http://" + listen, admin: "http://" + admin, data: data, done: make(chan struct{})}
-	s.cmd = exec.Command(binary, append([]string{"serve", "--listen", listen, "--admin-listen", admin, "--data", data}, args...)...)
-	s.cmd.Stderr = s.log
+	args = append(append([]string{"serve", "--listen", listen, "--admin-listen", admin, "--data", data}, storeFlags(t, data)...), args...)
+	s.cmd = exec.Command(binary, args...)
+	s.cmd.Env, s.cmd.Stderr = scyllatest.Environ(), s.log
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,8 @@ type cli struct {
 	Serve   serveCmd        `cmd:"" help:"Run a node."`
 	Token   tokenCmd        `cmd:"" help:"Print a token that the server on a data directory accepts."`
 	Chat    chatCmd         `cmd:"" help:"Chat from the terminal."`
-	Verify  verifyCmd       `cmd:"" help:"Walk the embedded store and report corruption. The server must not be running."`
+	Migrate migrateCmd      `cmd:"" help:"Create the keyspace of --store scylla, or bring it up to this version."`
+	Verify  verifyCmd       `cmd:"" help:"Walk the store and report corruption. The server must not be running."`
 	Conf    configCmd       `cmd:"" name:"config" help:"Check, print or document the configuration."`
 	Version versionCmd      `cmd:"" help:"Print the version."`
 }

@@ -304,6 +304,7 @@ func TestReq112_NotReadyWhileDraining(t *testing.T) {
 }
 
 func TestStoreIsLocked(t *testing.T) {
+	embeddedOnly(t)
 	data := t.TempDir()
 	serve(t, data, "--dev")
 	_, stderr, code := run(t, nil, "serve", "--dev", "--data", data, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
@@ -325,6 +326,7 @@ func TestPortInUse(t *testing.T) {
 }
 
 func TestVerify(t *testing.T) {
+	embeddedOnly(t)
 	data := t.TempDir()
 	s := serve(t, data, "--dev")
 	alice, _ := s.sdk("alice")

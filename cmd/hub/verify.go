@@ -2,26 +2,26 @@ package main
 
 import (
 	"fmt"
-	"path/filepath"
 
+	"github.com/zumodra/hub/internal/config"
 	"github.com/zumodra/hub/internal/node"
 	"github.com/zumodra/hub/storage"
-	"github.com/zumodra/hub/storage/pebble"
 )
 
-type verifyCmd struct {
-	Data string `default:"hub-data" placeholder:"DIR" help:"Data directory."`
-}
+type verifyCmd struct{ config.Config }
 
 // Run reports what is wrong with the store, line by line, and fails if anything is.
 func (c *verifyCmd) Run(s *streams) error {
+	if err := c.CheckStore(); err != nil {
+		return err
+	}
 	problems := 0
-	sum, err := pebble.Verify(s.ctx, filepath.Join(c.Data, node.StoreDir), func(p storage.Problem) {
+	sum, err := node.Verify(s.ctx, &c.Config, func(p storage.Problem) {
 		problems++
 		fmt.Fprintln(s.out, p)
 	})
 	if err != nil {
-		return fmt.Errorf("verifying %s: %w", c.Data, err)
+		return fmt.Errorf("verifying %s: %w", node.StoreName(&c.Config), err)
 	}
 	fmt.Fprintf(s.out, "%d rows, %d conversations, %d events, %d files checked: %d problems\n", sum.Rows, sum.Conversations, sum.Events, sum.Files, problems)
 	if sum.Behind+sum.Deleting+sum.Late > 0 {

@@ -13,8 +13,25 @@ import (
 type Config struct {
 	Listen      string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Public address: WebSocket, REST and pages."`
 	AdminListen string `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Admin address: /livez, /readyz, /metrics, /debug/. Keep it private."`
-	Data        string `default:"hub-data" placeholder:"DIR" help:"Data directory of the embedded store. One process at a time."`
+	Data        string `default:"hub-data" placeholder:"DIR" help:"Data directory: the embedded store and the secret of --dev. One process at a time."`
 	Dev         bool   `help:"Development: makes a token secret in the data directory, opens the token endpoint, allows any Origin. Never in production."`
+
+	Store          string        `default:"pebble" enum:"pebble,scylla" placeholder:"pebble|scylla" help:"Where messages are kept: pebble, embedded in the data directory, or scylla, a cluster of ScyllaDB or Apache Cassandra."`
+	CQLHosts       []string      `name:"cql-hosts" placeholder:"HOST,..." help:"Some nodes of the cluster, with :PORT if it is not 9042. The others are found through them."`
+	CQLKeyspace    string        `name:"cql-keyspace" default:"hub" placeholder:"NAME" help:"Keyspace of the hub."`
+	CQLDC          string        `name:"cql-dc" placeholder:"NAME" help:"Data centre whose nodes are asked. Needed in a cluster of several."`
+	CQLUser        string        `name:"cql-user" placeholder:"NAME" help:"User at the cluster."`
+	CQLPassword    string        `name:"cql-password-file" placeholder:"FILE" help:"File with the password of --cql-user."`
+	CQLTLS         bool          `name:"cql-tls" help:"Speak TLS to the cluster and verify its certificates."`
+	CQLTLSCA       string        `name:"cql-tls-ca" placeholder:"FILE" help:"Certificates that the cluster's are verified with, PEM; default: those of the system."`
+	CQLTLSCert     string        `name:"cql-tls-cert" placeholder:"FILE" help:"Client certificate for the cluster, PEM."`
+	CQLTLSKey      string        `name:"cql-tls-key" placeholder:"FILE" help:"Private key of the client certificate, PEM."`
+	CQLTLSName     string        `name:"cql-tls-server-name" placeholder:"NAME" help:"Name that the cluster's certificates carry, if it is not the address."`
+	CQLReplication string        `name:"cql-replication" placeholder:"N|MAP" help:"Copies of a keyspace that is created: a number, or CQL's replication map. Default: as many as there are nodes, at most 3."`
+	CQLMigrate     bool          `name:"cql-migrate" help:"Create or bring up the keyspace at the start, as 'hub migrate' does. Implied by --dev."`
+	CQLCompression string        `name:"cql-compression" default:"none" enum:"none,snappy" placeholder:"none|snappy" help:"Compression between hub and cluster; pays off across zones only."`
+	CQLTimeout     time.Duration `name:"cql-timeout" default:"5s" placeholder:"DUR" help:"How long one attempt at the cluster may take; above the servers' own limits."`
+	CQLLease       time.Duration `name:"cql-lease" default:"10s" placeholder:"DUR" help:"How long the claim of a hub that vanished keeps others from the keyspace."`
 
 	AuthSecretFile    string   `placeholder:"FILE" help:"HS256 secret of at least 32 bytes that tokens are signed with."`
 	AuthPublicKeyFile string   `placeholder:"FILE" help:"PEM public key (RSA, ECDSA P-256 or Ed25519) that tokens are verified with."`
@@ -64,6 +81,7 @@ func (c *Config) Check() error {
 	if c.Data == "" {
 		bad("data", "a directory is needed")
 	}
+	errs = append(errs, c.CheckStore())
 	if !c.Dev && c.AuthSecretFile == "" && c.AuthPublicKeyFile == "" && c.AuthJwksURL == "" {
 		errs = append(errs, errors.New("no key to verify tokens with: give --auth-secret-file, --auth-public-key-file or --auth-jwks-url, or --dev on your own machine"))
 	}

@@ -15,12 +15,15 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/zumodra/hub/storage/scylla/scyllatest"
 )
 
 // server is the hub under test: one data directory and one pair of ports, any number of processes in turn.
 type server struct {
 	t             *testing.T
 	bin, dir      string
+	store         []string // flags
 	listen, admin string
 	log           *os.File
 
@@ -29,7 +32,9 @@ type server struct {
 	err    error // of cmd.Wait, valid once exited is closed
 }
 
-func newServer(t *testing.T) *server {
+// newServer builds the binary. onCluster: the store is a keyspace of the cluster in HUB_CQL_HOSTS, whatever
+// HUB_TEST_STORAGE says.
+func newServer(t *testing.T, onCluster bool) *server {
 	t.Helper()
 	dir := t.TempDir()
 	bin := filepath.Join(dir, "hub")
@@ -43,6 +48,9 @@ func newServer(t *testing.T) *server {
 		t.Fatal(err)
 	}
 	s := &server{t: t, bin: bin, dir: filepath.Join(dir, "data"), listen: freeAddress(t), admin: freeAddress(t), log: log}
+	if onCluster || scyllatest.Chosen() {
+		s.store = scyllatest.Flags(t, scyllatest.Keyspace(t))
+	}
 	t.Cleanup(func() {
 		s.kill()
 		_ = log.Close()
@@ -78,8 +86,9 @@ func (s *server) url() string { return "http://" + s.listen }
 
 func (s *server) start() {
 	s.t.Helper()
-	s.cmd = exec.Command(s.bin, "serve", "--dev", "--data", s.dir, "--listen", s.listen, "--admin-listen", s.admin,
-		"--user-rate", "0")
+	s.cmd = exec.Command(s.bin, append([]string{"serve", "--dev", "--data", s.dir, "--listen", s.listen, "--admin-listen", s.admin,
+		"--user-rate", "0"}, s.store...)...)
+	s.cmd.Env = scyllatest.Environ()
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := s.cmd.Start(); err != nil {
@@ -169,7 +178,9 @@ func (s *server) drain() {
 // verify walks the store that is left.
 func (s *server) verify() {
 	s.t.Helper()
-	out, err := exec.Command(s.bin, "verify", "--data", s.dir).CombinedOutput()
+	cmd := exec.Command(s.bin, append([]string{"verify", "--data", s.dir}, s.store...)...)
+	cmd.Env = scyllatest.Environ()
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		s.t.Errorf("hub verify: %v\n%s", err, out)
 		return

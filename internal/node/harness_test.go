@@ -22,6 +22,7 @@ import (
 	"github.com/zumodra/hub/internal/node"
 	"github.com/zumodra/hub/storage"
 	"github.com/zumodra/hub/storage/pebble"
+	"github.com/zumodra/hub/storage/scylla/scyllatest"
 )
 
 // patience bounds the wait for what must happen. It is never a measurement.
@@ -94,6 +95,10 @@ func start(t *testing.T, options ...func(*config.Config)) *hub {
 		UserBurst: 20, MaxMessageBytes: 65536, PingInterval: 20 * time.Second, PongTimeout: 30 * time.Second,
 		MaxGroupSize: 10000, EditWindow: 15 * time.Minute, IdleAfter: 2 * time.Minute, DrainTimeout: 10 * time.Second,
 	}}
+	if scyllatest.Chosen() {
+		h.cfg.Store, h.cfg.CQLHosts, h.cfg.CQLKeyspace = config.StoreScylla, scyllatest.Hosts(t), scyllatest.Keyspace(t)
+		h.cfg.CQLTimeout, h.cfg.CQLLease = 15*time.Second, 5*time.Second
+	}
 	for _, o := range options {
 		o(&h.cfg)
 	}
@@ -117,7 +122,7 @@ func (h *hub) run() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.url, h.ws, h.admin = "http://"+n.Addr().String(), "ws://"+n.Addr().String(), "http://"+n.AdminAddr().String()
+	h.admin = "http://" + n.AdminAddr().String()
 	h.http = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}, Timeout: patience}
 	ctx, cancel := context.WithCancel(context.Background())
 	h.cancel, h.ended = cancel, make(chan error, 1)
@@ -139,6 +144,7 @@ func (h *hub) run() {
 		answer = string(b)
 		return r.StatusCode == http.StatusOK
 	})
+	h.url, h.ws = "http://"+n.Addr().String(), "ws://"+n.Addr().String()
 }
 
 // stop ends the node in order; a second time it does nothing.
@@ -172,6 +178,9 @@ func (h *hub) restart() {
 func (h *hub) drop() {
 	h.t.Helper()
 	image := h.t.TempDir()
+	if scyllatest.Chosen() {
+		h.cfg.CQLKeyspace = scyllatest.Copy(h.t, h.cfg.CQLKeyspace) // the running node has a configuration of its own
+	}
 	err := filepath.WalkDir(h.cfg.Data, func(path string, d os.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -214,13 +223,18 @@ func (h *hub) rows(table *storage.Table, match func(partition storage.Key, r sto
 	if h.ended != nil {
 		h.t.Fatal("the hub holds the store")
 	}
-	e, err := pebble.Open(pebble.Config{Dir: filepath.Join(h.cfg.Data, node.StoreDir)})
-	if err != nil {
-		h.t.Fatal(err)
+	var e storage.Engine
+	if scyllatest.Chosen() {
+		e = scyllatest.OpenKeyspace(h.t, h.cfg.CQLKeyspace)
+	} else {
+		var err error
+		if e, err = pebble.Open(pebble.Config{Dir: filepath.Join(h.cfg.Data, node.StoreDir)}); err != nil {
+			h.t.Fatal(err)
+		}
 	}
 	defer e.Close()
 	n := 0
-	err = e.ScanTable(h.t.Context(), table, func(p storage.Key, r storage.Row) bool {
+	err := e.ScanTable(h.t.Context(), table, func(p storage.Key, r storage.Row) bool {
 		if match(p, r) {
 			n++
 		}

@@ -25,6 +25,7 @@ import (
 	"github.com/zumodra/hub/internal/config"
 	"github.com/zumodra/hub/storage"
 	"github.com/zumodra/hub/storage/pebble"
+	"github.com/zumodra/hub/storage/scylla"
 )
 
 // Names below the data directory.
@@ -35,6 +36,9 @@ const (
 
 // stopGrace is the time that conversations get to commit and save after the clients are gone.
 const stopGrace = 20 * time.Second
+
+// lostGrace is the same for a node whose keyspace another one has taken: nothing that it could save would count.
+const lostGrace = time.Second
 
 // restLimiter charges REST requests to the buckets of the sockets.
 type restLimiter struct{ l *session.Limiter }
@@ -58,7 +62,9 @@ type Node struct {
 	opts Options
 	log  *slog.Logger
 
-	engine   *pebble.Engine
+	cql      scylla.Config
+	backing  atomic.Pointer[backing] // the store, once it is open
+	waiting  atomic.Pointer[string]  // what the start waits for
 	store    *storage.Store
 	verifier *auth.Verifier
 	hub      *actors.Hub
@@ -68,7 +74,8 @@ type Node struct {
 	adminLn  net.Listener
 	metrics  *metrics
 
-	state    atomic.Int32 // starting, serving, draining
+	addr     atomic.Pointer[net.Addr] // public, once it is bound
+	state    atomic.Int32             // starting, serving, draining
 	repaired atomic.Int64
 }
 
@@ -94,8 +101,9 @@ func (u users) Seen(ctx context.Context, user chat.User) (chat.User, error) {
 	return stored, err
 }
 
-// New opens the store and binds the ports; nothing is served before Run. A Node that is not run must be closed
-// by running it with a context that has ended.
+// New opens the embedded store and binds the ports; nothing is served before Run. A cluster's store is opened by Run,
+// and the public port bound after that. A Node that is not run must be closed by running it with a context that has
+// ended.
 func New(cfg config.Config, opts Options) (*Node, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
@@ -114,25 +122,37 @@ func New(cfg config.Config, opts Options) (*Node, error) {
 	return n, nil
 }
 
-func (n *Node) open() error {
+func (n *Node) open() (err error) {
+	if n.cfg.Store == config.StoreScylla {
+		if n.cql, err = CQLConfig(&n.cfg); err != nil {
+			return err
+		}
+		return n.openAdmin()
+	}
 	if err := n.openStore(); err != nil {
 		return err
 	}
-	signer, err := n.openAuth()
-	if err != nil {
-		return err
-	}
-	if err := n.join(signer); err != nil {
+	if err := n.assemble(); err != nil {
 		return err
 	}
 	return n.openAdmin()
 }
 
-func (n *Node) openStore() (err error) {
-	if n.engine, err = pebble.Open(pebble.Config{Dir: filepath.Join(n.cfg.Data, StoreDir), Logger: n.log, Now: n.opts.Now}); err != nil {
+// assemble builds everything on top of the open store.
+func (n *Node) assemble() error {
+	signer, err := n.openAuth()
+	if err != nil {
+		return err
+	}
+	return n.join(signer)
+}
+
+func (n *Node) openStore() error {
+	e, err := pebble.Open(pebble.Config{Dir: filepath.Join(n.cfg.Data, StoreDir), Logger: n.log, Now: n.opts.Now})
+	if err != nil {
 		return fmt.Errorf("opening the store: %w", err)
 	}
-	n.store = storage.New(newTimedEngine(n.engine, n.metrics.registry), storage.Config{})
+	n.use(e, nil)
 	return nil
 }
 
@@ -178,8 +198,10 @@ func (n *Node) join(signer *auth.Signer) error {
 	}
 	reg := n.metrics.registry
 	out := &edge{}
+	owner, epoch := n.ownership()
 	n.hub = actors.New(actors.Config{
 		Store: n.store, Edge: out, Observer: newActorMetrics(reg), Now: n.opts.Now, Log: n.log, Idle: n.cfg.IdleAfter,
+		Owner: owner, Epoch: epoch,
 		Rules: chat.Rules{MaxGroupSize: n.cfg.MaxGroupSize, EditWindow: n.cfg.EditWindow},
 	})
 	rate := n.cfg.UserRate
@@ -220,6 +242,8 @@ func (n *Node) join(signer *auth.Signer) error {
 	if n.server, err = reactor.New(tr); err != nil {
 		return fmt.Errorf("listening on %s: %w", n.cfg.Listen, err)
 	}
+	addr := n.server.Addr()
+	n.addr.Store(&addr)
 	n.sessions.Bind(n.server)
 	reg.MustRegister(edgeCollector(n.server.Stats), hubCollector(n.hub.Stats), sessionCollector(n.sessions.Stats))
 	return nil
@@ -253,8 +277,15 @@ func collectGarbage(w http.ResponseWriter, r *http.Request) {
 		m.HeapAlloc, m.HeapInuse, m.StackInuse, m.Sys, runtime.NumGoroutine())
 }
 
-// Addr and AdminAddr are the addresses in use; ports given as 0 were chosen.
-func (n *Node) Addr() net.Addr      { return n.server.Addr() }
+// Addr and AdminAddr are the addresses in use; ports given as 0 were chosen. Addr is nil until the public port is bound,
+// which it is when the node is ready, or after New on the embedded store.
+func (n *Node) Addr() net.Addr {
+	if a := n.addr.Load(); a != nil {
+		return *a
+	}
+	return nil
+}
+
 func (n *Node) AdminAddr() net.Addr { return n.adminLn.Addr() }
 
 // ready answers the readiness checks.
@@ -268,11 +299,7 @@ func (n *Node) ready(ctx context.Context) []rest.Check {
 	default:
 		life.Detail = "draining"
 	}
-	st := rest.Check{Name: "storage", OK: true, Detail: "ok"}
-	if err := n.engine.Health(ctx); err != nil {
-		st.OK, st.Detail = false, err.Error()
-	}
-	return []rest.Check{life, st}
+	return append([]rest.Check{life}, n.storeChecks(ctx)...)
 }
 
 // Run serves until ctx ends, then drains; it returns nil after an orderly end. Everything is closed afterwards.
@@ -285,7 +312,18 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error {
 		defer func() { _ = n.admin.Close() }()
 		start := n.opts.Now()
-		if err := n.hub.Start(ctx, func(done int) { n.repaired.Store(int64(done)) }); err != nil {
+		if n.cfg.Store == config.StoreScylla {
+			if err := n.awaitStore(ctx); err != nil {
+				if ctx.Err() != nil {
+					return nil
+				}
+				return fmt.Errorf("opening the store: %w", err)
+			}
+			if err := n.assemble(); err != nil {
+				return err
+			}
+		}
+		if err := n.repair(ctx); err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -299,23 +337,28 @@ func (n *Node) Run(ctx context.Context) error {
 		select {
 		case err := <-served:
 			return fmt.Errorf("public server: %w", err)
+		case <-n.leaseLost():
+			n.log.Error(errLeaseLost.Error())
+			n.drain(lostGrace)
+			<-served
+			return errLeaseLost
 		case <-ctx.Done():
 		case <-run.Done():
 		}
-		n.drain()
+		n.drain(n.cfg.DrainTimeout + stopGrace)
 		return ended("public server", <-served, reactor.ErrServerClosed)
 	})
 	return g.Wait()
 }
 
-// drain closes the clients, then lets the conversations finish.
-func (n *Node) drain() {
+// drain closes the clients, then lets the conversations finish, all within limit.
+func (n *Node) drain(limit time.Duration) {
 	n.state.Store(draining)
 	open := n.server.Stats().Connections
 	n.log.Info("draining", "connections", open)
 	// Half of the time for the closes, at no more than a thousand a second: clients come back elsewhere, or here.
-	pace := min(n.cfg.DrainTimeout/2, time.Duration(open)*time.Millisecond)
-	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.DrainTimeout+stopGrace)
+	pace := min(n.cfg.DrainTimeout/2, limit, time.Duration(open)*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	if err := n.sessions.Drain(ctx); err != nil {
 		n.log.Warn("draining sessions", "error", err)
@@ -351,12 +394,7 @@ func (n *Node) release() {
 	if n.adminLn != nil {
 		_ = n.adminLn.Close()
 	}
-	if n.engine != nil {
-		if err := n.engine.Close(); err != nil {
-			n.log.Error("closing the store", "error", err)
-		}
-		n.engine = nil
-	}
+	n.closeStore()
 }
 
 func ended(what string, err, orderly error) error {

@@ -1,0 +1,98 @@
+package scylla
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+
+	"github.com/gocql/gocql"
+)
+
+// Stats of an engine since it was opened.
+type Stats struct {
+	Hosts       int // known nodes of the data centre
+	HostsUp     int
+	Connections int
+	InFlight    int // requests without an answer
+
+	Requests      uint64 // attempts, batches and pages counted each
+	Timeouts      uint64 // answered or not, of the server's or ours
+	Unavailable   uint64 // too few replicas up
+	Errors        uint64 // all other failures
+	Retries       uint64 // attempts beyond the first
+	Settled       uint64 // compare-and-sets of unknown outcome that a serial read was made for
+	ConnectErrors uint64
+}
+
+// stats counts; it is the driver's observer.
+type stats struct {
+	session       *gocql.Session
+	requests      atomic.Uint64
+	timeouts      atomic.Uint64
+	unavailable   atomic.Uint64
+	errors        atomic.Uint64
+	retries       atomic.Uint64
+	settled       atomic.Uint64
+	connectErrors atomic.Uint64
+}
+
+// ObserveQuery implements gocql.QueryObserver.
+func (s *stats) ObserveQuery(_ context.Context, q gocql.ObservedQuery) { s.observe(q.Err) }
+
+// ObserveBatch implements gocql.BatchObserver.
+func (s *stats) ObserveBatch(_ context.Context, b gocql.ObservedBatch) { s.observe(b.Err) }
+
+// ObserveConnect implements gocql.ConnectObserver.
+func (s *stats) ObserveConnect(c gocql.ObservedConnect) {
+	if c.Err != nil {
+		s.connectErrors.Add(1)
+	}
+}
+
+func (s *stats) observe(err error) {
+	s.requests.Add(1)
+	if err == nil || errors.Is(err, context.Canceled) {
+		return
+	}
+	var request gocql.RequestError
+	switch {
+	case errors.Is(err, gocql.ErrTimeoutNoResponse), errors.Is(err, context.DeadlineExceeded):
+		s.timeouts.Add(1)
+		return
+	case errors.As(err, &request):
+		switch request.Code() {
+		case gocql.ErrCodeWriteTimeout, gocql.ErrCodeReadTimeout, gocql.ErrCodeCASWriteUnknown:
+			s.timeouts.Add(1)
+			return
+		case gocql.ErrCodeUnavailable:
+			s.unavailable.Add(1)
+			return
+		}
+	}
+	s.errors.Add(1)
+}
+
+// hostsUp is how many nodes the driver takes for alive.
+func (s *stats) hostsUp() int {
+	n := 0
+	for _, h := range s.session.GetHosts() {
+		if h.IsUp() {
+			n++
+		}
+	}
+	return n
+}
+
+// Stats returns a snapshot.
+func (e *Engine) Stats() Stats {
+	s := &e.stats
+	out := Stats{HostsUp: s.hostsUp(), Hosts: len(e.session.GetHosts()), Requests: s.requests.Load(), Timeouts: s.timeouts.Load(),
+		Unavailable: s.unavailable.Load(), Errors: s.errors.Load(), Retries: s.retries.Load(), Settled: s.settled.Load(),
+		ConnectErrors: s.connectErrors.Load()}
+	e.session.IterateHostPools(func(p gocql.HostPoolInfo) bool {
+		out.Connections += p.GetConnectionCount()
+		out.InFlight += p.InFlight()
+		return true
+	})
+	return out
+}
