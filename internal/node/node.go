@@ -22,6 +22,7 @@ import (
 	"github.com/zumodra/hub/edge/reactor"
 	"github.com/zumodra/hub/edge/rest"
 	"github.com/zumodra/hub/edge/session"
+	"github.com/zumodra/hub/internal/backups"
 	"github.com/zumodra/hub/internal/config"
 	"github.com/zumodra/hub/storage"
 	"github.com/zumodra/hub/storage/pebble"
@@ -67,6 +68,7 @@ type Node struct {
 	admin    *http.Server
 	adminLn  net.Listener
 	metrics  *metrics
+	backups  *backups.Live
 
 	state    atomic.Int32 // starting, serving, draining
 	repaired atomic.Int64
@@ -116,6 +118,9 @@ func New(cfg config.Config, opts Options) (*Node, error) {
 
 func (n *Node) open() error {
 	if err := n.openStore(); err != nil {
+		return err
+	}
+	if err := n.openBackups(); err != nil {
 		return err
 	}
 	signer, err := n.openAuth()
@@ -237,6 +242,7 @@ func (n *Node) openAdmin() (err error) {
 			Ready:   n.ready,
 			Metrics: promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{Registry: n.metrics.registry}),
 			Debug:   map[string]http.Handler{"gc": http.HandlerFunc(collectGarbage)},
+			Backup:  n.backupHandler(),
 		}),
 	}
 	return nil
@@ -350,6 +356,10 @@ func (n *Node) release() {
 	}
 	if n.adminLn != nil {
 		_ = n.adminLn.Close()
+	}
+	if n.backups != nil {
+		n.backups.Close()
+		n.backups = nil
 	}
 	if n.engine != nil {
 		if err := n.engine.Close(); err != nil {
