@@ -14,7 +14,7 @@
 //   - Every key starts with the tenant; no method reads across tenants but Verify and DirtyConversations.
 //
 // The package must not know who owns a conversation, sockets, HTTP or actors. Store keeps no state of its own besides
-// pools of buffers; it starts goroutines only within a call (writes to many partitions), which waits for them.
+// pools of buffers; it starts goroutines only within a call (to many partitions), which waits for them.
 //
 // Calls that write the derived state of one conversation (SaveDerived, SaveWatermarks, DeleteConversation) must not
 // overlap one another: they write whole rows. Their caller is the conversation's single owner, which gives this for

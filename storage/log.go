@@ -29,7 +29,7 @@ func (s *Store) AppendEvents(ctx context.Context, key chat.ConversationKey, even
 	}
 	a := s.arena()
 	defer s.release(a)
-	for len(events) > 0 {
+	for written := false; len(events) > 0; written = true {
 		bucket := bucketOf(events[0].Seq)
 		n := min(uint64(len(events)), (bucket+1)<<BucketBits-events[0].Seq)
 		a.reset()
@@ -37,6 +37,9 @@ func (s *Store) AppendEvents(ctx context.Context, key chat.ConversationKey, even
 			a.eventMutation(&events[i])
 		}
 		err := s.engine.Apply(ctx, Batch{Table: TableLog, Partition: a.logPartition(&key, bucket), Mutations: a.mutations})
+		if err != nil && written {
+			err = fmt.Errorf("%w: %w", ErrUnknownOutcome, err) // a part of it is there for sure
+		}
 		if err != nil {
 			return fail(err, "append to", key)
 		}

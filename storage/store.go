@@ -18,6 +18,8 @@ import (
 type Config struct {
 	// Parallel is how many partitions a call that writes to many of them writes to at once; default 8.
 	Parallel int
+	// ParallelReads is how many partitions ListMembers reads at once; default 64, more than a page of a list has.
+	ParallelReads int
 }
 
 // Store is the domain's persistence over an Engine. It is safe for concurrent use within the limits that the package
@@ -34,6 +36,9 @@ type Store struct {
 func New(engine Engine, cfg Config) *Store {
 	if cfg.Parallel <= 0 {
 		cfg.Parallel = 8
+	}
+	if cfg.ParallelReads <= 0 {
+		cfg.ParallelReads = 64
 	}
 	return &Store{engine: engine, cfg: cfg, pool: sync.Pool{New: func() any { return new(arena) }}}
 }

@@ -25,6 +25,8 @@ type cli struct {
 	Token   tokenCmd        `cmd:"" help:"Print a token that the server on a data directory accepts."`
 	Chat    chatCmd         `cmd:"" help:"Chat from the terminal."`
 	Migrate migrateCmd      `cmd:"" help:"Create the keyspace of --store scylla, or bring it up to this version."`
+	Backup  backupCmd       `cmd:"" help:"Make a backup of a running server, or of a stopped one's data directory."`
+	Restore restoreCmd      `cmd:"" help:"Make a data directory of a backup."`
 	Verify  verifyCmd       `cmd:"" help:"Walk the store and report corruption. The server must not be running."`
 	Conf    configCmd       `cmd:"" name:"config" help:"Check, print or document the configuration."`
 	Version versionCmd      `cmd:"" help:"Print the version."`
@@ -99,7 +101,7 @@ func yamlResolver(r io.Reader) (kong.Resolver, error) {
 		return nil, err
 	}
 	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-		if v, ok := values[flag.Name]; ok {
+		if v, ok := values[flag.Name]; ok && !flag.Tag.Has("explicit") {
 			// Environment variables win over the file; kong would let the file win.
 			for _, env := range flag.Envs {
 				if _, set := os.LookupEnv(env); set {

@@ -12,7 +12,7 @@ import (
 // Config of a node. The tags are read by kong (name, default, help) and by Doc.
 type Config struct {
 	Listen      string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Public address: WebSocket, REST and pages."`
-	AdminListen string `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Admin address: /livez, /readyz, /metrics, /debug/. Keep it private."`
+	AdminListen string `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Admin address: /livez, /readyz, /metrics, /admin/backup, /debug/. Keep it private."`
 	Data        string `default:"hub-data" placeholder:"DIR" help:"Data directory: the embedded store and the secret of --dev. One process at a time."`
 	Dev         bool   `help:"Development: makes a token secret in the data directory, opens the token endpoint, allows any Origin. Never in production."`
 

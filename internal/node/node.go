@@ -22,6 +22,7 @@ import (
 	"github.com/zumodra/hub/edge/reactor"
 	"github.com/zumodra/hub/edge/rest"
 	"github.com/zumodra/hub/edge/session"
+	"github.com/zumodra/hub/internal/backups"
 	"github.com/zumodra/hub/internal/config"
 	"github.com/zumodra/hub/storage"
 	"github.com/zumodra/hub/storage/pebble"
@@ -73,6 +74,7 @@ type Node struct {
 	admin    *http.Server
 	adminLn  net.Listener
 	metrics  *metrics
+	backups  *backups.Live
 
 	addr     atomic.Pointer[net.Addr] // public, once it is bound
 	state    atomic.Int32             // starting, serving, draining
@@ -153,7 +155,7 @@ func (n *Node) openStore() error {
 		return fmt.Errorf("opening the store: %w", err)
 	}
 	n.use(e, nil)
-	return nil
+	return n.openBackups(e)
 }
 
 func (n *Node) openAuth() (signer *auth.Signer, err error) {
@@ -261,6 +263,7 @@ func (n *Node) openAdmin() (err error) {
 			Ready:   n.ready,
 			Metrics: promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{Registry: n.metrics.registry}),
 			Debug:   map[string]http.Handler{"gc": http.HandlerFunc(collectGarbage)},
+			Backup:  n.backupHandler(),
 		}),
 	}
 	return nil
@@ -393,6 +396,10 @@ func (n *Node) release() {
 	}
 	if n.adminLn != nil {
 		_ = n.adminLn.Close()
+	}
+	if n.backups != nil {
+		n.backups.Close()
+		n.backups = nil
 	}
 	n.closeStore()
 }

@@ -3,7 +3,6 @@ package pebble_test
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -103,21 +102,6 @@ func TestSweeperRemovesExpiredRows(t *testing.T) {
 	must(t, e.ScanTable(t.Context(), storage.TableDedup, func(storage.Key, storage.Row) bool { n++; return true }))
 	if n != 11 {
 		t.Errorf("%d rows left, want 11", n)
-	}
-}
-
-func TestCheckpoint(t *testing.T) {
-	dir := t.TempDir()
-	e := open(t, pebble.Config{Dir: filepath.Join(dir, "store")})
-	fillStore(t, e)
-	copied := filepath.Join(dir, "copy")
-	must(t, e.Checkpoint(t.Context(), copied))
-	sum, problems := verifyDir(t, copied)
-	if len(problems) > 0 || sum.Events != 5000 {
-		t.Error(sum, problems)
-	}
-	if err := e.Checkpoint(t.Context(), copied); err == nil {
-		t.Error("a copy over another")
 	}
 }
 

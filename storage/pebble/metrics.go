@@ -1,12 +1,5 @@
 package pebble
 
-import (
-	"context"
-	"fmt"
-
-	"github.com/cockroachdb/pebble/v2"
-)
-
 // Metrics is the state of the engine at one moment. Counters begin at zero with Open.
 type Metrics struct {
 	DiskBytes      uint64 // what the store takes on disk
@@ -48,20 +41,4 @@ func (e *Engine) Metrics() Metrics {
 		out.FreeBytes = e.watch.free.Load()
 	}
 	return out
-}
-
-// Checkpoint writes a consistent copy of the store, as of some moment during the call, to dir, which must not exist.
-// Files that do not change any more are linked where the file system can. The copy is a store that Open opens.
-func (e *Engine) Checkpoint(ctx context.Context, dir string) error {
-	if err := e.begin(ctx); err != nil {
-		return err
-	}
-	defer e.end()
-	if err := e.spaceError(); err != nil {
-		return err
-	}
-	if err := e.db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
-		return fmt.Errorf("storage: copy to %s: %w", dir, err)
-	}
-	return nil
 }

@@ -4,9 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"io"
-	"strconv"
-	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -32,29 +29,16 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // had been synced; damage with less than a block of log behind it would silently lose acknowledged writes. This looks at
 // every byte behind. Older logs must be whole, of which recovery takes care itself.
 func checkLogs(fs vfs.FS, dir string) error {
-	names, err := fs.List(dir)
+	newest, number, err := newestLog(fs, dir)
 	if err != nil {
-		return fmt.Errorf("storage: list %s: %w", dir, err)
-	}
-	newest, number := "", uint64(0)
-	for _, name := range names {
-		if base, ok := strings.CutSuffix(name, ".log"); ok {
-			if n, err := strconv.ParseUint(base, 10, 64); err == nil && n >= number {
-				newest, number = name, n
-			}
-		}
+		return err
 	}
 	if newest == "" {
 		return nil
 	}
-	f, err := fs.Open(fs.PathJoin(dir, newest))
+	b, err := readFile(fs, fs.PathJoin(dir, newest))
 	if err != nil {
-		return fmt.Errorf("storage: open log: %w", err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(f)
-	if err != nil {
-		return fmt.Errorf("storage: read log %s: %w", newest, err)
+		return err
 	}
 	if bad, promise := damagedBefore(b, uint32(number)); promise > 0 {
 		return fmt.Errorf("%w: log %s is damaged at byte %d although it had been synced up to byte %d: acknowledged "+
@@ -67,6 +51,17 @@ func checkLogs(fs vfs.FS, dir string) error {
 // damagedBefore returns where the first bad chunk is and the synced offset beyond it that a later chunk promises, 0 if
 // none does.
 func damagedBefore(b []byte, number uint32) (bad int, promise uint64) {
+	bad = wholeChunks(b, number)
+	for at := bad + 1; at < len(b); at++ {
+		if _, synced, ok := walChunk(b, at, number); ok && synced > uint64(bad) {
+			return bad, synced
+		}
+	}
+	return bad, 0
+}
+
+// wholeChunks returns where the first bad chunk is.
+func wholeChunks(b []byte, number uint32) (bad int) {
 	for bad < len(b) {
 		next, _, ok := walChunk(b, bad, number)
 		if !ok {
@@ -78,12 +73,7 @@ func damagedBefore(b []byte, number uint32) (bad int, promise uint64) {
 		}
 		bad = next
 	}
-	for at := bad + 1; at < len(b); at++ {
-		if _, synced, ok := walChunk(b, at, number); ok && synced > uint64(bad) {
-			return bad, synced
-		}
-	}
-	return bad, 0
+	return bad
 }
 
 // walChunk parses the chunk at offset at and returns where the next one begins.

@@ -196,7 +196,7 @@ func openError(dir string, err error) error {
 // checkSchema compares the version in the store with ours; create: writes it into an empty store.
 func (e *Engine) checkSchema(create bool) error {
 	ctx := context.Background()
-	key := storage.Key{{Set: true, B: []byte("schema")}}
+	key := schemaKey()
 	row, err := e.Get(ctx, storage.TableMeta, key, nil)
 	switch {
 	case err == nil && row.Columns[0].I == storage.SchemaVersion:

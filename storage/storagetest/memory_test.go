@@ -66,3 +66,28 @@ func TestMemoryHooks(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// An append over two buckets whose second half is refused has happened in part: its caller must not take it for refused.
+func TestAppendRefusedHalfway(t *testing.T) {
+	e := storagetest.Memory()
+	s, key := storage.New(e, storage.Config{}), storagetest.Key("t")
+	last := uint64(1)<<storage.BucketBits - 1 // of the first bucket
+	applied := 0
+	e.SetHooks(storagetest.Hooks{Before: func(_ context.Context, op storagetest.Op, _ *storage.Table) error {
+		if applied++; op == storagetest.OpApply && applied == 2 {
+			return storage.ErrNoSpace
+		}
+		return nil
+	}})
+	events := storagetest.Messages(key, last, last+1, 1)
+	if err := s.AppendEvents(t.Context(), key, events); !errors.Is(err, chat.ErrUnknown) || errors.Is(err, chat.ErrUnavailable) {
+		t.Error(err)
+	}
+	if err := s.AppendEvents(t.Context(), key, events); err != nil || e.Rows(storage.TableLog) != 2 {
+		t.Error(err, e.Rows(storage.TableLog))
+	}
+	applied = 1
+	if err := s.AppendEvents(t.Context(), key, events[1:]); !errors.Is(err, chat.ErrUnavailable) || errors.Is(err, chat.ErrUnknown) {
+		t.Error(err)
+	}
+}

@@ -76,6 +76,7 @@ func Run(t *testing.T, open Open, options ...Option) {
 		{"CompareAndSet", testCAS},
 		{"CompareAndSetRace", testCASRace},
 		{"ScanTable", testScanTable},
+		{"HashState", testHashState},
 		{"LargeValues", testLarge},
 		{"BadKeys", testBadKeys},
 		{"Contexts", testContexts},

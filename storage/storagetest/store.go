@@ -53,6 +53,7 @@ func RunStore(t *testing.T, open Open) {
 		{"DerivedInterrupted", storeInterrupted},
 		{"DerivedFenced", storeFenced},
 		{"LargeGroup", storeLargeGroup},
+		{"ListMembers", storeListMembers},
 		{"Heads", storeHeads},
 		{"Watermarks", storeWatermarks},
 		{"Duplicates", storeDuplicates},
