@@ -10,7 +10,7 @@ STORAGE   ?= pebble
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   := -X main.version=$(VERSION)
 
-.PHONY: help build run test test-race test-integration test-cluster test-crash lint vuln fuzz bench cover docs requirements clean
+.PHONY: help build run test test-race test-integration test-s3 test-cluster test-crash lint vuln fuzz bench cover docs requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -26,9 +26,14 @@ test: ## all tests that need Go alone, with the race detector
 
 test-race: test ## the same: tests always run with the race detector
 
-test-integration: ## the WebSocket conformance suite with its peers, Node's ws package among them; the portable transport
+test-integration: ## the WebSocket conformance suite with its peers, Node's ws package among them; the portable transport; S3
 	$(GO) test -count=1 ./edge/reactor/conformance/...
 	$(GO) test -count=1 -tags reactor_portable ./edge/reactor
+	$(MAKE) test-s3
+
+test-s3: ## blobs in a real S3 server: versitygw, built once into the user's cache (minutes), or HUB_S3_ENDPOINT's
+	HUB_S3=required $(GO) test -count=1 -timeout 20m ./storage/blob/s3/...
+	HUB_S3=required $(GO) test -count=1 -run 'TestBlobs' ./internal/node
 
 test-cluster: ## black-box tests of the real binary: command line, drain, restart
 	$(GO) test -count=1 ./cmd/hub/...

@@ -166,10 +166,18 @@ var (
 		Partition: []Column{{Name: "name", Kind: Text}},
 		Columns:   []Column{{Name: "number", Kind: Int}, {Name: "text", Kind: Text}},
 	}
+	// TableBlobRefs says who refers to content, per generation of its copy (storage/blob, Library). The row of
+	// generation -1 holds the generation under which the content is stored from now on; without it that is 0.
+	TableBlobRefs = &Table{
+		ID: 10, Name: "blob_refs",
+		Partition:  []Column{{Name: "tenant", Kind: Text}, {Name: "sha256", Kind: Blob}},
+		Clustering: []Column{{Name: "generation", Kind: Int}, {Name: "ref", Kind: Text}},
+		Columns:    []Column{{Name: "current", Kind: Int}},
+	}
 )
 
 // Tables returns every table, by ascending id.
 func Tables() []*Table {
 	return []*Table{TableLog, TableConversation, TableReceipts, TableDedup, TableMemberships, TableDirty, TableUsers,
-		TableMeta}
+		TableMeta, TableBlobRefs}
 }

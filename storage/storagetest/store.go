@@ -61,6 +61,7 @@ func RunStore(t *testing.T, open Open) {
 		{"TenantsApart", storeTenants},
 		{"Dirty", storeDirty},
 		{"Users", storeUsers},
+		{"BlobRefs", storeBlobRefs},
 		{"Req028_DeleteLeavesNothing", storeDelete},
 		{"ConcurrentConversations", storeConcurrent},
 		{"Errors", storeErrors},

@@ -1,0 +1,187 @@
+package fs
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	iofs "io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/zumodra/hub/chat"
+	"github.com/zumodra/hub/storage/blob"
+)
+
+// Stage implements blob.Store.
+func (s *Store) Stage(ctx context.Context, tenant chat.TenantID, r io.Reader, limit int64) (blob.Staged, error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	key := blob.Key{Tenant: tenant}
+	if tenant == "" {
+		return nil, errors.New("stage blob: no tenant given")
+	}
+	f, err := s.create()
+	if err != nil {
+		return nil, failed(err, "stage", key)
+	}
+	st := &staged{store: s, key: key, file: f}
+	if err := st.fill(ctx, r, blob.Limit(limit)); err != nil {
+		st.Discard()
+		return nil, err
+	}
+	return st, nil
+}
+
+type staged struct {
+	store   *Store
+	key     blob.Key
+	size    int64
+	file    *os.File
+	synced  bool
+	syncErr error
+}
+
+func (st *staged) Sum() blob.Sum { return st.key.Sum }
+func (st *staged) Size() int64   { return st.size }
+
+// fill copies r to the file.
+func (st *staged) fill(ctx context.Context, r io.Reader, limit int64) error {
+	buf := st.store.bufs.Get().(*[copySize]byte)
+	defer st.store.bufs.Put(buf)
+	h := sha256.New()
+	for chunk := 0; ; chunk++ {
+		if err := st.store.begin(ctx); err != nil {
+			return err
+		}
+		if chunk%64 == 0 { // every 8 MiB
+			if err := st.store.space(); err != nil {
+				return err
+			}
+		}
+		n, rerr := blob.Fill(ctx, r, buf[:])
+		if st.size+int64(n) > limit {
+			return blob.TooLarge(limit)
+		}
+		if rerr != nil && !errors.Is(rerr, io.EOF) {
+			return fmt.Errorf("reading content to store: %w", rerr)
+		}
+		h.Write(buf[:n])
+		if _, err := st.file.Write(buf[:n]); err != nil {
+			return failed(err, "stage", st.key)
+		}
+		st.size += int64(n)
+		if rerr != nil {
+			h.Sum(st.key.Sum[:0])
+			return nil
+		}
+	}
+}
+
+// Publish implements blob.Staged.
+func (st *staged) Publish(ctx context.Context, generation uint64) (blob.Info, error) {
+	if err := st.store.begin(ctx); err != nil {
+		return blob.Info{}, err
+	}
+	key := st.key
+	key.Generation = generation
+	path := st.store.path(key)
+	dir := filepath.Dir(path)
+	fi, err := os.Stat(path)
+	if err != nil || fi.Size() != st.size {
+		if err := st.link(path, dir); err != nil {
+			return blob.Info{}, failed(err, "publish", key)
+		}
+		if fi, err = os.Stat(path); errors.Is(err, iofs.ErrNotExist) {
+			// Published and swept within this call. The library finds out by the generation.
+			return blob.Info{Key: key, Size: st.size}, nil
+		}
+	}
+	if err != nil {
+		return blob.Info{}, failed(err, "publish", key)
+	}
+	// Also if it was there: whoever linked it may not have come to this.
+	if err := syncDir(dir); err != nil && !errors.Is(err, iofs.ErrNotExist) {
+		return blob.Info{}, failed(err, "publish", key)
+	}
+	return info(key, fi), nil
+}
+
+func (st *staged) link(path, dir string) error {
+	if !st.synced {
+		// Once: after a failure the kernel may have dropped what it could not write, and would report success.
+		st.synced, st.syncErr = true, st.file.Sync()
+	}
+	if st.syncErr != nil {
+		return st.syncErr
+	}
+	if err := st.store.makeDirs(dir); err != nil {
+		return err
+	}
+	err := os.Link(st.file.Name(), path)
+	if !errors.Is(err, iofs.ErrExist) {
+		return err
+	}
+	fi, err := os.Stat(path)
+	if errors.Is(err, iofs.ErrNotExist) || err == nil && fi.Size() == st.size {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	// A file of another size is not the content: only a broken disk or a person makes one. Put ours in its place.
+	st.store.cfg.Logger.Error("blobs: a file is not what its name says and is replaced", "file", path,
+		"size", fi.Size(), "want", st.size)
+	spare := st.file.Name() + ".again"
+	if err := os.Link(st.file.Name(), spare); err != nil {
+		return err
+	}
+	return os.Rename(spare, path)
+}
+
+// maxKnown bounds the memory of which directories are durable.
+const maxKnown = 8192
+
+// makeDirs makes dir below root, and durable; also what a process before this one may have made and not synced.
+func (s *Store) makeDirs(dir string) error {
+	if dir == s.root() {
+		return nil
+	}
+	s.mu.Lock()
+	known := s.known[dir]
+	s.mu.Unlock()
+	if known {
+		return nil
+	}
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, iofs.ErrNotExist) {
+		if err := s.makeDirs(filepath.Dir(dir)); err != nil {
+			return err
+		}
+		err = os.Mkdir(dir, 0o700)
+	}
+	if err != nil && !errors.Is(err, iofs.ErrExist) {
+		return err
+	}
+	if err := s.makeDirs(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	if err := syncDir(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.known) >= maxKnown {
+		clear(s.known)
+	}
+	s.known[dir] = true
+	return nil
+}
+
+// Discard implements blob.Staged.
+func (st *staged) Discard() {
+	_ = st.file.Close()           // either it was synced or it is not needed
+	_ = os.Remove(st.file.Name()) // what stays is for Clean
+}
