@@ -14,6 +14,9 @@ const (
 	MaxClauses = 32 // alternatives once AND is distributed over OR
 )
 
+// TypoBelow: words at a typo are looked for as well where what was typed has fewer hits than this.
+const TypoBelow = 5
+
 // Lengths from which a word is found inside of others and with a typo, in code points of the folded word.
 const (
 	MinInfix = 3
