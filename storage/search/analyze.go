@@ -8,6 +8,9 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
+// AnalysisVersion changes with what Analyze makes of texts: an index that holds tokens of another version is outdated.
+const AnalysisVersion = 1
+
 // MaxToken is how many code points of a word count; what follows them is not searched.
 const MaxToken = 64
 

@@ -307,11 +307,11 @@ func (o *oracle) query() string {
 func (o *oracle) run() {
 	model := NewMemory()
 	for i := range 12 {
-		tenant := chat.TenantID("t")
+		key := Key("t", i)
 		if i%4 == 3 {
-			tenant = "u"
+			key = Key("u", i-1) // the id of one of the other tenant's
 		}
-		o.logs = append(o.logs, NewLog(Key(tenant, i/2), At(0)))
+		o.logs = append(o.logs, NewLog(key, At(0)))
 	}
 	o.fed = make([]uint64, len(o.logs))
 	hits := 0
