@@ -85,6 +85,7 @@ func TestTypos(t *testing.T) {
 		{"nebble", "a needle", search.Rules{Typos: true}, false},
 		{"needles", "a nidles", search.Rules{Typos: true}, false},
 		{"cap", "a cat", search.Rules{Typos: true}, false}, // too short
+		{"order2025", "order2024", search.Rules{Typos: true}, false},
 		{"2025", "in 2024", search.Rules{Typos: true}, false},
 		{`"neeble"`, "a needle", search.Rules{Typos: true}, false},
 		{"neeb*", "a need", search.Rules{Typos: true}, false},

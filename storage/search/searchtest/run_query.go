@@ -263,7 +263,7 @@ func testInfix(f *fixture) {
 }
 
 func testTypos(f *fixture) {
-	f.table([]string{"a needle", "receive it", "four needles here", "the color red"}, []found{
+	f.table([]string{"a needle", "receive it", "four needles here", "the color red", "room101"}, []found{
 		{"neeedle", []int{0}},
 		{"nedle", []int{0}},
 		{"needel", []int{0}},
@@ -274,6 +274,7 @@ func testTypos(f *fixture) {
 		{`"colour"`, nil},
 		{"rad", nil}, // too short
 		{"nidle", nil},
+		{"room102", nil}, // numbers are meant
 	})
 	// Where there are enough hits, nothing that was not meant is among them.
 	l := f.talk(2, "butter", "batter", "butter", "butter", "butter", "butter")
