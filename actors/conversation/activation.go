@@ -311,7 +311,7 @@ func (a *activation) startCommit(b *Batch) {
 	a.out++
 	b.marked = a.dirty
 	a.reg.io.Add(1)
-	a.reg.committers.do(a.reg.ctx, commitJob{a, b})
+	a.reg.committers.do(commitJob{a: a, b: b})
 }
 
 // oldest is the time of use that n of the live conversations are not newer than.

@@ -121,7 +121,7 @@ func NewRegistry(c RegistryConfig) *Registry {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Registry{cfg: c, rules: c.Rules.WithDefaults(), commits: make(chan struct{}, c.Commits), committers: committers{jobs: make(chan commitJob)},
+	g := &Registry{cfg: c, rules: c.Rules.WithDefaults(), commits: make(chan struct{}, c.Commits),
 		empty: make(chan struct{}, 1), stop: make(chan struct{}), swept: make(chan struct{})}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.props = actor.PropsFromProducer(func() actor.Actor { return new(shell) },
@@ -129,6 +129,7 @@ func NewRegistry(c RegistryConfig) *Registry {
 	for i := range g.shards {
 		g.shards[i].m = make(map[chat.ConversationKey]*activation)
 	}
+	g.committers.init(g)
 	go g.sweep()
 	return g
 }
@@ -350,7 +351,7 @@ func (g *Registry) Close(ctx context.Context) error {
 	}
 	g.cancel()
 	g.io.Wait()
-	g.committers.wg.Wait()
+	g.committers.close()
 	return err
 }
 
