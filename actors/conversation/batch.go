@@ -43,6 +43,7 @@ type Batch struct {
 	items      []item
 	checked    []int
 	marked     bool // the dirty mark is set
+	woken      *runner
 	lone       *lone
 	deliveries []*chat.Delivery
 }

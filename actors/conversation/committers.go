@@ -98,6 +98,7 @@ func (c *committers) join(j commitJob) {
 func (c *committers) lead() {
 	var group []commitJob
 	var appends []chat.Append
+	var woken runner
 	for {
 		c.mu.Lock()
 		for len(c.ready) == 0 && !c.closed {
@@ -109,7 +110,7 @@ func (c *committers) lead() {
 		}
 		group = c.take(group[:0])
 		c.mu.Unlock()
-		appends = c.commit(group, appends[:0])
+		appends = c.commit(group, appends[:0], &woken)
 		clear(group)
 		clear(appends)
 	}
@@ -136,8 +137,8 @@ func (c *committers) take(group []commitJob) []commitJob {
 	return group
 }
 
-// commit makes a group durable and hands its batches back.
-func (c *committers) commit(group []commitJob, appends []chat.Append) []chat.Append {
+// commit makes a group durable and hands its batches back. It runs the conversations that this wakes up.
+func (c *committers) commit(group []commitJob, appends []chat.Append, woken *runner) []chat.Append {
 	g := c.reg
 	start := g.cfg.Now()
 	events := 0
@@ -168,9 +169,31 @@ func (c *committers) commit(group []commitJob, appends []chat.Append) []chat.App
 	}
 	g.cfg.Observer.Committed(events, g.cfg.Now().Sub(start))
 	for i := range group {
+		group[i].b.woken = woken
 		group[i].done()
+		woken.run()
 	}
 	return appends
+}
+
+// runner gathers what a message woke up; see mailbox.Carrier.
+type runner struct{ f func() }
+
+func (r *runner) run() {
+	if f := r.f; f != nil {
+		r.f = nil
+		f()
+	}
+}
+
+// Carry implements mailbox.Carrier.
+func (b *Batch) Carry(run func()) bool {
+	w := b.woken
+	if b.woken = nil; w == nil {
+		return false
+	}
+	w.f = run
+	return true
 }
 
 // done hands a batch back to its conversation.
