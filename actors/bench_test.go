@@ -16,6 +16,7 @@ import (
 type instant struct{ *faultstore.Store }
 
 func (instant) AppendEvents(context.Context, chat.ConversationKey, []chat.Event) error { return nil }
+func (instant) AppendGroup(context.Context, []chat.Append) error                       { return nil }
 func (instant) SaveDerived(context.Context, chat.ConversationKey, chat.Derived) error  { return nil }
 func (instant) MarkDirty(context.Context, chat.ConversationKey) error                  { return nil }
 func (instant) FindDuplicates(_ context.Context, _ chat.ConversationKey, ids []chat.SenderClientID) ([]uint64, error) {

@@ -18,18 +18,22 @@ import (
 
 // TestChaos sends through a store that refuses, forgets to answer and stands still, while conversations come and
 // go and the process dies now and then. Clients retry with the same client id until they are acknowledged. In the
-// end each message is there once, in each sender's order, and everybody's unread count is right.
+// end each message is there once, in each sender's order, and everybody's unread count is right. Commits of several
+// conversations go together as a group, and by themselves.
 func TestChaos(t *testing.T) {
 	for seed := range uint64(4) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { chaos(t, seed) })
-		})
+		for _, alone := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%d/alone=%v", seed, alone), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { chaos(t, seed, alone) })
+			})
+		}
 	}
 }
 
-func chaos(t *testing.T, seed uint64) {
-	const senders, each = 4, 60
+func chaos(t *testing.T, seed uint64, alone bool) {
+	const senders, each, groups = 4, 60, 3
 	store := faultstore.New()
+	store.Alone = alone
 	var mu sync.Mutex
 	rng := rand.New(rand.NewPCG(7, seed))
 	roll := func(n int) bool { mu.Lock(); defer mu.Unlock(); return rng.IntN(n) == 0 }
@@ -63,11 +67,14 @@ func chaos(t *testing.T, seed uint64) {
 	store.AddUsers(tenant, "1", "2", "3", "4")
 	var hub atomic.Pointer[actors.Hub] // no mutex: who waits for one stops the bubble's clock
 	hub.Store(open())
-	res, err := hub.Load().Do(bg, as("1"), chat.Create{Kind: chat.Group, Members: []chat.UserID{"2", "3", "4"}})
-	if err != nil {
-		t.Fatal(err)
+	var ids [groups]chat.ConversationID
+	for i := range ids {
+		res, err := hub.Load().Do(bg, as("1"), chat.Create{Kind: chat.Group, Members: []chat.UserID{"2", "3", "4"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[i] = res.View.Head.Key.ID
 	}
-	c := res.View.Head.Key.ID
 	store.SetFaults(before, after)
 
 	var wg sync.WaitGroup
@@ -75,6 +82,7 @@ func chaos(t *testing.T, seed uint64) {
 		u := chat.UserID(fmt.Sprint(i))
 		wg.Go(func() {
 			for n := range each {
+				c := ids[n%groups]
 				for {
 					h := hub.Load()
 					ctx, cancel := context.WithTimeout(bg, 5*time.Second)
@@ -110,15 +118,31 @@ func chaos(t *testing.T, seed uint64) {
 		}
 	}
 	store.SetFaults(nil, nil)
+	for at, c := range ids {
+		chaosChecked(t, hub.Load(), store, c, senders, each, at, groups)
+	}
+	if err := hub.Load().Close(bg); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range ids {
+		if store.Dirty(chat.ConversationKey{Tenant: tenant, ID: c}) {
+			t.Fatal("a dirty mark is left")
+		}
+	}
+}
+
+// chaosChecked looks at the conversation that got the messages at, at+step … of every sender.
+func chaosChecked(t *testing.T, h *actors.Hub, store *faultstore.Store, c chat.ConversationID, senders, each, at, step int) {
+	t.Helper()
 	next := map[chat.UserID]int{}
 	log := store.Log(chat.ConversationKey{Tenant: tenant, ID: c})
 	for i, e := range log[1:] {
-		if e.Seq != uint64(i)+2 || e.MsgNo != uint64(i)+1 || e.Content != text(next[e.Actor]) {
-			t.Fatalf("event %d: %+v, want %q", i+2, e, text(next[e.Actor]))
+		if want := text(at + step*next[e.Actor]); e.Seq != uint64(i)+2 || e.MsgNo != uint64(i)+1 || e.Content != want {
+			t.Fatalf("event %d: %+v, want %q", i+2, e, want)
 		}
 		next[e.Actor]++
 	}
-	if len(log) != 1+senders*each {
+	if len(log) != 1+senders*each/step {
 		t.Fatalf("%d events", len(log))
 	}
 	for i := 1; i <= senders; i++ {
@@ -135,16 +159,10 @@ func chaos(t *testing.T, seed uint64) {
 				want++
 			}
 		}
-		item, err := hub.Load().Conversation(bg, as(u), c)
+		item, err := h.Conversation(bg, as(u), c)
 		if err != nil || item.Unread != want {
 			t.Fatalf("%s: %d unread, want %d, %v", u, item.Unread, want, err)
 		}
-	}
-	if err := hub.Load().Close(bg); err != nil {
-		t.Fatal(err)
-	}
-	if store.Dirty(chat.ConversationKey{Tenant: tenant, ID: c}) {
-		t.Fatal("a dirty mark is left")
 	}
 }
 

@@ -291,6 +291,7 @@ func (h *Hub) Online(k chat.UserKey) bool { return h.dir.Online(k) }
 // Stats of the hub since the start.
 type Stats struct {
 	Live         int    // conversations in memory
+	SeenBytes    int64  // of the filters of client ids of those
 	DirectHits   uint64 // direct conversations found without asking whether the other user exists
 	DirectMisses uint64
 	Directory    directory.Stats
@@ -298,7 +299,7 @@ type Stats struct {
 
 // Stats returns a snapshot for metrics.
 func (h *Hub) Stats() Stats {
-	return Stats{Live: h.convs.Live(), DirectHits: h.directs.hits.Load(), DirectMisses: h.directs.misses.Load(),
+	return Stats{Live: h.convs.Live(), SeenBytes: h.convs.SeenBytes(), DirectHits: h.directs.hits.Load(), DirectMisses: h.directs.misses.Load(),
 		Directory: h.dir.Stats()}
 }
 

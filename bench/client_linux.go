@@ -38,15 +38,17 @@ type client struct {
 	counted int64
 	length  int
 	other   string // the last message that was not counted, to explain a failure
-	// timed is set during a closed loop: what to do when a counted message arrives.
-	timed func(i int)
+	// timed is set during a closed loop: what to do with a counted message that a read at now brought; flushed takes
+	// what failed of the writes.
+	timed   func(i int, payload []byte, now time.Time)
+	flushed func(error)
 }
 
 type clientConn struct {
 	fd    int32
 	state uint8
 	held  []byte // an incomplete frame
-	sent  time.Time
+	out   []byte // what a closed loop is about to send
 }
 
 const (
@@ -312,11 +314,18 @@ func (c *client) event(i int) {
 		b = k.held
 	}
 	rest := c.input(i, b)
-	if k.state == stClosed || len(rest) == 0 {
+	switch {
+	case k.state == stClosed:
 		k.held = nil
 		return
+	case len(rest) == 0:
+		if k.held = k.held[:0]; c.timed == nil || cap(k.held) > 4*len(c.buf) {
+			k.held = nil
+		}
+	default:
+		k.held = append(k.held[:0], rest...) // it may lie in held already: copied forward
 	}
-	k.held = append([]byte(nil), rest...)
+	c.flush(i)
 }
 
 func (c *client) request(i int) []byte {
@@ -351,6 +360,10 @@ func (c *client) input(i int, b []byte) []byte {
 			c.ready++
 		}
 	}
+	var now time.Time
+	if c.timed != nil {
+		now = time.Now()
+	}
 	for {
 		op, payload, size, err := nextFrame(b)
 		if err != nil {
@@ -378,7 +391,7 @@ func (c *client) input(i int, b []byte) []byte {
 				c.counted++
 				c.length = size
 				if c.timed != nil {
-					c.timed(i)
+					c.timed(i, payload, now)
 				}
 			} else {
 				c.other = string(payload[:min(len(payload), 200)])

@@ -24,6 +24,7 @@ type options struct {
 	conns   int
 	seconds float64
 	flight  int
+	sockets int
 	hub     string
 	data    string
 	only    string
@@ -78,6 +79,7 @@ func dispatch(args []string) error {
 		fs.IntVar(&o.conns, "conns", 0, "connections; 0: what the target says")
 		fs.Float64Var(&o.seconds, "seconds", 0, "length of one timed round; 0: the default of the measurement")
 		fs.IntVar(&o.flight, "flight", 0, "sends: only this many in flight (1, 64 or 1000)")
+		fs.IntVar(&o.sockets, "sockets", 0, "sends: sockets that the multiplexed conversations share; 0: 4")
 		fs.StringVar(&o.hub, "hub", "", "hub binary to measure, or \"joined\" for its layers joined in a child of this program; default: builds ./cmd/hub")
 		fs.StringVar(&o.data, "data", "", "directory for the data of servers under test; default: a temporary one")
 		fs.StringVar(&o.only, "only", "", "comma-separated rows to run, of those that the measurement has; default all")

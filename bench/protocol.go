@@ -17,6 +17,7 @@ type command struct {
 	N       int     `json:",omitempty"`
 	Rounds  int     `json:",omitempty"`
 	Window  int     `json:",omitempty"`
+	Sockets int     `json:",omitempty"` // loop: connections that the conversations share, 0: one each
 	Every   int     `json:",omitempty"` // paced: payload i leaves from connection i × Every
 	First   bool    `json:",omitempty"` // a connection is ready when its first message came, not at the upgrade
 	Raw     bool    `json:",omitempty"` // no WebSocket: ready when connected

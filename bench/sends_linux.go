@@ -11,7 +11,8 @@ import (
 )
 
 // measureSends keeps one message in flight in each of 1, 64 and 1,000 conversations, and commits as many bytes to
-// a bare Pebble with as many writers, turn by turn on the same disk.
+// a bare Pebble with as many writers, turn by turn on the same disk. The conversations have a socket each, or share a
+// few, as those of a bot or a gateway do.
 func measureSends(o options) (*report, error) {
 	b, err := newBench(o)
 	if err != nil {
@@ -24,13 +25,56 @@ func measureSends(o options) (*report, error) {
 	if o.conns == 0 {
 		o.conns = 1000
 	}
-	r := &report{Title: "durable sends, one in flight per conversation", Unit: "per second"}
-
-	rows, keys, values, err := storedSize(filepath.Join(b.dir, "size"))
+	if o.sockets == 0 {
+		o.sockets = 4
+	}
+	s, err := b.startSends(o)
 	if err != nil {
 		return nil, err
 	}
-	bytes := keys + values
+	r := &report{Title: "durable sends, one in flight per conversation", Unit: "per second"}
+	for round := -1; round < o.runs; round++ {
+		for _, n := range b.flights() {
+			seconds, turns := o.seconds, 1
+			if n == 1 { // both sides wait for the disk, whose mood changes: short turns, so that it is the same for both
+				seconds, turns = o.seconds/8, 8
+			}
+			for range turns {
+				if err := s.turn(r, min(n, o.conns), seconds, round >= 0); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	r.note("a bare commit is one durable batch of %d rows, %d bytes of keys and %d of values: what the store makes of one message", s.rows, s.keys, s.values)
+	r.note("hub: WebSocket clients on the same two processors; each message of 128 bytes goes back to its sender as the ack; the other member is offline")
+	r.note("multiplexed: the conversations share %d sockets, and what one read brings is answered with one write", o.sockets)
+	r.note("1 in flight: %d turns a round instead of one, each an eighth as long; the ratios are those of the turns", 8)
+	return r, nil
+}
+
+// sendsBench is what measureSends compares.
+type sendsBench struct {
+	o                  options
+	rows, keys, values int
+	ceiling, store     *child
+	minimal            *target
+	hub, shared        *loadedHub // nil: not wanted
+}
+
+// loadedHub is a hub with clients whose conversations have a socket each, or share some.
+type loadedHub struct {
+	*target
+	sockets int // 0: one each
+	ids     []string
+}
+
+func (b *bench) startSends(o options) (*sendsBench, error) {
+	s := &sendsBench{o: o}
+	var err error
+	if s.rows, s.keys, s.values, err = storedSize(filepath.Join(b.dir, "size")); err != nil {
+		return nil, err
+	}
 	start := func(role string) (*child, error) {
 		dir := filepath.Join(b.dir, role)
 		if err := os.Mkdir(dir, 0o700); err != nil {
@@ -42,101 +86,106 @@ func measureSends(o options) (*report, error) {
 		}
 		return c, err
 	}
-	ceiling, err := start("pebble")
+	if s.ceiling, err = start("pebble"); err != nil {
+		return nil, err
+	}
+	if b.wants("store") {
+		if s.store, err = start("store"); err != nil {
+			return nil, err
+		}
+	}
+	if b.wants("minimal") {
+		if s.minimal, err = b.startMinimal(o.conns, start); err != nil {
+			return nil, err
+		}
+	}
+	if !b.wants("hub") && !b.wants("multiplexed") {
+		return s, nil
+	}
+	h, err := b.startHub(anyCPU)
 	if err != nil {
 		return nil, err
 	}
-	bareStore, err := start("store")
-	if err != nil {
-		return nil, err
-	}
-
-	minimal, err := b.startMinimal(o.conns, start)
-	if err != nil {
-		return nil, err
-	}
-	var t *target
-	var texts func() (string, error)
 	if b.wants("hub") {
-		h, err := b.startHub(anyCPU)
-		if err != nil {
-			return nil, err
-		}
-		c, err := startChild("client", anyCPU)
-		if err != nil {
-			return nil, err
-		}
-		b.atEnd(c.close)
-		t = &target{name: "hub", server: h, hub: h, client: c}
-		if texts, err = b.directConversations(t, o.conns); err != nil {
+		if s.hub, err = b.directConversations(h, o.conns, 0); err != nil {
 			return nil, err
 		}
 	}
+	if b.wants("multiplexed") {
+		if s.shared, err = b.directConversations(h, o.conns, min(o.sockets, o.conns)); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
 
-	for round := -1; round < o.runs; round++ {
-		for _, n := range b.flights() {
-			n = min(n, o.conns)
-			prefix := fmt.Sprintf("%d in flight: ", n)
-			bare, err := ceiling.call(command{Op: "commit", N: n, Seconds: o.seconds, Rounds: rows, Bytes: bytes})
-			if err != nil {
-				return nil, err
-			}
-			stored, err := bareStore.call(command{Op: "append", N: n, Seconds: o.seconds})
-			if err != nil {
-				return nil, err
-			}
-			least, err := minimal.minimalSends(n, o.seconds)
-			if err != nil {
-				return nil, err
-			}
-			var got reply
-			var written int64
-			if t != nil {
-				if got, written, err = t.sends(n, o.seconds, texts); err != nil {
-					return nil, err
-				}
-			}
-			if round < 0 {
-				continue
-			}
-			add := func(what, unit, base string, v float64) *row {
-				x := r.row(prefix+what, base)
-				x.Unit = unit
-				x.add(v)
-				return x
-			}
-			ceilingRow := prefix + "bare Pebble"
-			add("bare Pebble", "", "", float64(bare.N)/o.seconds)
-			add("storage alone", "", ceilingRow, float64(stored.N)/o.seconds)
-			add("minimal server", "", ceilingRow, float64(least.N)/o.seconds)
-			if t != nil {
-				x := add("hub", "", ceilingRow, float64(got.N)/o.seconds)
-				x.Target, x.AtLeast = 0.6, true
-				add("hub, against minimal", "", prefix+"minimal server", float64(got.N)/o.seconds)
-			}
-			sum := summarise(bare.Millis)
-			add("bare Pebble, p50", "ms", "", sum.P50)
-			add("bare Pebble, p99", "ms", "", sum.P99)
-			sum = summarise(least.Millis)
-			add("minimal server, p50", "ms", "", sum.P50)
-			add("minimal server, p99", "ms", "", sum.P99)
-			if t != nil {
-				sum = summarise(got.Millis)
-				add("hub, ack p50", "ms", prefix+"bare Pebble, p50", sum.P50)
-				add("hub, ack p99", "ms", "", sum.P99).Target = 50
-			}
-			add("bare Pebble, CPU", "µs/commit", "", bare.CPU/float64(max(1, bare.N))*1e6)
-			add("storage alone, CPU", "µs/message", "", stored.CPU/float64(max(1, stored.N))*1e6)
-			add("minimal server, CPU", "µs/send", "", least.CPU/float64(max(1, least.N))*1e6)
-			if t != nil {
-				add("hub, CPU", "µs/send", prefix+"minimal server, CPU", got.CPU/float64(max(1, got.N))*1e6)
-				add("hub, written", "bytes/send", "", float64(written)/float64(max(1, got.N)))
-			}
+// turn measures all sides once with n in flight, and adds to the report unless it is to warm up.
+func (s *sendsBench) turn(r *report, n int, seconds float64, record bool) error {
+	prefix := fmt.Sprintf("%d in flight: ", n)
+	add := func(what, unit, base string, v float64) *row {
+		if !record {
+			return new(row)
+		}
+		if base != "" {
+			base = prefix + base
+		}
+		x := r.row(prefix+what, base)
+		x.Unit = unit
+		x.add(v)
+		return x
+	}
+	side := func(name string, what string, base string, got reply) *row {
+		x := add(name, "", base, float64(got.N)/seconds)
+		sum := summarise(got.Millis)
+		add(name+", p50", "ms", "", sum.P50)
+		p99 := add(name+", p99", "ms", "", sum.P99)
+		if strings.HasPrefix(name, "hub") {
+			p99.Target = 50
+		}
+		add(name+", CPU", "µs/"+what, "", got.CPU/float64(max(1, got.N))*1e6)
+		return x
+	}
+	got, err := s.ceiling.call(command{Op: "commit", N: n, Seconds: seconds, Rounds: s.rows, Bytes: s.keys + s.values})
+	if err != nil {
+		return err
+	}
+	side("bare Pebble", "commit", "", got)
+	if s.store != nil {
+		if got, err = s.store.call(command{Op: "append", N: n, Seconds: seconds}); err != nil {
+			return err
+		}
+		side("storage alone", "message", "bare Pebble", got)
+	}
+	if s.minimal != nil {
+		var client float64
+		if got, client, err = s.minimal.minimalSends(n, seconds); err != nil {
+			return err
+		}
+		side("minimal server", "send", "bare Pebble", got)
+		add("minimal server, clients' CPU", "µs/send", "", client)
+	}
+	for _, h := range []*loadedHub{s.hub, s.shared} {
+		if h == nil {
+			continue
+		}
+		name, target := "hub", 0.6
+		if h.sockets > 0 {
+			name = "hub, multiplexed"
+		}
+		l, err := h.sends(n, seconds)
+		if err != nil {
+			return err
+		}
+		x := side(name, "send", "bare Pebble", l.reply)
+		x.Target, x.AtLeast = target, true
+		sends := float64(max(1, l.N))
+		add(name+", clients' CPU", "µs/send", "", l.client)
+		add(name+", written", "bytes/send", "", float64(l.written)/sends)
+		if s.minimal != nil {
+			add(name+", against minimal", "", "minimal server", float64(l.N)/seconds)
 		}
 	}
-	r.note("a bare commit is one durable batch of %d rows, %d bytes of keys and %d of values: what the store makes of one message", rows, keys, values)
-	r.note("hub: WebSocket clients on the same two processors; each message of 128 bytes goes back to its sender as the ack; the other member is offline")
-	return r, nil
+	return nil
 }
 
 // startMinimal starts the minimal server and its clients.
@@ -158,75 +207,89 @@ func (b *bench) startMinimal(conns int, start func(role string) (*child, error))
 	return t, t.connect(conns)
 }
 
-func (t *target) minimalSends(n int, seconds float64) (reply, error) {
-	if err := t.settled(); err != nil {
-		return reply{}, err
+// minimalSends returns the replies, with the server's CPU, and the clients' CPU in µs a send.
+func (t *target) minimalSends(n int, seconds float64) (reply, float64, error) {
+	return t.loop(command{Op: "loop", N: n, Seconds: seconds, Text: sendText(chat.NewConversationID().String(), "texts", string(payload(128)))}, "")
+}
+
+// loop runs a closed loop and returns its reply, whose CPU is the server's, and the clients' CPU in µs a send.
+func (t *target) loop(cmd command, match string) (reply, float64, error) {
+	if cmd.N > 1 {
+		if err := t.settled(); err != nil {
+			return reply{}, 0, err
+		}
 	}
-	if _, err := t.client.call(command{Op: "reset"}); err != nil {
-		return reply{}, err
+	if _, err := t.client.call(command{Op: "reset", Match: match}); err != nil {
+		return reply{}, 0, err
 	}
 	var got reply
 	used, err := t.clocked(func() (err error) {
-		got, err = t.client.call(command{Op: "loop", N: n, Seconds: seconds, Text: sendText(chat.NewConversationID().String(), "texts-{n}", string(payload(128)))})
+		got, err = t.client.call(cmd)
 		return err
 	})
+	client := got.CPU / float64(max(1, got.N)) * 1e6
 	got.CPU = used
-	return got, err
+	return got, client, err
 }
 
-// sends runs one closed loop and returns its replies, the hub's CPU in them, and what the hub wrote to the disk.
-func (t *target) sends(n int, seconds float64, texts func() (string, error)) (reply, int64, error) {
-	if err := t.settled(); err != nil {
-		return reply{}, 0, err
-	}
-	if _, err := t.client.call(command{Op: "reset", Match: messageMark}); err != nil {
-		return reply{}, 0, err
-	}
-	path, err := texts()
-	if err != nil {
-		return reply{}, 0, err
-	}
-	var got reply
-	written := t.hub.written()
-	used, err := t.clocked(func() (err error) {
-		got, err = t.client.call(command{Op: "loop", N: n, Seconds: seconds, Texts: path})
-		return err
-	})
-	if err != nil {
-		return reply{}, 0, fmt.Errorf("%w\n%s", err, t.hub.logTail())
-	}
-	got.CPU = used
-	return got, t.hub.written() - written, nil
+// load is the result of a closed loop against the hub.
+type load struct {
+	reply
+	client  float64 // the clients' CPU, µs a send
+	written int64   // bytes that the hub wrote to the disk
 }
 
-// directConversations connects n senders, each with a conversation of its own, and returns a function that makes the
-// file of their messages anew: client ids must not repeat.
-func (b *bench) directConversations(t *target, n int) (func() (string, error), error) {
-	const sink = 1_000_000 // the other member of all of them; seen once, then away
-	if err := t.hub.connect(t.client, "/ws/", sink, 1); err != nil {
+// sends runs one closed loop in n conversations. Client ids must not repeat: each loop has its own.
+func (h *loadedHub) sends(n int, seconds float64) (load, error) {
+	path := filepath.Join(h.target.hub.dir, fmt.Sprintf("texts-%d", time.Now().UnixNano()))
+	var s strings.Builder
+	for _, id := range h.ids[:n] {
+		s.WriteString(sendText(id, filepath.Base(path), string(payload(128))) + "\n")
+	}
+	if err := os.WriteFile(path, []byte(s.String()), 0o600); err != nil {
+		return load{}, err
+	}
+	defer os.Remove(path)
+	before := h.target.hub.written()
+	got, client, err := h.loop(command{Op: "loop", N: n, Seconds: seconds, Texts: path, Sockets: min(h.sockets, n)}, messageMark)
+	if err != nil {
+		return load{}, fmt.Errorf("%w\n%s", err, h.target.hub.logTail())
+	}
+	return load{got, client, h.target.hub.written() - before}, nil
+}
+
+// directConversations connects senders with n conversations of their own in all: a sender for each, or so many as there
+// are sockets.
+func (b *bench) directConversations(h *hub, n, sockets int) (*loadedHub, error) {
+	c, err := startChild("client", anyCPU)
+	if err != nil {
 		return nil, err
 	}
-	if _, err := t.client.call(command{Op: "close"}); err != nil {
+	b.atEnd(c.close)
+	l := &loadedHub{target: &target{name: "hub", server: h, hub: h, client: c}, sockets: sockets}
+	// The other members: seen once, then away.
+	const away = 1_000_000
+	senders, first, sinks := n, 0, 1
+	if sockets > 0 {
+		senders, first, sinks = sockets, 2_000_000, (n+sockets-1)/sockets
+	}
+	if err := h.connect(c, "/ws/", away, sinks); err != nil {
 		return nil, err
 	}
-	if err := t.hub.connect(t.client, "/ws/", 0, n); err != nil {
+	if _, err := c.call(command{Op: "close"}); err != nil {
 		return nil, err
 	}
-	ids := make([]string, n)
-	for i := range ids {
-		var err error
-		if ids[i], err = t.hub.conversation(i, sink); err != nil {
+	if err := h.connect(c, "/ws/", first, senders); err != nil {
+		return nil, err
+	}
+	for i := range n {
+		id, err := h.conversation(first+i%senders, away+i/senders)
+		if err != nil {
 			return nil, err
 		}
+		l.ids = append(l.ids, id)
 	}
-	return func() (string, error) {
-		path := filepath.Join(t.hub.dir, fmt.Sprintf("texts-%d", time.Now().UnixNano()))
-		var s strings.Builder
-		for _, id := range ids {
-			s.WriteString(sendText(id, filepath.Base(path), string(payload(128))) + "\n")
-		}
-		return path, os.WriteFile(path, []byte(s.String()), 0o600)
-	}, nil
+	return l, nil
 }
 
 // flights are the numbers of messages in flight that were asked for.

@@ -23,6 +23,12 @@ type Derived struct {
 	Sent []SentMessage
 }
 
+// Append is the next events of one conversation's log, with consecutive seqs.
+type Append struct {
+	Key    ConversationKey
+	Events []Event
+}
+
 // SentMessage ties a client id to the event it became.
 type SentMessage struct {
 	SenderClientID

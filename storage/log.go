@@ -21,11 +21,8 @@ func (s *Store) AppendEvents(ctx context.Context, key chat.ConversationKey, even
 	if len(events) == 0 {
 		return nil
 	}
-	for i := range events {
-		if e := &events[i]; e.Seq == 0 || e.Seq > maxSeq || e.Seq != events[0].Seq+uint64(i) || e.Epoch > maxSeq || e.MsgNo > e.Seq {
-			return fmt.Errorf("append to %s: %w: event %d of %d has seq %d, msg_no %d, the first has seq %d", key, chat.ErrInvalid,
-				i+1, len(events), e.Seq, e.MsgNo, events[0].Seq)
-		}
+	if err := checkEvents(&key, events); err != nil {
+		return err
 	}
 	a := s.arena()
 	defer s.release(a)
@@ -44,6 +41,17 @@ func (s *Store) AppendEvents(ctx context.Context, key chat.ConversationKey, even
 			return fail(err, "append to", key)
 		}
 		events = events[n:]
+	}
+	return nil
+}
+
+// checkEvents refuses events that cannot be the next of a log.
+func checkEvents(key *chat.ConversationKey, events []chat.Event) error {
+	for i := range events {
+		if e := &events[i]; e.Seq == 0 || e.Seq > maxSeq || e.Seq != events[0].Seq+uint64(i) || e.Epoch > maxSeq || e.MsgNo > e.Seq {
+			return fmt.Errorf("append to %s: %w: event %d of %d has seq %d, msg_no %d, the first has seq %d", *key, chat.ErrInvalid,
+				i+1, len(events), e.Seq, e.MsgNo, events[0].Seq)
+		}
 	}
 	return nil
 }

@@ -51,6 +51,8 @@ type arena struct {
 	partition [3]Value
 	id        chat.ConversationID // what partition points to
 	keys      []FullKey
+	batches   []Batch
+	ends      []int // of batches: where their mutations end
 }
 
 func (s *Store) arena() *arena { return s.pool.Get().(*arena) }
@@ -62,6 +64,8 @@ func (s *Store) release(a *arena) {
 	clear(a.mutations)
 	clear(a.values)
 	clear(a.keys)
+	clear(a.batches)
+	a.batches, a.ends = a.batches[:0], a.ends[:0]
 	a.keys = a.keys[:0]
 	a.partition = [3]Value{}
 	a.mutations, a.values, a.bytes = a.mutations[:0], a.values[:0], a.bytes[:0]

@@ -132,6 +132,9 @@ func (s *shell) Receive(c actor.Context) {
 	}
 	if a.depart() {
 		a.gone = true
+		a.mu.Lock()
+		a.state.Discard()
+		a.mu.Unlock()
 		if a.timer != nil {
 			a.timer.Stop()
 		}
@@ -140,7 +143,7 @@ func (s *shell) Receive(c actor.Context) {
 }
 
 func (a *activation) fresh() *State {
-	return New(Params{Key: a.key, Epoch: a.reg.cfg.Epoch, Rules: &a.reg.rules})
+	return New(Params{Key: a.key, Epoch: a.reg.cfg.Epoch, Rules: &a.reg.rules, Seen: a.reg.seen})
 }
 
 // step runs the core and carries out what it wants.
@@ -159,6 +162,7 @@ func (a *activation) step(in Input) {
 	a.perform(now)
 	if a.state.Dead() {
 		a.mu.Lock()
+		a.state.Discard()
 		a.state = a.fresh()
 		a.mu.Unlock()
 	}
@@ -181,6 +185,7 @@ func (a *activation) restart() {
 	a.reg.cfg.Observer.Restarted()
 	a.delayed = nil
 	a.mu.Lock()
+	a.state.Discard()
 	a.state = a.fresh()
 	a.mu.Unlock()
 	a.answerAll(fmt.Errorf("%w: internal error", chat.ErrUnknown))
@@ -311,7 +316,7 @@ func (a *activation) startCommit(b *Batch) {
 	a.out++
 	b.marked = a.dirty
 	a.reg.io.Add(1)
-	a.reg.committers.do(a.reg.ctx, commitJob{a, b})
+	a.reg.committers.do(commitJob{a: a, b: b})
 }
 
 // oldest is the time of use that n of the live conversations are not newer than.

@@ -43,6 +43,7 @@ type Batch struct {
 	items      []item
 	checked    []int
 	marked     bool // the dirty mark is set
+	woken      *runner
 	lone       *lone
 	deliveries []*chat.Delivery
 }
@@ -90,9 +91,11 @@ func (s *State) form() {
 		if b.At.IsZero() || it.req.At.Before(b.At) {
 			b.At = it.req.At
 		}
-		if it.has && it.ev.Type == chat.EventMessage && it.ev.ClientID != "" && !s.window.complete() {
-			b.Check = append(b.Check, chat.SenderClientID{Sender: it.ev.Actor, ClientID: it.ev.ClientID})
-			b.checked = append(b.checked, i)
+		if it.has && it.ev.Type == chat.EventMessage && it.ev.ClientID != "" {
+			if id := (chat.SenderClientID{Sender: it.ev.Actor, ClientID: it.ev.ClientID}); s.window.unsure(id) {
+				b.Check = append(b.Check, id)
+				b.checked = append(b.checked, i)
+			}
 		}
 	}
 	s.inflight = true

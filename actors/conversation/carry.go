@@ -32,10 +32,9 @@ func (a *activation) pause(d *time.Duration) bool {
 	}
 }
 
-// commit makes a batch durable and hands it back.
-func (a *activation) commit(b *Batch) {
-	defer a.reg.io.Done()
-	g := a.reg
+// commit makes a batch durable, by itself or with the next group, and hands it back.
+func (a *activation) commit(j commitJob) {
+	g, b := a.reg, j.b
 	select {
 	case g.commits <- struct{}{}:
 	default:
@@ -43,19 +42,33 @@ func (a *activation) commit(b *Batch) {
 		case g.commits <- struct{}{}:
 		case <-g.ctx.Done():
 			b.Err = chat.ErrShutdown
-			g.cfg.System.Root.Send(a.pid, b)
+			if j.tried {
+				b.Err = chat.ErrUnknown
+			}
+			j.done()
 			return
 		}
 	}
-	start := g.cfg.Now()
-	b.Err = a.append(b)
-	b.Lost = !g.cfg.Owner.MayAck(a.key)
+	first := j.start.IsZero() // it has not been in a group
+	if first {
+		j.start = g.cfg.Now()
+		b.Err = a.prepare(b)
+	}
+	if b.Err == nil && len(b.Events) > 0 {
+		if first && g.committers.store != nil {
+			<-g.commits
+			g.committers.join(j)
+			return
+		}
+		b.Err = a.untilKnown(j.tried, func() error { return g.cfg.Store.AppendEvents(g.ctx, a.key, b.Events) })
+	}
 	<-g.commits
-	g.cfg.Observer.Committed(len(b.Events), g.cfg.Now().Sub(start))
-	g.cfg.System.Root.Send(a.pid, b)
+	g.cfg.Observer.Committed(len(b.Events), g.cfg.Now().Sub(j.start))
+	j.done()
 }
 
-func (a *activation) append(b *Batch) error {
+// prepare numbers the events, once it is known which are new, and marks the conversation.
+func (a *activation) prepare(b *Batch) error {
 	ctx, store := a.reg.ctx, a.reg.cfg.Store
 	var found []uint64
 	if len(b.Check) > 0 {
@@ -74,17 +87,17 @@ func (a *activation) append(b *Batch) error {
 		}
 		b.marked = true
 	}
-	return a.untilKnown(func() error { return store.AppendEvents(ctx, a.key, b.Events) })
+	return nil
 }
 
 // known strips a chat.ErrUnknown from an error of a step after which nothing was appended for sure.
 func known(err error) error { return errors.New(err.Error()) }
 
 // untilKnown repeats a write until it is known to have happened, or to have been refused before any of it may
-// have happened.
-func (a *activation) untilKnown(write func() error) error {
+// have happened; tried: it may have happened before.
+func (a *activation) untilKnown(tried bool, write func() error) error {
 	var wait time.Duration
-	for tried := false; ; tried = true {
+	for ; ; tried = true {
 		err := write()
 		if err == nil || !tried && Refused(err) {
 			return err
@@ -119,7 +132,7 @@ func (a *activation) clear() {
 func (a *activation) write(w *Write) *Write {
 	ctx, store := a.reg.ctx, a.reg.cfg.Store
 	if w.Watermarks {
-		w.Err = a.untilKnown(func() error { return store.SaveWatermarks(ctx, a.key, w.Members, w.Receipts) })
+		w.Err = a.untilKnown(false, func() error { return store.SaveWatermarks(ctx, a.key, w.Members, w.Receipts) })
 		return w
 	}
 	var wait time.Duration

@@ -21,7 +21,8 @@
 //
 // Goroutines: the handlers run on the workers of the actor system. A read and a derived write each have a
 // goroutine of their own for as long as it lasts; commits run on goroutines that are used again and end with the
-// registry (committers). Registry.Close waits for all of them.
+// registry (committers): a few leaders write what many conversations have ready as one group, where the store can.
+// Registry.Close waits for all of them.
 //
 // The package must not know sessions, edges, JSON or tables.
 package conversation

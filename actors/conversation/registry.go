@@ -71,6 +71,7 @@ type RegistryConfig struct {
 type Registry struct {
 	cfg        RegistryConfig
 	rules      chat.Rules
+	seen       *SeenBudget
 	props      *actor.Props
 	commits    chan struct{}
 	committers committers
@@ -121,14 +122,16 @@ func NewRegistry(c RegistryConfig) *Registry {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Registry{cfg: c, rules: c.Rules.WithDefaults(), commits: make(chan struct{}, c.Commits), committers: committers{jobs: make(chan commitJob)},
+	g := &Registry{cfg: c, rules: c.Rules.WithDefaults(), commits: make(chan struct{}, c.Commits),
 		empty: make(chan struct{}, 1), stop: make(chan struct{}), swept: make(chan struct{})}
+	g.seen = NewSeenBudget(DefaultSeenBytes)
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.props = actor.PropsFromProducer(func() actor.Actor { return new(shell) },
 		actor.WithMailbox(mailbox.New), actor.WithDispatcher(c.Dispatcher))
 	for i := range g.shards {
 		g.shards[i].m = make(map[chat.ConversationKey]*activation)
 	}
+	g.committers.init(g)
 	go g.sweep()
 	return g
 }
@@ -221,6 +224,9 @@ func (g *Registry) leave(a *activation) bool {
 
 // Live is how many conversations are in memory.
 func (g *Registry) Live() int { return int(g.live.Load()) }
+
+// SeenBytes is the memory that the filters of client ids use.
+func (g *Registry) SeenBytes() int64 { return g.seen.Used() }
 
 // Snapshot is what a live conversation shows without being asked by message.
 type Snapshot struct {
@@ -350,7 +356,7 @@ func (g *Registry) Close(ctx context.Context) error {
 	}
 	g.cancel()
 	g.io.Wait()
-	g.committers.wg.Wait()
+	g.committers.close()
 	return err
 }
 

@@ -45,6 +45,7 @@ type Params struct {
 	Key   chat.ConversationKey
 	Epoch uint64
 	Rules *chat.Rules // with defaults filled in
+	Seen  *SeenBudget // default: one of its own
 }
 
 // State is the pure core of one conversation. It is not safe for concurrent use.
@@ -108,8 +109,14 @@ type row struct {
 
 // New returns a state that knows nothing yet: its first command makes it ask for Load.
 func New(c Params) *State {
-	return &State{key: c.Key, epoch: c.Epoch, rules: c.Rules}
+	if c.Seen == nil {
+		c.Seen = NewSeenBudget(DefaultSeenBytes)
+	}
+	return &State{key: c.Key, epoch: c.Epoch, rules: c.Rules, window: window{older: seen{budget: c.Seen}}}
 }
+
+// Discard gives back what a state that is not used any more shares with others.
+func (s *State) Discard() { s.window.forget() }
 
 // Step takes one input at a time that never goes back and leaves what is to be done in fx.
 func (s *State) Step(in Input, now time.Time, fx *Effects) {
@@ -219,10 +226,11 @@ func (s *State) loaded(in *Loaded) {
 	s.lastAt = in.Head.UpdatedAt
 	s.roster.reset(in.Members, in.Head.Seq)
 	s.head.MemberCount = len(s.members)
-	s.window.from = in.Head.Seq + 1
+	from := in.Head.Seq + 1
 	if len(in.Recent) > 0 {
-		s.window.from = in.Recent[0].Seq
+		from = in.Recent[0].Seq
 	}
+	s.window.starts(from)
 	for i := range in.Recent {
 		e := &in.Recent[i]
 		s.lastAt = later(s.lastAt, e.At)

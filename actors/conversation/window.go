@@ -12,6 +12,9 @@ type window struct {
 	fifo []chat.SentMessage
 	// from is the lowest seq that the window answers for.
 	from uint64
+	// older holds the ids that left the window, all of them unless partial.
+	older   seen
+	partial bool
 }
 
 func (w *window) get(id chat.SenderClientID) (seq uint64, ok bool) {
@@ -56,14 +59,31 @@ func (w *window) evict(saved uint64) {
 		if w.from <= old.Seq {
 			w.from = old.Seq + 1
 		}
+		if !w.partial && !w.older.add(old.SenderClientID) {
+			w.forget()
+		}
 		w.fifo[n] = chat.SentMessage{}
 		n++
 	}
 	w.fifo = w.fifo[n:] // append moves what is left to fresh memory when it runs out of room
 }
 
-// complete reports whether an id that the window does not know cannot exist at all.
-func (w *window) complete() bool { return w.from <= 1 }
+// starts says that the window answers for the log from seq on; whether ids before it exist is for the store to say.
+func (w *window) starts(seq uint64) {
+	w.from = seq
+	if seq > 1 {
+		w.forget()
+	}
+}
+
+// forget gives up knowing the ids that are not in the window.
+func (w *window) forget() {
+	w.older.release()
+	w.partial = true
+}
+
+// unsure reports whether an id that is not in the window may exist all the same, so that the store must be asked.
+func (w *window) unsure(id chat.SenderClientID) bool { return w.partial || w.older.has(id) }
 
 // recentSize is how many of the newest events a conversation keeps: they answer short resumes, and edits and
 // read positions near the head, without the store.

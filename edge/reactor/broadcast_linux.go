@@ -38,7 +38,7 @@ func (r *reactor) deliver(budget int) {
 			empty := r.ops[:0]
 			var wait time.Duration
 			r.ops, wait = r.inbox.take(empty, r.s.cfg.BatchDelay)
-			r.opsPos = 0
+			r.opsPos, r.grouped = 0, 0
 			if len(r.ops) == 0 {
 				if wait > 0 {
 					r.armHold(wait)
@@ -85,7 +85,7 @@ func (r *reactor) settle(c *conn) bool {
 	gen, h := c.gen, r.handle(c)
 	if r.opsPos == len(r.ops) && !r.cast.active() {
 		clear(r.ops)
-		r.ops, r.opsPos = r.ops[:0], 0
+		r.ops, r.opsPos, r.grouped = r.ops[:0], 0, 0
 	}
 	r.ops = r.inbox.appendTo(r.ops)
 	last := -1
@@ -145,8 +145,55 @@ func (r *reactor) target(h Handle) *conn {
 	return c
 }
 
+// groupSends brings the next sends that no broadcast comes between into the order of their connections, each one's own
+// order kept, so that what several conversations have for one connection leaves together.
+func (r *reactor) groupSends() {
+	end := r.opsPos
+	for end < len(r.ops) && end-r.opsPos < groupWindow && r.ops[end].kind == opSend {
+		end++
+	}
+	r.grouped = end
+	ops := r.ops[r.opsPos:end]
+	order := r.order[:0]
+	sorted := true
+	for i := range ops {
+		order = append(order, placed{ops[i].h, int32(i)})
+		sorted = sorted && (i == 0 || ops[i-1].h <= ops[i].h)
+	}
+	r.order = order
+	if sorted {
+		return
+	}
+	slices.SortFunc(order, func(a, b placed) int {
+		if c := cmp.Compare(a.h.slot(), b.h.slot()); c != 0 {
+			return c
+		}
+		if c := cmp.Compare(a.h, b.h); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.i, b.i)
+	})
+	r.shuffled = append(r.shuffled[:0], ops...)
+	for i := range order {
+		ops[i] = r.shuffled[order[i].i]
+	}
+	clear(r.shuffled)
+}
+
+// groupWindow is how many sends are looked at for those that belong together.
+const groupWindow = 1024
+
+// placed is the connection of a staged send, and the place of the send.
+type placed struct {
+	h Handle
+	i int32
+}
+
 // sendRun delivers consecutive frames for one connection, with one system call where the queue's limits allow.
 func (r *reactor) sendRun() int {
+	if r.opsPos >= r.grouped && !r.settling { // settle counts on the order that it found
+		r.groupSends()
+	}
 	first := &r.ops[r.opsPos]
 	end, size := r.opsPos, 0
 	for end < len(r.ops) && end-r.opsPos < slice && r.ops[end].kind == opSend && r.ops[end].h == first.h {

@@ -140,6 +140,43 @@ func TestBroadcastLeavesAsOneSend(t *testing.T) {
 	}
 }
 
+// What many small sets bring for one connection leaves together, in the order of the calls.
+func TestSmallSetsLeaveTogether(t *testing.T) {
+	if portable {
+		t.Skip("no batching across calls")
+	}
+	const n, sets, rounds = 3, 20, 16
+	h := &hooks{}
+	s := start(t, reactor.Config{Reactors: 1, BatchDelay: 10 * time.Millisecond, QueueFrames: 1 << 16}, h)
+	cs, hs := dialAll(t, s, h, n)
+	var of [sets]*reactor.Set
+	for i := range of { // of one, or two connections
+		of[i] = reactor.NewSet(append([]reactor.Handle(nil), hs[i%n:min(i%n+1+i%2, n)]...))
+	}
+	before := s.Stats()
+	var want [n][]string
+	for i := range rounds * sets {
+		msg := fmt.Sprint(i)
+		s.Broadcast(of[i%sets], reactor.NewFrame(true, []byte(msg)), reactor.Durable, hs[i%n/2])
+		for c := i % sets % n; c < min(i%sets%n+1+i%sets%2, n); c++ {
+			if c != i%n/2 {
+				want[c] = append(want[c], msg)
+			}
+		}
+	}
+	frames := 0
+	for i, c := range cs {
+		for _, msg := range want[i] {
+			c.expectText(msg)
+		}
+		frames += len(want[i])
+	}
+	eventually(t, "counters", func() bool { return s.Stats().FramesOut-before.FramesOut == uint64(frames) })
+	if sends := s.Stats().Sends - before.Sends; sends > uint64(frames)/4 {
+		t.Errorf("%d sends for %d frames", sends, frames)
+	}
+}
+
 // stall opens a connection whose receive buffer is small and that reads nothing until told.
 func stall(t *testing.T, addr string) *client {
 	t.Helper()

@@ -68,6 +68,9 @@ type reactor struct {
 
 	ops      []op // taken from the inbox
 	opsPos   int
+	grouped  int // the sends of ops before it are in the order of their connections
+	order    []placed
+	shuffled []op
 	cast     cast
 	settling bool
 	joinBuf  [joinBuffers][]byte

@@ -252,6 +252,10 @@ func (s *Server) Send(h Handle, f *Frame, class Class) error {
 	return nil
 }
 
+// fewHandles is the size of a part of a set up to which a broadcast is staged as sends: those for one connection leave
+// together whatever sets they come from.
+const fewHandles = 4
+
 // Broadcast stages f for every connection of set but except (0: none) and returns at once. Consecutive
 // broadcasts to the same *Set leave together where possible. Safe for any goroutine, callbacks included.
 func (s *Server) Broadcast(set *Set, f *Frame, class Class, except Handle) {
@@ -264,6 +268,14 @@ func (s *Server) Broadcast(set *Set, f *Frame, class Class, except Handle) {
 	for i := range set.parts {
 		p := &set.parts[i]
 		if p.owner >= len(s.reactors) {
+			continue
+		}
+		if len(p.handles) <= fewHandles {
+			for _, h := range p.handles {
+				if h != except {
+					_ = s.Send(h, f, class) // gone is as good
+				}
+			}
 			continue
 		}
 		r := s.reactors[p.owner]

@@ -13,7 +13,8 @@ import (
 // timedEngine measures an engine's operations.
 type timedEngine struct {
 	storage.Engine
-	ops *prometheus.HistogramVec
+	group storage.GroupApplier // nil: the engine is none
+	ops   *prometheus.HistogramVec
 	// The histograms of the hot path, found once.
 	appendOK, getOK, getManyOK, writeOK prometheus.Observer
 }
@@ -24,7 +25,8 @@ func newTimedEngine(e storage.Engine, r prometheus.Registerer) *timedEngine {
 		[]string{"op", "outcome"})
 	r.MustRegister(ops)
 	ok := func(op string) prometheus.Observer { return ops.WithLabelValues(op, "ok") }
-	return &timedEngine{e, ops, ok("append"), ok("get"), ok("get_many"), ok("write")}
+	group, _ := e.(storage.GroupApplier)
+	return &timedEngine{e, group, ops, ok("append"), ok("get"), ok("get_many"), ok("write")}
 }
 
 func (t *timedEngine) observe(op string, start time.Time, err error) {
@@ -72,6 +74,17 @@ func (t *timedEngine) Apply(ctx context.Context, b storage.Batch) error {
 		op = "write"
 	}
 	t.observe(op, start, err)
+	return err
+}
+
+// Groups reports whether the engine is a storage.GroupApplier.
+func (t *timedEngine) Groups() bool { return t.group != nil }
+
+// ApplyGroup implements storage.GroupApplier if the engine does.
+func (t *timedEngine) ApplyGroup(ctx context.Context, b []storage.Batch) error {
+	start := time.Now()
+	err := t.group.ApplyGroup(ctx, b)
+	t.observe("append", start, err)
 	return err
 }
 

@@ -70,7 +70,12 @@ func crashWrite(ctx context.Context, s *storage.Store, i int, acked func(seq uin
 			seq++
 			batch = append(batch, crashEvent(key, seq))
 		}
-		if err := s.AppendEvents(ctx, key, batch); err != nil {
+		if rng.IntN(2) == 0 {
+			err = s.AppendEvents(ctx, key, batch)
+		} else {
+			err = s.AppendGroup(ctx, []chat.Append{{Key: key, Events: batch}})
+		}
+		if err != nil {
 			return err
 		}
 		acked(seq)

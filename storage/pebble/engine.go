@@ -96,7 +96,10 @@ type Engine struct {
 	lenient func(storage.Problem)
 }
 
-var _ storage.Engine = (*Engine)(nil)
+var (
+	_ storage.Engine       = (*Engine)(nil)
+	_ storage.GroupApplier = (*Engine)(nil)
+)
 
 // Open opens the store in cfg.Dir, creating it if the directory is empty or absent. Errors: storage.ErrLocked,
 // storage.ErrSchema, storage.ErrCorrupt, or what the file system answered.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"math/bits"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -81,6 +82,66 @@ func (e *Engine) Apply(ctx context.Context, b storage.Batch) error {
 	return commitError(b.Table, errors.Join(err, batch.Close()))
 }
 
+// ApplyGroup implements storage.GroupApplier: one batch of pebble, one sync.
+func (e *Engine) ApplyGroup(ctx context.Context, batches []storage.Batch) error {
+	if err := e.begin(ctx); err != nil {
+		return err
+	}
+	defer e.end()
+	if err := e.spaceError(); err != nil {
+		return err
+	}
+	s := e.getScratch()
+	defer e.putScratch(s)
+	batch := e.db.NewBatch()
+	var locks stripeSet
+	for i := range batches {
+		b := &batches[i]
+		partition, err := e.partitionKey(s.key[:0], b.Table, b.Partition)
+		if err != nil {
+			return errors.Join(err, batch.Close())
+		}
+		s.key = partition
+		locks.add(e.stripeOf(partition))
+		for j := range b.Mutations {
+			m := &b.Mutations[j]
+			if !m.Delete && !m.Whole && !complete(b.Table, m.Columns) {
+				return errors.Join(fmt.Errorf("storage: %s: a group has a partial row", b.Table.Name), batch.Close())
+			}
+			if err := e.mutate(batch, s, len(partition), b.Table, m); err != nil {
+				return errors.Join(err, batch.Close())
+			}
+		}
+	}
+	if batch.Empty() {
+		return batch.Close()
+	}
+	locks.each(func(i int) { e.stripes[i].RLock() })
+	err := e.db.ApplyNoSyncWait(batch, pebble.Sync)
+	locks.each(func(i int) { e.stripes[i].RUnlock() })
+	if err == nil {
+		err = batch.SyncWait()
+	}
+	if err = errors.Join(err, batch.Close()); err != nil {
+		return fmt.Errorf("%w: commit of a group: %w", storage.ErrUnknownOutcome, err)
+	}
+	return nil
+}
+
+// stripeSet is a set of stripes. They are locked in ascending order: two groups that lock the same ones in different
+// orders could wait for each other across the writers that wait for both.
+type stripeSet [stripes / 64]uint64
+
+func (s *stripeSet) add(i int) { s[i/64] |= 1 << (i % 64) }
+
+func (s *stripeSet) each(f func(int)) {
+	for w, word := range s {
+		for ; word != 0; word &= word - 1 {
+			f(w*64 + bits.TrailingZeros64(word))
+		}
+	}
+}
+
 func commitError(t *storage.Table, err error) error {
 	if err == nil {
 		return nil
@@ -102,7 +163,11 @@ func complete(t *storage.Table, v []storage.Value) bool {
 }
 
 func (e *Engine) stripe(partition []byte) *sync.RWMutex {
-	return &e.stripes[maphash.Bytes(e.seed, partition)%stripes]
+	return &e.stripes[e.stripeOf(partition)]
+}
+
+func (e *Engine) stripeOf(partition []byte) int {
+	return int(maphash.Bytes(e.seed, partition) % stripes)
 }
 
 // partitionKey appends the prefix that the rows of a partition share.

@@ -72,6 +72,7 @@ func Run(t *testing.T, open Open, options ...Option) {
 		{"PrefixSharingPartitions", testPartitions},
 		{"BatchAtomic", testBatchAtomic},
 		{"BatchOrder", testBatchOrder},
+		{"Groups", testGroups},
 		{"Deletes", testDeletes},
 		{"CompareAndSet", testCAS},
 		{"CompareAndSetRace", testCASRace},

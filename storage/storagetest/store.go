@@ -46,6 +46,7 @@ func RunStore(t *testing.T, open Open) {
 	}{
 		{"EventsRoundTrip", storeEvents},
 		{"AppendRefuses", storeAppendRefuses},
+		{"Groups", storeGroups},
 		{"Buckets", storeBuckets},
 		{"Epochs", storeEpochs},
 		{"Gaps", storeGaps},

@@ -2,6 +2,7 @@ package faultstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -21,6 +22,8 @@ type Store struct {
 	Fault func(op string, key chat.ConversationKey) error
 	// After, if set, is asked after a write happened: an error it returns hides that from the caller.
 	After func(op string, key chat.ConversationKey) error
+	// Alone: AppendGroup is not to be used, as with an engine that has no groups.
+	Alone bool
 	// Reads and Writes count calls by name.
 	calls map[string]int
 }
@@ -256,6 +259,28 @@ func (s *Store) AppendEvents(_ context.Context, key chat.ConversationKey, events
 		return err
 	}
 	return s.end("AppendEvents", key)
+}
+
+// Groups implements conversation.GroupStore.
+func (s *Store) Groups() bool { return !s.Alone }
+
+// AppendGroup appends all or nothing. Faults are asked about each of the conversations as for AppendEvents.
+func (s *Store) AppendGroup(_ context.Context, appends []chat.Append) error {
+	for i := range appends {
+		if err := s.begin("AppendEvents", appends[i].Key); err != nil {
+			return err
+		}
+	}
+	for i := range appends {
+		if err := s.append(appends[i].Key, appends[i].Events); err != nil {
+			return err
+		}
+	}
+	var err error
+	for i := range appends {
+		err = errors.Join(err, s.end("AppendEvents", appends[i].Key))
+	}
+	return err
 }
 
 func (s *Store) append(key chat.ConversationKey, events []chat.Event) error {

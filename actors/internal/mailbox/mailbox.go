@@ -12,6 +12,14 @@ const keep = 16
 // New makes a mailbox; it is an actor.MailboxProducer.
 func New() actor.Mailbox { return new(mailbox) }
 
+// Carrier may be implemented by a message whose sender runs the actors that it wakes up itself, which spares a hand-over
+// to another goroutine. A message that did not wake its actor up is handled by whoever runs that.
+type Carrier interface {
+	// Carry is given what runs the mailbox that the message woke up. If it returns true, that must be called exactly
+	// once, after the send, from any goroutine.
+	Carry(run func()) bool
+}
+
 type mailbox struct {
 	mu        sync.Mutex
 	user      ring
@@ -46,9 +54,13 @@ func (m *mailbox) PostUserMessage(msg any) {
 	wake := !m.running && !m.suspended
 	m.running = m.running || wake
 	m.mu.Unlock()
-	if wake {
-		m.dispatcher.Schedule(m.process)
+	if !wake {
+		return
 	}
+	if c, ok := msg.(Carrier); ok && c.Carry(m.process) {
+		return
+	}
+	m.dispatcher.Schedule(m.process)
 }
 
 // PostSystemMessage implements actor.Mailbox.
