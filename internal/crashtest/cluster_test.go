@@ -84,6 +84,7 @@ func TestReplicaLostUnderLoad(t *testing.T) {
 	servers := nodes(t, 3)
 	ctx := t.Context()
 	r, _, stop := startRun(t, newServer(t, true))
+	r.storeMayFail = true
 	began := time.Now()
 	r.progress(100)
 	var gap times
