@@ -16,6 +16,8 @@ type Config struct {
 	Data        string `default:"hub-data" placeholder:"DIR" help:"Data directory of the embedded store. One process at a time."`
 	Dev         bool   `help:"Development: makes a token secret in the data directory, opens the token endpoint, allows any Origin. Never in production."`
 
+	MinFreeBytes int64 `default:"268435456" placeholder:"BYTES" help:"Free space of the data directory's disk below which nothing is accepted: sends are answered unavailable, /readyz turns 503, reads go on. 0: no floor."`
+
 	AuthSecretFile    string   `placeholder:"FILE" help:"HS256 secret of at least 32 bytes that tokens are signed with."`
 	AuthPublicKeyFile string   `placeholder:"FILE" help:"PEM public key (RSA, ECDSA P-256 or Ed25519) that tokens are verified with."`
 	AuthJwksURL       string   `name:"auth-jwks-url" placeholder:"URL" help:"JWKS document with the public keys that tokens are verified with; cached and refreshed."`
@@ -63,6 +65,9 @@ func (c *Config) Check() error {
 	}
 	if c.Data == "" {
 		bad("data", "a directory is needed")
+	}
+	if c.MinFreeBytes < 0 {
+		bad("min-free-bytes", "%d is negative; 0 means no floor", c.MinFreeBytes)
 	}
 	if !c.Dev && c.AuthSecretFile == "" && c.AuthPublicKeyFile == "" && c.AuthJwksURL == "" {
 		errs = append(errs, errors.New("no key to verify tokens with: give --auth-secret-file, --auth-public-key-file or --auth-jwks-url, or --dev on your own machine"))

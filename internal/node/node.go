@@ -51,6 +51,8 @@ type Options struct {
 	Version string
 	Logger  *slog.Logger     // default: discard
 	Now     func() time.Time // default time.Now
+	// Fatal is told why the store cannot go on and must end the process; default: panic.
+	Fatal func(text string)
 }
 
 // Node is one running hub.
@@ -134,7 +136,12 @@ func (n *Node) open() error {
 }
 
 func (n *Node) openStore() (err error) {
-	if n.engine, err = pebble.Open(pebble.Config{Dir: filepath.Join(n.cfg.Data, StoreDir), Logger: n.log, Now: n.opts.Now}); err != nil {
+	minFree := n.cfg.MinFreeBytes
+	if minFree == 0 {
+		minFree = -1 // the engine's zero value is its default
+	}
+	if n.engine, err = pebble.Open(pebble.Config{Dir: filepath.Join(n.cfg.Data, StoreDir), MinFree: minFree, Logger: n.log,
+		Now: n.opts.Now, Fatal: n.opts.Fatal}); err != nil {
 		return fmt.Errorf("opening the store: %w", err)
 	}
 	n.store = storage.New(newTimedEngine(n.engine, n.metrics.registry), storage.Config{})
