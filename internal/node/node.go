@@ -55,6 +55,8 @@ type Options struct {
 	Version string
 	Logger  *slog.Logger     // default: discard
 	Now     func() time.Time // default time.Now
+	// Fatal is told why the store cannot go on and must end the process; default: panic.
+	Fatal func(text string)
 }
 
 // Node is one running hub.
@@ -150,7 +152,12 @@ func (n *Node) assemble() error {
 }
 
 func (n *Node) openStore() error {
-	e, err := pebble.Open(pebble.Config{Dir: filepath.Join(n.cfg.Data, StoreDir), Logger: n.log, Now: n.opts.Now})
+	minFree := n.cfg.MinFreeBytes
+	if minFree == 0 {
+		minFree = -1 // the engine's zero value is its default
+	}
+	e, err := pebble.Open(pebble.Config{Dir: filepath.Join(n.cfg.Data, StoreDir), MinFree: minFree, Logger: n.log, Now: n.opts.Now,
+		Fatal: n.opts.Fatal})
 	if err != nil {
 		return fmt.Errorf("opening the store: %w", err)
 	}

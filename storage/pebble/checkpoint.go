@@ -35,7 +35,7 @@ func (e *Engine) Checkpoint(ctx context.Context, dir string) (err error) {
 		}
 	}()
 	// Everything that is acknowledged is before this in the log.
-	if err := e.db.LogData(nil, pebble.Sync); err != nil {
+	if err := e.sync(); err != nil {
 		return fmt.Errorf("storage: sync before a copy: %w", err)
 	}
 	number, synced, err := e.wholeLog()

@@ -21,9 +21,11 @@
 //   - Rows past their time are hidden by every read and removed by the sweeper, a bounded number per turn.
 //   - The directory is locked against a second process. A store of an unknown schema version is refused.
 //   - Below Config.MinFree bytes of free disk, writes other than deletions are refused and Health fails.
+//   - A disk that is full in spite of the floor is outlasted: writes of the log and the manifest are repeated until there
+//     is room, everything else is refused meanwhile, and reads go on (space.go).
 //
-// When the log itself cannot be written any more, pebble cannot go on: the process panics, nothing unacknowledged is
-// acknowledged, and the next start replays the log.
+// When the log cannot be written for another reason or cannot be synced, pebble cannot go on: nothing unacknowledged is
+// acknowledged, Config.Fatal ends the process, and the next start replays the log.
 //
 // Goroutines: Open starts one (sweeper and disk watch), which Close stops and waits for; pebble's own end with its
 // Close. The package must not know what tables mean, except that Verify calls the domain's checks.

@@ -37,6 +37,9 @@ type Config struct {
 	Tables []*storage.Table
 	// Now is the clock of expiry; default time.Now.
 	Now func() time.Time
+	// Fatal is told why pebble cannot go on and must not return: the process has to end, so that its next start replays
+	// the log. Default: panic.
+	Fatal func(text string)
 	// FS is the file system; default the real one. For tests.
 	FS     vfs.FS
 	Logger *slog.Logger // default slog.Default()
@@ -67,6 +70,9 @@ func (c Config) withDefaults() Config {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.Fatal == nil {
+		c.Fatal = func(text string) { panic("storage: " + text) }
+	}
 	if c.FS == nil {
 		c.FS = vfs.Default
 	}
@@ -88,6 +94,7 @@ type Engine struct {
 	stripes [stripes]sync.RWMutex
 	gate    gate
 	watch   watch
+	space   space
 	sweep   sweeper
 	stop    context.CancelFunc
 	done    chan struct{}
@@ -131,6 +138,7 @@ func Open(cfg Config) (*Engine, error) {
 			return nil, err
 		}
 	}
+	e.space.patient.Store(true)
 	e.checkDisk()
 	ctx, cancel := context.WithCancel(context.Background())
 	e.stop = cancel
@@ -143,6 +151,7 @@ func newEngine(cfg Config) *Engine {
 	e.gate.idle = make(chan struct{})
 	e.scratch.New = func() any { return new(scratch) }
 	e.watch.log = cfg.Logger
+	e.space.log, e.space.halt = cfg.Logger, make(chan struct{})
 	return e
 }
 
@@ -168,7 +177,7 @@ func (e *Engine) open(readOnly bool) error {
 		BytesPerSync:                1 << 20,
 		FS:                          cfg.FS,
 		Lock:                        lock,
-		Logger:                      logger{cfg.Logger},
+		Logger:                      logger{cfg.Logger, cfg.Fatal},
 		EventListener:               e.watch.listener(),
 		ReadOnly:                    readOnly,
 		// WAL chunks that carry the synced offset (since FormatWALSyncChunks) let recovery tell a torn tail, which
@@ -178,6 +187,7 @@ func (e *Engine) open(readOnly bool) error {
 	if cfg.FS == vfs.Default {
 		opts.FS, e.watch.closer = vfs.WithDiskHealthChecks(cfg.FS, cfg.SlowDisk, nil, e.watch.diskSlow)
 	}
+	opts.FS = spaceFS{opts.FS, &e.space}
 	for i := range opts.Levels {
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		opts.Levels[i].FilterType = pebble.TableFilter
@@ -201,6 +211,7 @@ func (e *Engine) Close() error {
 		return storage.ErrClosed
 	}
 	e.stop()
+	close(e.space.halt)
 	<-e.done
 	<-e.gate.idle
 	if err := e.closeDB(); err != nil {

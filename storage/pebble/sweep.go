@@ -111,5 +111,5 @@ func (e *Engine) removeExpired(partition []storage.Column, key []byte) (bool, er
 	if err = errors.Join(err, closer.Close()); err != nil || at == 0 || at > e.cfg.Now().UnixMicro() {
 		return false, err
 	}
-	return true, e.db.Delete(key, pebble.NoSync)
+	return true, e.remove(key)
 }

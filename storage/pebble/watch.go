@@ -125,6 +125,9 @@ func (e *Engine) checkDisk() {
 }
 
 func (e *Engine) spaceError() error {
+	if e.space.full() {
+		return fmt.Errorf("%w: the disk of %s is full", storage.ErrNoSpace, e.cfg.Dir)
+	}
 	if !e.watch.full.Load() {
 		return nil
 	}
@@ -235,7 +238,10 @@ func (e *Engine) writeSchema(ctx context.Context, key storage.Key) error {
 }
 
 // logger hands pebble's log to slog. Pebble's own running commentary is of debug level.
-type logger struct{ log *slog.Logger }
+type logger struct {
+	log   *slog.Logger
+	fatal func(string)
+}
 
 func (l logger) Infof(format string, args ...any) {
 	if l.log.Enabled(context.Background(), slog.LevelDebug) {
@@ -249,7 +255,8 @@ func (l logger) Errorf(format string, args ...any) {
 
 // Fatalf must not return: pebble's state is undefined after it.
 func (l logger) Fatalf(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	l.log.Error("pebble: cannot go on: " + text)
-	panic("storage: pebble cannot go on: " + text)
+	text := "pebble cannot go on: " + fmt.Sprintf(format, args...)
+	l.log.Error("storage: " + text)
+	l.fatal(text)
+	panic("storage: " + text)
 }

@@ -68,17 +68,17 @@ func (e *Engine) Apply(ctx context.Context, b storage.Batch) error {
 		}
 	}
 	if b.Durability == storage.Relaxed {
-		err := batch.Commit(pebble.NoSync)
+		err := e.commit(batch)
 		unlock()
 		return commitError(b.Table, errors.Join(err, batch.Close()))
 	}
 	// The stripe is held until the rows are visible, not until they are synced.
-	err = e.db.ApplyNoSyncWait(batch, pebble.Sync)
+	err = e.apply(batch)
 	unlock()
 	if err != nil {
 		return commitError(b.Table, errors.Join(err, batch.Close()))
 	}
-	err = batch.SyncWait()
+	err = e.wait(batch)
 	return commitError(b.Table, errors.Join(err, batch.Close()))
 }
 
@@ -284,7 +284,7 @@ func (e *Engine) CompareAndSet(ctx context.Context, t *storage.Table, partition,
 	if (found == nil) != (expect == nil) || !sameColumns(found, expect) {
 		lock.Unlock()
 		// What was found may not be durable yet; the caller acts on it as if it were.
-		if err := e.db.LogData(nil, pebble.Sync); err != nil {
+		if err := e.sync(); err != nil {
 			return false, storage.Row{}, fmt.Errorf("storage: sync: %w", err)
 		}
 		row := storage.Row{Columns: found}
@@ -303,10 +303,10 @@ func (e *Engine) CompareAndSet(ctx context.Context, t *storage.Table, partition,
 		lock.Unlock()
 		return false, storage.Row{}, errors.Join(err, batch.Close())
 	}
-	err = e.db.ApplyNoSyncWait(batch, pebble.Sync)
+	err = e.apply(batch)
 	lock.Unlock()
 	if err == nil {
-		err = batch.SyncWait()
+		err = e.wait(batch)
 	}
 	if err = errors.Join(err, batch.Close()); err != nil {
 		return false, storage.Row{}, commitError(t, err)
