@@ -74,6 +74,13 @@ func Endless(ctx context.Context, ix *Index) error {
 	return f.fail(ctx, "searching", err)
 }
 
+// LimitLog sets how large the write-ahead log may become, until restore.
+func LimitLog(n int64) (restore func()) {
+	old := maxLog
+	maxLog = n
+	return func() { maxLog = old }
+}
+
 // Path is the file of the database in use.
 func Path(ix *Index) string { return ix.current.path }
 

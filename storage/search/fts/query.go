@@ -22,6 +22,8 @@ func (f *file) search(ctx context.Context, q chat.IndexQuery, query *search.Quer
 	if f.damaged.Load() {
 		return nil, false, false, f.fail(ctx, "searching", errDamaged)
 	}
+	f.gate.RLock()
+	defer f.gate.RUnlock()
 	limit, offset := q.Limit, max(q.Offset, 0)
 	if limit <= 0 || limit > chat.MaxSearchResults {
 		limit = chat.MaxSearchResults
