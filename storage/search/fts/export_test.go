@@ -98,11 +98,11 @@ func LeavePurge(ix *Index) func() {
 	return func() { f.stmt.nextGone = old; _ = st.Close() }
 }
 
-// Near and Containing are the vocabulary's look-ups.
+// Near is the vocabulary's look-up of typos.
 func Near(words []string, w string) []string {
 	v := &vocabulary{limit: 1 << 20}
 	for _, x := range words {
 		v.add(x)
 	}
-	return v.near(w)
+	return v.near(w, maxTypos)
 }
