@@ -32,7 +32,7 @@ type Config struct {
 	CQLCompression string        `name:"cql-compression" default:"none" enum:"none,snappy" placeholder:"none|snappy" help:"Compression between hub and cluster; pays off across zones only."`
 	CQLTimeout     time.Duration `name:"cql-timeout" default:"5s" placeholder:"DUR" help:"How long one attempt at the cluster may take; above the servers' own limits."`
 	CQLLease       time.Duration `name:"cql-lease" default:"10s" placeholder:"DUR" help:"How long the claim of a hub that vanished keeps others from the keyspace."`
-	MinFreeBytes int64 `default:"268435456" placeholder:"BYTES" help:"Free space of the data directory's disk below which nothing is accepted: sends are answered unavailable, /readyz turns 503, reads go on. 0: no floor."`
+	MinFreeBytes   int64         `default:"268435456" placeholder:"BYTES" help:"Free space of the data directory's disk below which nothing is accepted: sends are answered unavailable, /readyz turns 503, reads go on. 0: no floor."`
 
 	AuthSecretFile    string   `placeholder:"FILE" help:"HS256 secret of at least 32 bytes that tokens are signed with."`
 	AuthPublicKeyFile string   `placeholder:"FILE" help:"PEM public key (RSA, ECDSA P-256 or Ed25519) that tokens are verified with."`
