@@ -60,6 +60,7 @@ type Node struct {
 
 	engine   *pebble.Engine
 	store    *storage.Store
+	blobs    *blobs
 	verifier *auth.Verifier
 	hub      *actors.Hub
 	sessions *session.Manager
@@ -116,6 +117,10 @@ func New(cfg config.Config, opts Options) (*Node, error) {
 
 func (n *Node) open() error {
 	if err := n.openStore(); err != nil {
+		return err
+	}
+	var err error
+	if n.blobs, err = openBlobs(&n.cfg, n.store, n.log, n.metrics.registry, n.opts.Now); err != nil {
 		return err
 	}
 	signer, err := n.openAuth()
@@ -272,7 +277,7 @@ func (n *Node) ready(ctx context.Context) []rest.Check {
 	if err := n.engine.Health(ctx); err != nil {
 		st.OK, st.Detail = false, err.Error()
 	}
-	return []rest.Check{life, st}
+	return []rest.Check{life, st, n.blobs.check()}
 }
 
 // Run serves until ctx ends, then drains; it returns nil after an orderly end. Everything is closed afterwards.
@@ -350,6 +355,9 @@ func (n *Node) release() {
 	}
 	if n.adminLn != nil {
 		_ = n.adminLn.Close()
+	}
+	if n.blobs != nil {
+		n.blobs.close()
 	}
 	if n.engine != nil {
 		if err := n.engine.Close(); err != nil {
