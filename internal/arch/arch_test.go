@@ -84,6 +84,7 @@ var external = []struct {
 	{"github.com/cockroachdb/pebble", []string{"storage/pebble", "bench"}, "the engine hides its library; bench measures the bare one"},
 	{"github.com/minio/minio-go", []string{"storage/blob/s3"}, "the store hides its library"},
 	{"github.com/gobwas/ws", []string{"edge/reactor", "bench"}, "the transport hides its library; bench has it as a peer"},
+	{"github.com/meilisearch/meilisearch-go", []string{"storage/search/meili"}, "the index hides its library"},
 	{"modernc.org/sqlite", []string{"storage/search/fts"}, "the index hides its library"},
 	{"github.com/prometheus/client_golang", []string{"internal/node", "internal/metrics", "bench"}, "packages report through small observers; one place names the metrics"},
 }

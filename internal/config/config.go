@@ -63,6 +63,16 @@ type Config struct {
 	EditWindow   time.Duration `default:"15m" placeholder:"DUR" help:"How long a message may be edited; negative: never."`
 	IdleAfter    time.Duration `default:"2m" placeholder:"DUR" help:"Idle time after which a conversation leaves memory."`
 
+	Blobs           string        `default:"fs" enum:"fs,s3," placeholder:"fs|s3" help:"Where attachments are stored: fs, in the data directory, or s3, in a bucket."`
+	BlobGrace       time.Duration `default:"24h" placeholder:"DUR" help:"Age below which attachments that nothing refers to, and unfinished uploads, are kept (at least 1h)."`
+	S3Endpoint      string        `name:"s3-endpoint" placeholder:"URL" help:"S3 server, such as https://s3.eu-central-1.amazonaws.com; for --blobs s3."`
+	S3Bucket        string        `name:"s3-bucket" placeholder:"NAME" help:"Bucket, which must exist."`
+	S3Prefix        string        `name:"s3-prefix" placeholder:"PATH/" help:"Prefix of all object names."`
+	S3Region        string        `name:"s3-region" default:"us-east-1" placeholder:"REGION" help:"Region that requests are signed for."`
+	S3PathStyle     bool          `name:"s3-path-style" help:"Put the bucket into the path instead of the host name, as most servers other than Amazon's need."`
+	S3AccessKeyFile string        `name:"s3-access-key-file" placeholder:"FILE" help:"File with the access key, read again every minute. Default: the environment variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."`
+	S3SecretKeyFile string        `name:"s3-secret-key-file" placeholder:"FILE" help:"File with the secret key."`
+
 	DrainTimeout time.Duration `default:"10s" placeholder:"DUR" help:"SIGTERM: time to close all clients in an orderly way."`
 	LogFormat    string        `default:"text" enum:"text,json" placeholder:"text|json" help:"Format of the log on standard error."`
 	LogLevel     string        `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Least severe level that is logged."`
@@ -137,6 +147,7 @@ func (c *Config) Check() error {
 	if c.IdleAfter < time.Second {
 		bad("idle-after", "%v is below 1s", c.IdleAfter)
 	}
+	c.checkBlobs(bad)
 	if c.DrainTimeout < 0 {
 		bad("drain-timeout", "%v is negative", c.DrainTimeout)
 	}

@@ -41,6 +41,8 @@ func TestCheckNamesTheFlag(t *testing.T) {
 		"listen": "nonsense", "admin-listen": "x", "user-rate": "-1", "user-burst": "0", "max-message-bytes": "5",
 		"ping-interval": "10ms", "pong-timeout": "1ms", "batch-delay": "1s", "max-group-size": "2", "idle-after": "1ms",
 		"drain-timeout": "-1s", "auth-jwks-url": "ftp://x", "allowed-origins": "example.com", "tls-cert": "only.pem",
+		"blob-grace": "59m", "s3-endpoint": "https://s3.example.com", "s3-bucket": "b", "s3-prefix": "p", "s3-access-key-file": "f",
+		"s3-secret-key-file": "f", "s3-path-style": "true",
 		"max-connections": "-1", "accept-rate": "-1", "reactors": "-2", "sessions-per-user": "-1",
 	} {
 		t.Run(flag, func(t *testing.T) {
@@ -117,4 +119,38 @@ func FuzzReadYAML(f *testing.F) {
 	f.Add("listen: 127.0.0.1:1\nallowed-origins: [a, b]\n")
 	f.Add("")
 	f.Fuzz(func(t *testing.T, s string) { _, _ = config.ReadYAML(strings.NewReader(s)) })
+}
+
+func TestCheckBlobs(t *testing.T) {
+	good := []string{"--dev", "--blobs=s3", "--s3-endpoint=https://s3.example.com", "--s3-bucket=attachments"}
+	for _, c := range []struct{ arg, want string }{
+		{"--s3-path-style", ""},
+		{"--s3-endpoint=http://127.0.0.1:9000/", ""},
+		{"--s3-access-key-file=a", "--s3-secret-key-file"},
+		{"--s3-secret-key-file=a", "--s3-access-key-file"},
+		{"--s3-endpoint=", "--s3-endpoint: needed with --blobs s3"},
+		{"--s3-endpoint=s3.example.com", "--s3-endpoint: \"s3.example.com\" is not a URL such as https://"},
+		{"--s3-endpoint=https://s3.example.com/bucket", "--s3-endpoint"},
+		{"--s3-endpoint=https://key:secret@s3.example.com", "--s3-endpoint"},
+		{"--s3-bucket=", "--s3-bucket: needed with --blobs s3"},
+		{"--s3-bucket=No/Bucket", "--s3-bucket: \"No/Bucket\""},
+		{"--s3-prefix=/a", "--s3-prefix"},
+		{"--s3-region=", "--s3-region"},
+		{"--blobs=fs", "--s3-bucket: only with --blobs s3"},
+	} {
+		cfg, err := parse(t, append(append([]string(nil), good...), c.arg)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = cfg.Check()
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", c.arg, err, c.want)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret@") {
+			t.Errorf("%s: the error shows the secret: %v", c.arg, err)
+		}
+	}
+	if _, err := parse(t, "--dev", "--blobs=nfs"); err == nil {
+		t.Error("--blobs=nfs was taken")
+	}
 }

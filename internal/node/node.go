@@ -69,6 +69,7 @@ type Node struct {
 	backing  atomic.Pointer[backing] // the store, once it is open
 	waiting  atomic.Pointer[string]  // what the start waits for
 	store    *storage.Store
+	blobs    atomic.Pointer[blobs]
 	verifier *auth.Verifier
 	hub      *actors.Hub
 	sessions *session.Manager
@@ -144,6 +145,11 @@ func (n *Node) open() (err error) {
 
 // assemble builds everything on top of the open store.
 func (n *Node) assemble() error {
+	b, err := openBlobs(&n.cfg, n.store, n.log, n.metrics.registry, n.opts.Now)
+	if err != nil {
+		return err
+	}
+	n.blobs.Store(b)
 	signer, err := n.openAuth()
 	if err != nil {
 		return err
@@ -309,7 +315,11 @@ func (n *Node) ready(ctx context.Context) []rest.Check {
 	default:
 		life.Detail = "draining"
 	}
-	return append([]rest.Check{life}, n.storeChecks(ctx)...)
+	checks := append([]rest.Check{life}, n.storeChecks(ctx)...)
+	if b := n.blobs.Load(); b != nil {
+		checks = append(checks, b.check())
+	}
+	return checks
 }
 
 // Run serves until ctx ends, then drains; it returns nil after an orderly end. Everything is closed afterwards.
@@ -403,6 +413,9 @@ func (n *Node) release() {
 	}
 	if n.adminLn != nil {
 		_ = n.adminLn.Close()
+	}
+	if b := n.blobs.Load(); b != nil {
+		b.close()
 	}
 	if n.backups != nil {
 		n.backups.Close()

@@ -191,7 +191,7 @@ func play(t *testing.T, w *world, choices []int, ps []program, check func(step i
 	for id, p := range ps {
 		next, stop := iter.Pull(iter.Seq[struct{}](func(yield func(struct{}) bool) {
 			defer func() {
-				if r := recover(); r != nil && r != any(stopped) { //nolint:errorlint // the very value
+				if r := recover(); r != nil && r != any(stopped) {
 					panic(r)
 				}
 			}()

@@ -71,8 +71,8 @@ func (l *Library) Put(ctx context.Context, tenant chat.TenantID, ref string, r i
 		if err != nil {
 			return Info{}, err
 		}
-		now := g
 		if err = l.refs.AddBlobRef(ctx, tenant, sum, g, ref); err == nil {
+			var now uint64
 			if now, err = l.refs.BlobGeneration(ctx, tenant, sum); err == nil && now == g {
 				return info, nil
 			}

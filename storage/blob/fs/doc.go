@@ -2,7 +2,7 @@
 //
 //	DIR/lock                                   held by the one process that uses it
 //	DIR/tmp/<random>                           uploads that are not published
-//	DIR/blobs/<tenant>/<ab>/<cd>/<sha256>      content; a dot and the generation follow where that is not 0
+//	DIR/content/<tenant>/<ab>/<cd>/<sha256>    content; a dot and the generation follow where that is not 0
 //
 // The tenant is written in hexadecimal digits, ab and cd are the first digits of the hash.
 //

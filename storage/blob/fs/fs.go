@@ -90,7 +90,7 @@ func (s *Store) open() (err error) {
 }
 
 func (s *Store) tmp() string  { return filepath.Join(s.cfg.Dir, "tmp") }
-func (s *Store) root() string { return filepath.Join(s.cfg.Dir, "blobs") }
+func (s *Store) root() string { return filepath.Join(s.cfg.Dir, "content") }
 
 func (s *Store) path(k blob.Key) string {
 	name := k.Name()
@@ -134,7 +134,7 @@ func (s *Store) space() error {
 	if err := unix.Statfs(s.cfg.Dir, &st); err != nil {
 		return nil // not all file systems tell; then there is no floor
 	}
-	free := uint64(st.Bavail) * uint64(st.Bsize)
+	free := st.Bavail * uint64(st.Bsize)
 	full := free < uint64(s.cfg.MinFree)
 	if full != s.full.Swap(full) {
 		if full {

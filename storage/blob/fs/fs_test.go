@@ -80,7 +80,7 @@ func count(t *testing.T, dir string) int {
 
 func file(dir string, k blob.Key) string {
 	n := k.Name()
-	return filepath.Join(dir, "blobs", k.Folder(), n[:2], n[2:4], n)
+	return filepath.Join(dir, "content", k.Folder(), n[:2], n[2:4], n)
 }
 
 // TestDamagedFiles: Verify finds a file that is not what its name says; storing the content again heals one whose size
@@ -106,7 +106,7 @@ func TestFilesOfOthersAreLeftAlone(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, fs.Config{Dir: dir})
 	k := blobtest.Put(t, s, "acme", []byte("x")).Key
-	other := []string{dir + "/blobs/README", dir + "/blobs/61/readme.txt", filepath.Dir(file(dir, k)) + "/" + strings.Repeat("ab", 32)}
+	other := []string{dir + "/content/README", dir + "/content/61/readme.txt", filepath.Dir(file(dir, k)) + "/" + strings.Repeat("ab", 32)}
 	for _, f := range other {
 		must(t, os.MkdirAll(filepath.Dir(f), 0o700))
 		must(t, os.WriteFile(f, nil, 0o600))

@@ -88,10 +88,9 @@ func (st *staged) Publish(ctx context.Context, generation uint64) (blob.Info, er
 	key := st.key
 	key.Generation = generation
 	path := st.store.path(key)
-	dir := filepath.Dir(path)
 	fi, err := os.Stat(path)
 	if err != nil || fi.Size() != st.size {
-		if err := st.link(path, dir); err != nil {
+		if err := st.link(path); err != nil {
 			return blob.Info{}, failed(err, "publish", key)
 		}
 		if fi, err = os.Stat(path); errors.Is(err, iofs.ErrNotExist) {
@@ -103,22 +102,23 @@ func (st *staged) Publish(ctx context.Context, generation uint64) (blob.Info, er
 		return blob.Info{}, failed(err, "publish", key)
 	}
 	// Also if it was there: whoever linked it may not have come to this.
-	if err := syncDir(dir); err != nil && !errors.Is(err, iofs.ErrNotExist) {
+	if err := st.store.syncPath(filepath.Dir(path)); err != nil {
 		return blob.Info{}, failed(err, "publish", key)
 	}
 	return info(key, fi), nil
 }
 
-func (st *staged) link(path, dir string) error {
+func (st *staged) link(path string) error {
+	// Before the sync: most file systems write both in one go.
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
 	if !st.synced {
 		// Once: after a failure the kernel may have dropped what it could not write, and would report success.
 		st.synced, st.syncErr = true, st.file.Sync()
 	}
 	if st.syncErr != nil {
 		return st.syncErr
-	}
-	if err := st.store.makeDirs(dir); err != nil {
-		return err
 	}
 	err := os.Link(st.file.Name(), path)
 	if !errors.Is(err, iofs.ErrExist) {
@@ -144,39 +144,33 @@ func (st *staged) link(path, dir string) error {
 // maxKnown bounds the memory of which directories are durable.
 const maxKnown = 8192
 
-// makeDirs makes dir below root, and durable; also what a process before this one may have made and not synced.
-func (s *Store) makeDirs(dir string) error {
-	if dir == s.root() {
-		return nil
+// syncPath makes what is in dir durable, and the names of dir and those above it, which this process or one before it
+// may have made and not synced. The deepest goes first: it usually writes the others along.
+func (s *Store) syncPath(dir string) error {
+	if err := syncDir(dir); err != nil {
+		return err
 	}
-	s.mu.Lock()
-	known := s.known[dir]
-	s.mu.Unlock()
-	if known {
-		return nil
-	}
-	err := os.Mkdir(dir, 0o700)
-	if errors.Is(err, iofs.ErrNotExist) {
-		if err := s.makeDirs(filepath.Dir(dir)); err != nil {
+	var fresh []string
+	for d := dir; d != s.root(); d = filepath.Dir(d) {
+		s.mu.Lock()
+		known := s.known[d]
+		s.mu.Unlock()
+		if known {
+			break // and so are those above
+		}
+		if err := syncDir(filepath.Dir(d)); err != nil {
 			return err
 		}
-		err = os.Mkdir(dir, 0o700)
-	}
-	if err != nil && !errors.Is(err, iofs.ErrExist) {
-		return err
-	}
-	if err := s.makeDirs(filepath.Dir(dir)); err != nil {
-		return err
-	}
-	if err := syncDir(filepath.Dir(dir)); err != nil {
-		return err
+		fresh = append(fresh, d)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.known) >= maxKnown {
+	if len(s.known)+len(fresh) > maxKnown {
 		clear(s.known)
 	}
-	s.known[dir] = true
+	for _, d := range fresh {
+		s.known[d] = true
+	}
 	return nil
 }
 
