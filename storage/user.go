@@ -105,8 +105,18 @@ func (s *Store) PutUser(ctx context.Context, u chat.User) error {
 	if u.Tenant == "" || u.ID == "" {
 		return fmt.Errorf("put user %s: %w: tenant and id are needed", key, chat.ErrInvalid)
 	}
-	return fail(s.engine.Apply(ctx, Batch{Table: TableUsers, Partition: Key{text(u.Tenant), text(u.ID)},
-		Mutations: []Mutation{{Columns: userColumns(&u)}}}), "put user", key)
+	before, err := s.GetUsers(ctx, u.Tenant, []chat.UserID{u.ID})
+	if err != nil {
+		return err
+	}
+	if err := s.indexEmail(ctx, &u); err != nil {
+		return err
+	}
+	if err := s.engine.Apply(ctx, Batch{Table: TableUsers, Partition: Key{text(u.Tenant), text(u.ID)},
+		Mutations: []Mutation{{Columns: userColumns(&u)}}}); err != nil {
+		return fail(err, "put user", key)
+	}
+	return s.unindexEmail(ctx, &before[0], &u)
 }
 
 // CreateUser durably writes a user that is not there yet and returns it and true, or the one that is and false.
@@ -123,6 +133,9 @@ func (s *Store) CreateUser(ctx context.Context, u chat.User) (chat.User, bool, e
 		return decodeUser(u.Tenant, u.ID, row.Columns), false, nil
 	case !errors.Is(err, ErrNoRow):
 		return chat.User{}, false, fail(err, "create user", key)
+	}
+	if err := s.indexEmail(ctx, &u); err != nil {
+		return chat.User{}, false, err
 	}
 	applied, found, err := s.engine.CompareAndSet(ctx, TableUsers, partition, nil, nil, userColumns(&u))
 	switch {
