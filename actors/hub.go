@@ -15,6 +15,7 @@ import (
 
 	"github.com/zumodra/hub/actors/conversation"
 	"github.com/zumodra/hub/actors/directory"
+	"github.com/zumodra/hub/actors/user"
 	"github.com/zumodra/hub/chat"
 )
 
@@ -38,6 +39,7 @@ type Observer = conversation.Observer
 // Config of a Hub. Store and Edge are required.
 type Config struct {
 	Store    Store
+	People   People // what is between users; nil: users have neither contacts nor blocks nor preferences
 	Edge     Edge
 	Owner    conversation.Owner // default: this node owns every conversation
 	Observer Observer           // default: none
@@ -68,6 +70,7 @@ type Hub struct {
 	convs   *conversation.Registry
 	dir     *directory.Directory
 	directs directs
+	people  *user.Registry // nil without Config.People
 
 	ctx     context.Context // of look-ups
 	cancel  context.CancelFunc
@@ -98,7 +101,8 @@ func New(c Config) *Hub {
 	h.convs = conversation.NewRegistry(conversation.RegistryConfig{
 		System: h.system, Dispatcher: h.workers, Store: c.Store, Publish: h.dir.Publish, Owner: c.Owner,
 		Observer: c.Observer, Rules: c.Rules, Epoch: c.Epoch, Now: c.Now, Idle: c.Idle, Cap: c.Cap,
-		Commits: c.Commits, Log: c.Log})
+		Commits: c.Commits, Log: c.Log, Barred: h.barred()})
+	h.startPeople()
 	h.directs.now = c.Now
 	return h
 }
@@ -113,6 +117,9 @@ func (h *Hub) Start(ctx context.Context, progress func(done int)) error {
 	})
 	if err != nil {
 		return fmt.Errorf("list conversations to repair: %w", err)
+	}
+	if err := h.repairPeople(ctx); err != nil {
+		return err
 	}
 	var done atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
@@ -144,7 +151,7 @@ func (h *Hub) Close(ctx context.Context) error {
 	h.io.Wait()
 	stop()
 	h.cancel()
-	err := h.convs.Close(ctx)
+	err := errors.Join(h.closePeople(ctx), h.convs.Close(ctx))
 	h.dir.Close()
 	h.workers.close()
 	h.system.Shutdown()
@@ -158,14 +165,16 @@ func (h *Hub) Submit(p chat.Principal, o chat.Origin, cmd chat.Command, done fun
 		done(chat.Result{}, chat.ErrShutdown)
 		return
 	}
-	// Whether one of the two of a direct conversation blocked the other is to be asked here, once there are
-	// blocks: an answer from memory at once, else by h.lookup.
+	// Whether one of the two of a direct conversation blocked the other, the conversation itself knows (package user).
 	switch c := cmd.(type) {
 	case chat.Create:
 		h.create(p, o, c, done)
 	case chat.AddMembers:
-		h.lookup(done, func(ctx context.Context) error { return h.known(ctx, p.Tenant, c.Users) },
-			func() { h.send(p, o, c, done) })
+		h.addMembers(p, o, c, done)
+	case chat.MarkRead:
+		h.mark(p, o, cmd, c.Private, done)
+	case chat.MarkDelivered:
+		h.mark(p, o, cmd, c.Private, done)
 	default:
 		h.send(p, o, cmd, done)
 	}
@@ -270,8 +279,7 @@ func (h *Hub) create(p chat.Principal, o chat.Origin, c chat.Create, done func(c
 		done(chat.Result{}, fmt.Errorf("%w: kind of conversation", chat.ErrInvalid))
 		return
 	}
-	h.lookup(done, func(ctx context.Context) error { return h.known(ctx, p.Tenant, c.Members) },
-		func() { h.send(p, o, c, done) })
+	h.lookup(done, func(ctx context.Context) error { return h.mayCreate(ctx, p, &c) }, func() { h.found(p, o, c, done) })
 }
 
 // Register makes a session get the deliveries of one conversation of the user, or of all if it is zero. Called

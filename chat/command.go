@@ -246,8 +246,9 @@ type Delivery struct {
 	Key        ConversationKey
 	Recipients *MemberSet
 	Notices    []Notice
-	// Detached are users who are members no more (they are among Recipients for this one delivery): their
-	// sessions on this conversation are closed after it, with Gone saying that the conversation itself ended.
+	// Detached are users who are members no more (they are among Recipients for this one delivery), or who may no
+	// longer take part because of a block: their sessions on this conversation are closed after it, with Gone saying
+	// that the conversation itself ended.
 	Detached []UserID
 	Gone     bool
 	// AcceptedAt is when the oldest command of the delivery was accepted, for the latency metrics.

@@ -275,3 +275,28 @@ func (k UserKey) Number(kind string, other UserID) int64 {
 	}
 	return int64(h>>12 | 1)
 }
+
+// ContactItem is a contact with what is shown of them.
+type ContactItem struct {
+	Contact
+	Profile User
+	Standing
+}
+
+// RequestItem is a friend request with its users resolved.
+type RequestItem struct {
+	RequestRow
+	From, To User
+}
+
+// BlockItem is a blocked user with what is shown of them.
+type BlockItem struct {
+	BlockRow
+	Profile User
+}
+
+// Standing is whether a user is there, as another user may know it.
+type Standing struct {
+	Online   bool
+	LastSeen time.Time // zero: unknown
+}

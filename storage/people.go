@@ -114,7 +114,8 @@ func (s *Store) GetPairs(ctx context.Context, keys []chat.PairKey) ([]chat.Pair,
 	return out, nil
 }
 
-// SavePair durably writes a pair and then its lists. before is the pair as stored. Doing it again is safe.
+// SavePair durably writes a pair and then its lists. before is the pair as stored. Doing it again is safe. An error
+// after which the pair may be stored is chat.ErrUnknown.
 func (s *Store) SavePair(ctx context.Context, p, before chat.Pair) error {
 	if err := checkPair(p.Key); err != nil {
 		return err
@@ -132,7 +133,11 @@ func (s *Store) SavePair(ctx context.Context, p, before chat.Pair) error {
 		Mutations: []Mutation{{Columns: c, Whole: true}}}); err != nil {
 		return fail(err, "save pair", p.Key)
 	}
-	return fail(s.derivePair(ctx, &p, &before), "derive lists of", p.Key)
+	if err := s.derivePair(ctx, &p, &before); err != nil {
+		// The pair is stored: this must not look like a refusal.
+		return fmt.Errorf("derive lists of %s: %w: %w", p.Key, chat.ErrUnknown, err)
+	}
+	return nil
 }
 
 // RederivePair writes the lists of a pair again.

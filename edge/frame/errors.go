@@ -73,6 +73,7 @@ const (
 	TextInvalidFile   = "Invalid file data"
 	TextInvalidJSON   = "Invalid JSON"
 	TextNotSupported  = "Not supported"
+	TextBlockedMember = "Cannot create conversation with blocked user."
 )
 
 // Outcome is how one kind of chat error appears on the wire.

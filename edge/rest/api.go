@@ -96,6 +96,9 @@ func New(cfg Config) (*API, error) {
 		mux:    http.NewServeMux(),
 		routes: table(),
 	}
+	if cfg.People != nil {
+		a.routes = append(a.routes, peopleTable()...)
+	}
 	for _, rt := range a.routes {
 		a.mux.Handle(rt.path, a.serve(rt))
 	}

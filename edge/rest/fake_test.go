@@ -18,6 +18,8 @@ type fakeHub struct {
 	users  map[chat.UserKey]chat.User
 	blocks map[[2]chat.UserID]bool
 	max    int // members of a group
+	pairs  map[chat.PairKey]*chat.Pair
+	prefs  map[chat.UserKey]chat.Preferences
 
 	fail  func(name string) error // an error for a command or query, by name
 	calls []string

@@ -2,6 +2,7 @@ package rest_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -24,6 +25,9 @@ func operations(b *bench) (list [][2]string) {
 			id = message
 		} else if strings.Contains(path, "/admin/") {
 			id = "1"
+		} else if strings.Contains(path, "/blocked/") {
+			b.as("1", "POST", api+"blocked/", `{"user_id":"dora"}`)
+			id = fmt.Sprint(chat.UserKey{Tenant: chat.DefaultTenant, User: "1"}.Number("block", "dora"))
 		}
 		list = append(list, [2]string{method, strings.Replace(path, "{id}", id, 1)})
 	}
@@ -54,7 +58,7 @@ func plainBench(t testing.TB) *bench {
 
 func FuzzReq109_Query(f *testing.F) {
 	for i, q := range queries {
-		for op := i % 3; op < 26; op += 3 {
+		for op := i % 3; op < 48; op += 3 {
 			f.Add(uint8(op), q, "")
 		}
 	}
@@ -67,7 +71,7 @@ func FuzzReq109_Query(f *testing.F) {
 		if id != "" { // in place of the id in the path, if it has one
 			dir := strings.Split(o[1], "/")
 			for i, s := range dir {
-				if len(s) == 36 || s == "1" {
+				if len(s) == 36 || s == "1" || len(s) > 12 && strings.Trim(s, "0123456789") == "" {
 					dir[i] = id
 				}
 			}
@@ -79,7 +83,7 @@ func FuzzReq109_Query(f *testing.F) {
 
 func FuzzReq109_Body(f *testing.F) {
 	for i, body := range bodies {
-		for op := i % 3; op < 26; op += 3 {
+		for op := i % 3; op < 48; op += 3 {
 			f.Add(uint8(op), "application/json", body)
 		}
 	}
@@ -106,7 +110,7 @@ var bodies = []string{
 	`{"participant_ids":[2,3],"name":"\ud800","message":"x"}`, `{"user_ids":["2",3]}`, `{"content":"x","conversation_id":"zz"}`,
 	`{"content":{"a":[]},"conversation":true,"is_voice":[],"client_id":-0.5}`, `{"name":"n","name":1}`, `{"username":"1","password":null}`,
 	`{"refresh":1,"token":[]}`, `{"tenant":"\u0000","email":"a@b","avatar_url":"//x"}`, "\xef\xbb\xbf{}", "{\"name\":\"\xff\"}",
-	`{"":""}`, `{"participant_ids":[18446744073709551616]}`, `{"participant_ids":["00000000-0000-0000-ffff-ffffffffffff"]}`,
+	`{"":""}`, `{"user_id":2}`, `{"user_id":"dora"}`, `{"read_receipts":"x","invisible":null}`, `{"invisible":true}`, `{"participant_ids":[18446744073709551616]}`, `{"participant_ids":["00000000-0000-0000-ffff-ffffffffffff"]}`,
 }
 
 // TestReq109_NothingIsA500 combines the parameters, verbs, bodies and ids at random, always the same ones.
@@ -136,7 +140,7 @@ func TestReq109_NothingIsA500(t *testing.T) {
 	verbs := []string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE"}
 	types := []string{"application/json", "", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "a/b; c", "\x00"}
 	statuses := map[int]int{}
-	for range 3000 {
+	for range 6000 {
 		o := all[rnd.IntN(len(all))]
 		method, path := o[0], o[1]
 		if rnd.IntN(8) == 0 {

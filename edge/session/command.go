@@ -40,6 +40,9 @@ func (m *Manager) reply(s link, b []byte) {
 
 // fail answers a request with an error.
 func (m *Manager) fail(q *request, err error) {
+	if q.typ == frame.CreateGroup && errors.Is(err, chat.ErrBlocked) {
+		err = &frame.Error{Code: frame.CodeBlocked, Text: frame.TextBlockedMember}
+	}
 	e := frame.ErrorOf(err, q.ref)
 	if e.RetryAfter == 0 && (e.Code == frame.CodeOverloaded || e.Code == frame.CodeUnavailable) {
 		e.RetryAfter = m.retryAfter()
@@ -54,6 +57,10 @@ func (m *Manager) fail(q *request, err error) {
 		m.end(q.caller.link, frame.CloseForbidden, "not a participant")
 	case frame.CodeGone:
 		m.end(q.caller.link, frame.CloseGone, "conversation is gone")
+	case frame.CodeBlocked:
+		if q.typ.InConversation() {
+			m.end(q.caller.link, frame.CloseForbidden, "not a participant")
+		}
 	}
 }
 

@@ -179,7 +179,7 @@ func (n *Node) join(signer *auth.Signer) error {
 	reg := n.metrics.registry
 	out := &edge{}
 	n.hub = actors.New(actors.Config{
-		Store: n.store, Edge: out, Observer: newActorMetrics(reg), Now: n.opts.Now, Log: n.log, Idle: n.cfg.IdleAfter,
+		Store: n.store, People: n.store, Edge: out, Observer: newActorMetrics(reg), Now: n.opts.Now, Log: n.log, Idle: n.cfg.IdleAfter,
 		Rules: chat.Rules{MaxGroupSize: n.cfg.MaxGroupSize, EditWindow: n.cfg.EditWindow},
 	})
 	rate := n.cfg.UserRate
@@ -194,7 +194,7 @@ func (n *Node) join(signer *auth.Signer) error {
 	})
 	out.m = n.sessions
 	rc := rest.Config{
-		Hub: n.hub, Users: n.store, Verifier: n.verifier, Limiter: restLimiter{limiter}, Observer: n.metrics, Logger: n.log,
+		Hub: n.hub, Users: n.store, People: n.hub, Verifier: n.verifier, Limiter: restLimiter{limiter}, Observer: n.metrics, Logger: n.log,
 		APIKeys: keys, SessionCookie: n.cfg.AuthCookie, Origins: origins, Ready: n.ready, Version: n.opts.Version, Now: n.opts.Now,
 	}
 	if signer != nil {
