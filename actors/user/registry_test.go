@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -137,9 +138,13 @@ type rig struct {
 	refuse func() error // of the conversation
 }
 
+func quiet() *actor.ActorSystem {
+	return actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }))
+}
+
 func newRig(t testing.TB, change func(*user.Config)) *rig {
 	t.Helper()
-	r := &rig{t: t, store: newStore(), system: actor.NewActorSystem(), barred: map[chat.PairKey]bool{}}
+	r := &rig{t: t, store: newStore(), system: quiet(), barred: map[chat.PairKey]bool{}}
 	c := user.Config{System: r.system, Dispatcher: actor.NewDefaultDispatcher(10), Store: r.store, Bar: r.bar}
 	if change != nil {
 		change(&c)
@@ -408,13 +413,17 @@ func (r *rig) ask(u chat.UserID, change func(*chat.Preferences)) (chat.Preferenc
 }
 
 func TestReq059_PreferencesAreInForceWhenAnswered(t *testing.T) {
-	r := newRig(t, func(c *user.Config) { c.Idle = 20 * time.Millisecond })
+	var ahead atomic.Int64 // the clock moves only when the actor is to leave memory
+	r := newRig(t, func(c *user.Config) {
+		c.Idle, c.Now = 80*time.Millisecond, func() time.Time { return t0.Add(time.Duration(ahead.Load())) }
+	})
 	if _, ok := r.Preferences(key("ann")); ok {
 		t.Fatal("known without having been read")
 	}
 	for n := range 50 {
 		hide := n%2 == 0
-		if n%10 == 5 { // the actor leaves memory now and then
+		if n%10 == 5 {
+			ahead.Add(int64(time.Second))
 			for end := time.Now().Add(10 * time.Second); r.Live() > 0; time.Sleep(time.Millisecond) {
 				if time.Now().After(end) {
 					t.Fatal("stays in memory")
