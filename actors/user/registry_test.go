@@ -177,7 +177,9 @@ func (r *rig) bar(_ context.Context, p *chat.Pair, by chat.Principal) error {
 	return nil
 }
 
-func as(u chat.UserID) chat.Principal { return chat.Principal{Tenant: "t", User: u, Username: string(u)} }
+func as(u chat.UserID) chat.Principal {
+	return chat.Principal{Tenant: "t", User: u, Username: string(u)}
+}
 
 func key(u chat.UserID) chat.UserKey { return chat.UserKey{Tenant: "t", User: u} }
 

@@ -102,3 +102,24 @@ func (h *fakeHub) ChangePreferences(ctx context.Context, p chat.Principal, chang
 	h.prefs[p.Key()] = prefs
 	return prefs, nil
 }
+
+func (h *fakeHub) RefuseToken(ctx context.Context, t chat.TenantID, id string, _ time.Time) (bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.check(ctx, "refuse_token"); err != nil {
+		return false, err
+	}
+	if h.tokens == nil {
+		h.tokens = map[string]bool{}
+	}
+	k := string(t) + "/" + id
+	fresh := !h.tokens[k]
+	h.tokens[k] = true
+	return fresh, nil
+}
+
+func (h *fakeHub) TokenRefused(ctx context.Context, t chat.TenantID, id string) (bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.tokens[string(t)+"/"+id], h.check(ctx, "token_refused")
+}

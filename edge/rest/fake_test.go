@@ -17,7 +17,8 @@ type fakeHub struct {
 	convs  map[chat.ConversationKey]*fakeConv
 	users  map[chat.UserKey]chat.User
 	blocks map[[2]chat.UserID]bool
-	max    int // members of a group
+	max    int             // members of a group
+	tokens map[string]bool // refused
 	pairs  map[chat.PairKey]*chat.Pair
 	prefs  map[chat.UserKey]chat.Preferences
 

@@ -89,7 +89,7 @@ func newBench(t testing.TB, change ...func(*rest.Config)) *bench {
 	cfg := rest.Config{
 		Hub: b.hub, Users: b.hub, People: b.hub, Verifier: verifier, Limiter: b.seen, Observer: b.seen, Now: b.now,
 		Logger: slog.New(slog.NewTextHandler(b.log, nil)), Version: "v0",
-		Dev:     &rest.DevTokens{Signer: b.sign, Refresh: verifier},
+		Dev:     &rest.DevTokens{Signer: b.sign, Refresh: verifier, Refused: b.hub},
 		APIKeys: keys{"the-key"},
 	}
 	for _, f := range change {

@@ -198,7 +198,7 @@ func (n *Node) join(signer *auth.Signer) error {
 		APIKeys: keys, SessionCookie: n.cfg.AuthCookie, Origins: origins, Ready: n.ready, Version: n.opts.Version, Now: n.opts.Now,
 	}
 	if signer != nil {
-		rc.Dev = &rest.DevTokens{Signer: signer, Refresh: n.verifier}
+		rc.Dev = &rest.DevTokens{Signer: signer, Refresh: n.verifier, Refused: n.store}
 	}
 	api, err := rest.New(rc)
 	if err != nil {

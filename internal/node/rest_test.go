@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,7 +57,7 @@ func TestReq105_Endpoints(t *testing.T) {
 		}
 	})
 	visited := map[string]bool{}
-	id := regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}|users/1/`)
+	id := regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}|users/1/|[0-9]{6,}`)
 	visit := func(token, method, path string, body any, status int) *reply {
 		t.Helper()
 		p, _, _ := strings.Cut(path, "?")
@@ -72,6 +74,8 @@ func TestReq105_Endpoints(t *testing.T) {
 	wantKeys(t, "token", pair, "refresh access")
 	tok := visit("", "POST", "/api/v1/auth/token/refresh/", object{"refresh": pair.str("refresh")}, 200).body.str("access")
 	visit("", "POST", "/api/v1/auth/token/verify/", object{"token": tok}, 200)
+	spare := h.call("", "POST", "/api/v1/auth/token/", object{"username": "1", "password": "x"}).want(200).body.str("refresh")
+	visit("", "POST", "/api/v1/auth/token/blacklist/", object{"refresh": spare}, 200)
 	h.users("2", "3", "4")
 
 	const c = api + "conversations/"
@@ -127,6 +131,17 @@ func TestReq105_Endpoints(t *testing.T) {
 		t.Error(r.raw)
 	}
 	visit(tok, "POST", c+g+"/leave/", nil, 200)
+
+	const b = api + "blocked/"
+	blocked := visit(tok, "POST", b, object{"user_id": 4}, 201).body
+	wantKeys(t, "block", blocked, "id blocked created_at")
+	wantKeys(t, "user", blocked.obj("blocked"), userFields)
+	l = visit(tok, "GET", b, nil, 200).body
+	wantKeys(t, "page", l, "count next previous results")
+	visit(tok, "POST", b+"check/", object{"user_id": 4}, 200)
+	visit(tok, "DELETE", fmt.Sprint(b, blocked.num("id"), "/"), nil, http.StatusNoContent)
+	visit(tok, "GET", api+"preferences/", nil, 200)
+	visit(tok, "PATCH", api+"preferences/", object{"invisible": false}, 200)
 
 	visit("", "GET", "/api/openapi.yaml", nil, 200)
 	visit("", "GET", "/health/", nil, 200)
@@ -351,10 +366,84 @@ func TestReq111_Tokens(t *testing.T) {
 	h.clock.advance(2 * time.Hour)
 	h.call("", "POST", tok+"verify/", object{"token": pair.str("access")}).want(401)
 	h.call(pair.str("access"), "GET", api+"conversations/", nil).want(401).says("token_not_valid")
-	again := h.call("", "POST", tok+"refresh/", object{"refresh": pair.str("refresh")}).want(200).body.str("access")
-	h.call(again, "GET", api+"conversations/", nil).want(200)
+	again := h.call("", "POST", tok+"refresh/", object{"refresh": fresh.str("refresh")}).want(200).body
+	h.call(again.str("access"), "GET", api+"conversations/", nil).want(200)
 	h.clock.advance(8 * 24 * time.Hour)
-	h.call("", "POST", tok+"refresh/", object{"refresh": pair.str("refresh")}).want(401)
+	h.call("", "POST", tok+"refresh/", object{"refresh": again.str("refresh")}).want(401).says("Token is invalid or expired")
+}
+
+// A refresh token is good for one refresh, or until it is revoked, and that outlives restarts and crashes.
+func TestReq111_RefreshTokensRotateAndAreRevoked(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	const tok = "/api/v1/auth/token/"
+	obtain := func(user string) string {
+		return h.call("", "POST", tok, object{"username": user, "password": "x"}).want(200).body.str("refresh")
+	}
+	gone := func(refresh string) {
+		t.Helper()
+		const says = `{"detail":"Token is blacklisted","code":"token_not_valid"}`
+		for _, path := range []string{"refresh/", "blacklist/"} {
+			if r := h.call("", "POST", tok+path, object{"refresh": refresh}).want(401); r.raw != says || r.header.Get("WWW-Authenticate") == "" {
+				t.Errorf("%s: %s", path, r.raw)
+			}
+		}
+		if r := h.call("", "POST", tok+"verify/", object{"token": refresh}).want(400); r.raw != `{"non_field_errors":["Token is blacklisted"]}` {
+			t.Error(r.raw)
+		}
+	}
+	used, revoked, live := obtain("ann"), obtain("ann"), obtain("ann")
+	h.call("", "POST", tok+"verify/", object{"token": used}).want(200)
+	next := h.call("", "POST", tok+"refresh/", object{"refresh": used}).want(200).body.str("refresh")
+	if next == used || next == "" {
+		t.Fatal("the refresh token does not rotate")
+	}
+	gone(used)
+	if r := h.call("", "POST", tok+"blacklist/", object{"refresh": revoked}).want(200); r.raw != "{}" {
+		t.Error(r.raw)
+	}
+	gone(revoked)
+	h.restart()
+	gone(used)
+	gone(revoked)
+	h.drop()
+	gone(used)
+	gone(revoked)
+	h.call("", "POST", tok+"refresh/", object{"refresh": next}).want(200)
+	h.call("", "POST", tok+"refresh/", object{"refresh": live}).want(200)
+
+	// Of many refreshes with one token at once, one succeeds.
+	one := obtain("bob")
+	var wg sync.WaitGroup
+	var ok, refused atomic.Int64
+	for range 16 {
+		wg.Go(func() {
+			r, err := h.request("POST", tok+"refresh/", http.Header{"Content-Type": {"application/json"}}, object{"refresh": one})
+			switch {
+			case err != nil:
+				t.Error(err)
+			case r.status == 200:
+				ok.Add(1)
+			case r.status == 401:
+				refused.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if ok.Load() != 1 || refused.Load() != 15 {
+		t.Errorf("%d succeeded, %d were refused", ok.Load(), refused.Load())
+	}
+	access := h.user("cat").token
+	for _, body := range []object{{"refresh": "x.y.z"}, {"refresh": access}} {
+		h.call("", "POST", tok+"blacklist/", body).want(401).says("Token is invalid or expired")
+	}
+	for _, body := range []string{`{}`, `{"refresh":null}`, `{"refresh":[]}`, `[]`} {
+		h.call("", "POST", tok+"blacklist/", body).want(400)
+	}
+	h.call(access, "GET", api+"conversations/", nil).want(200)
+	if strings.Contains(h.log.String(), used[len(used)-20:]) {
+		t.Error("a token is in the log")
+	}
 }
 
 func TestReq112_Health(t *testing.T) {
