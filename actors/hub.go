@@ -48,6 +48,9 @@ type Config struct {
 	Now      func() time.Time // default time.Now
 	Log      *slog.Logger     // default: none
 
+	// EmailPrivacy makes AddByEmail answer the same for known and unknown addresses.
+	EmailPrivacy bool
+
 	Workers int           // of the actor system; default 4 x GOMAXPROCS
 	Groups  int           // of the directory; default 2 x GOMAXPROCS
 	Queue   int           // deliveries in front of a group; default 65,536
@@ -62,15 +65,16 @@ const lookups = 4096
 
 // Hub is safe for concurrent use.
 type Hub struct {
-	cfg     Config
-	rules   chat.Rules
-	store   Store
-	system  *actor.ActorSystem
-	workers *workers
-	convs   *conversation.Registry
-	dir     *directory.Directory
-	directs directs
-	people  *user.Registry // nil without Config.People
+	cfg      Config
+	rules    chat.Rules
+	store    Store
+	system   *actor.ActorSystem
+	workers  *workers
+	convs    *conversation.Registry
+	dir      *directory.Directory
+	directs  directs
+	people   *user.Registry // nil without Config.People, as is presence
+	presence *presence
 
 	ctx     context.Context // of look-ups
 	cancel  context.CancelFunc
@@ -97,7 +101,11 @@ func New(c Config) *Hub {
 		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }),
 		actor.WithDeadLetterRequestLogging(false), actor.WithDeadLetterThrottleCount(0))
 	h.dir = directory.New(directory.Config{System: h.system, Dispatcher: h.workers, Edge: c.Edge,
-		Groups: c.Groups, Queue: c.Queue})
+		Groups: c.Groups, Queue: c.Queue, Presence: func(k chat.UserKey, online bool) {
+			if h.presence != nil {
+				h.presence.changed(k, online)
+			}
+		}})
 	h.convs = conversation.NewRegistry(conversation.RegistryConfig{
 		System: h.system, Dispatcher: h.workers, Store: c.Store, Publish: h.dir.Publish, Owner: c.Owner,
 		Observer: c.Observer, Rules: c.Rules, Epoch: c.Epoch, Now: c.Now, Idle: c.Idle, Cap: c.Cap,
@@ -153,6 +161,9 @@ func (h *Hub) Close(ctx context.Context) error {
 	h.cancel()
 	err := errors.Join(h.closePeople(ctx), h.convs.Close(ctx))
 	h.dir.Close()
+	if h.presence != nil { // which the directory told of the last sessions
+		h.presence.close()
+	}
 	h.workers.close()
 	h.system.Shutdown()
 	return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -21,6 +22,9 @@ type People interface {
 	ListContacts(ctx context.Context, k chat.UserKey) ([]chat.Contact, error)
 	ListBlocks(ctx context.Context, k chat.UserKey) ([]chat.BlockRow, error)
 	ListRequests(ctx context.Context, k chat.UserKey) ([]chat.RequestRow, error)
+	FindByEmail(ctx context.Context, t chat.TenantID, email string) ([]chat.User, error)
+	GetLastSeen(ctx context.Context, t chat.TenantID, ids []chat.UserID) ([]time.Time, error)
+	PutLastSeen(ctx context.Context, seen []chat.Seen) error
 }
 
 // startPeople makes the registry of users, which conversations ask about blocks and which tells them of blocks.
@@ -35,6 +39,7 @@ func (h *Hub) startPeople() {
 		uc.Answered = c.Observer.Answered
 	}
 	h.people = user.NewRegistry(uc)
+	h.presence = newPresence(c.People, c.Now, c.Log)
 }
 
 // repairPeople carries out what follows from changes that a crash came behind.

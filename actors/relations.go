@@ -56,11 +56,16 @@ func (h *Hub) mayRelate(ctx context.Context, p chat.Principal, cmd chat.PeopleCo
 		return firstError(
 			func() error { return h.known(ctx, p.Tenant, []chat.UserID{other}) },
 			func() error { return h.roomForContact(ctx, p.Key()) },
-			func() error { return h.roomForRequest(ctx, p, other, c.Ask) })
+			func() error {
+				if !c.Ask {
+					return nil
+				}
+				return h.roomForRequest(ctx, p, other, false)
+			})
 	case chat.RequestFriend:
 		return firstError(
 			func() error { return h.known(ctx, p.Tenant, []chat.UserID{other}) },
-			func() error { return h.roomForRequest(ctx, p, other, true) })
+			func() error { return h.roomForRequest(ctx, p, other, c.Quiet) })
 	case chat.AnswerRequest:
 		if c.Accept {
 			return firstError(
@@ -98,11 +103,9 @@ func (h *Hub) roomForContact(ctx context.Context, k chat.UserKey) error {
 	return err
 }
 
-// roomForRequest bounds the requests that wait for an answer, of the sender and at the receiver.
-func (h *Hub) roomForRequest(ctx context.Context, p chat.Principal, to chat.UserID, asks bool) error {
-	if !asks {
-		return nil
-	}
+// roomForRequest bounds the requests that wait for an answer, of the sender and at the receiver. Quiet ones are counted
+// apart: their number must not tell the sender how many of them found somebody.
+func (h *Hub) roomForRequest(ctx context.Context, p chat.Principal, to chat.UserID, quiet bool) error {
 	for _, u := range [...]chat.UserID{p.User, to} {
 		rows, err := h.cfg.People.ListRequests(ctx, chat.UserKey{Tenant: p.Tenant, User: u})
 		if err != nil {
@@ -110,11 +113,12 @@ func (h *Hub) roomForRequest(ctx context.Context, p chat.Principal, to chat.User
 		}
 		n := 0
 		for i := range rows {
-			side := rows[i].Receiver
+			r := &rows[i]
+			counts := r.Receiver == u
 			if u == p.User {
-				side = rows[i].Sender
+				counts = r.Sender == u && r.Quiet == quiet
 			}
-			if rows[i].State == chat.RequestPending && side == u {
+			if counts && r.State == chat.RequestPending {
 				n++
 			}
 		}
@@ -194,7 +198,8 @@ func (h *Hub) Requests(ctx context.Context, p chat.Principal) ([]chat.RequestIte
 	return out, nil
 }
 
-// Contacts lists the caller's contacts: favourites first, then by first name.
+// Contacts lists the caller's contacts: favourites first, then by first name. It reads the store a constant number of
+// times, however many there are.
 func (h *Hub) Contacts(ctx context.Context, p chat.Principal) ([]chat.ContactItem, error) {
 	if h.people == nil {
 		return nil, errNoPeople
@@ -203,16 +208,29 @@ func (h *Hub) Contacts(ctx context.Context, p chat.Principal) ([]chat.ContactIte
 	if err != nil {
 		return nil, err
 	}
-	users := newUserSet(p.Tenant)
+	users, ids, keys := newUserSet(p.Tenant), make([]chat.UserID, len(rows)), make([]chat.PairKey, len(rows))
 	for i := range rows {
 		users.want(rows[i].User)
+		ids[i], keys[i] = rows[i].User, chat.PairOf(p.Tenant, p.User, rows[i].User)
 	}
 	if err := users.fetch(ctx, h.store); err != nil {
 		return nil, err
 	}
+	pairs, err := h.cfg.People.GetPairs(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	there, err := h.standingOf(ctx, p.Tenant, ids)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]chat.ContactItem, len(rows))
 	for i, r := range rows {
-		out[i] = chat.ContactItem{Contact: r, Profile: users.get(r.User, "")}
+		out[i] = chat.ContactItem{Contact: r, Profile: users.get(r.User, ""), Standing: there[i],
+			Blocked: pairs[i].Blocked(), Mutual: !pairs[i].Of(r.User).ContactSince.IsZero()}
+		if out[i].Blocked {
+			out[i].Standing = chat.Standing{}
+		}
 	}
 	slices.SortFunc(out, func(a, b chat.ContactItem) int {
 		first := func(c *chat.ContactItem) int {
@@ -232,9 +250,20 @@ func (h *Hub) Preferences(ctx context.Context, p chat.Principal) (chat.Preferenc
 	return h.preferences(ctx, p, nil)
 }
 
-// ChangePreferences lets change, which must not block, alter the caller's preferences. They are in force, for the
+// ChangePreferences lets change alter the caller's preferences; it must not block and may be called twice. They are in force, for the
 // very next command, when it returns.
 func (h *Hub) ChangePreferences(ctx context.Context, p chat.Principal, change func(*chat.Preferences)) (chat.Preferences, error) {
+	before, err := h.Preferences(ctx, p)
+	if err != nil {
+		return before, err
+	}
+	wanted := before
+	change(&wanted)
+	if wanted.Invisible && !before.Invisible {
+		if err := h.leaveSight(ctx, p); err != nil {
+			return before, err
+		}
+	}
 	return h.preferences(ctx, p, change)
 }
 

@@ -279,8 +279,10 @@ func (k UserKey) Number(kind string, other UserID) int64 {
 // ContactItem is a contact with what is shown of them.
 type ContactItem struct {
 	Contact
-	Profile User
-	Standing
+	Profile  User
+	Standing      // not there, where Blocked
+	Blocked  bool // one of the two blocked the other
+	Mutual   bool // the contact has made the caller a contact, too
 }
 
 // RequestItem is a friend request with its users resolved.
@@ -293,6 +295,12 @@ type RequestItem struct {
 type BlockItem struct {
 	BlockRow
 	Profile User
+}
+
+// Seen is a user and a time at which they were connected.
+type Seen struct {
+	User UserKey
+	At   time.Time
 }
 
 // Standing is whether a user is there, as another user may know it.

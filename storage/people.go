@@ -319,14 +319,8 @@ func (s *Store) PutPreferences(ctx context.Context, k chat.UserKey, p chat.Prefe
 		Mutations: []Mutation{{Columns: c}}}), "save preferences of", k)
 }
 
-// Seen is a user and a time at which they were connected.
-type Seen struct {
-	User chat.UserKey
-	At   time.Time
-}
-
 // PutLastSeen notes when users were connected, relaxed: a lost one is a moment older than it should be.
-func (s *Store) PutLastSeen(ctx context.Context, seen []Seen) error {
+func (s *Store) PutLastSeen(ctx context.Context, seen []chat.Seen) error {
 	return s.each(ctx, len(seen), func(ctx context.Context, i int) error {
 		k := seen[i].User
 		c := make([]Value, personalColumns)

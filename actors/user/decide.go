@@ -20,7 +20,7 @@ func Decide(p chat.Pair, me chat.UserID, cmd chat.PeopleCommand, now time.Time, 
 		case !mine.ContactSince.IsZero():
 			return p, chat.ErrContactExists
 		}
-		asked := c.Ask && theirs.ContactSince.IsZero() && mayRequest(mine, now, rules)
+		asked := c.Ask && theirs.ContactSince.IsZero() && mayRequest(mine, false, now, rules)
 		mine.ContactSince, mine.Favorite = now, c.Favorite
 		if asked {
 			mine.Request = request(now, false)
@@ -41,7 +41,7 @@ func Decide(p chat.Pair, me chat.UserID, cmd chat.PeopleCommand, now time.Time, 
 			return p, chat.ErrCannotRequest
 		case !mine.ContactSince.IsZero():
 			return p, chat.ErrAlreadyContacts
-		case !mayRequest(mine, now, rules):
+		case !mayRequest(mine, c.Quiet, now, rules):
 			return p, chat.ErrRequestSent
 		}
 		mine.Request = request(now, c.Quiet)
@@ -81,8 +81,12 @@ func request(now time.Time, quiet bool) chat.FriendRequest {
 }
 
 // mayRequest is the policy on asking again: not while a request waits, not too soon after a rejection. An accepted
-// one, whose contact was removed since, hinders nobody. That it was a rejection is not said (D-21).
-func mayRequest(mine *chat.Side, now time.Time, rules *chat.Rules) bool {
+// // one, whose contact was removed since, hinders nobody (D-21). One that was made
+// quietly does not hinder one that is not, which replaces it: else the answer would tell whose the address was.
+func mayRequest(mine *chat.Side, quiet bool, now time.Time, rules *chat.Rules) bool {
+	if mine.Request.Quiet && !quiet {
+		return true
+	}
 	switch mine.Request.State {
 	case chat.RequestPending:
 		return false

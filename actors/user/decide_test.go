@@ -151,7 +151,7 @@ func TestReq095_AgainAfterARejection(t *testing.T) {
 		rejected := p.now
 		for _, after := range []time.Duration{0, time.Hour, rules.RequestRetry - time.Microsecond} {
 			p.now = rejected.Add(after)
-			p.fails(me, chat.RequestFriend{User: other}, chat.ErrRequestSent) // as if it waited: a rejection is not told
+			p.fails(me, chat.RequestFriend{User: other}, chat.ErrRequestSent)
 		}
 		p.do(other, chat.RequestFriend{User: me}) // who rejected may ask at any time
 		p.now = rejected.Add(rules.RequestRetry)

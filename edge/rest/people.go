@@ -19,8 +19,18 @@ type People interface {
 	Pair(ctx context.Context, p chat.Principal, other chat.UserID) (chat.Pair, error)
 	// Blocks are the users whom the caller blocked, the newest first.
 	Blocks(ctx context.Context, p chat.Principal) ([]chat.BlockItem, error)
+	// Contacts are the caller's: favourites first, then by first name.
+	Contacts(ctx context.Context, p chat.Principal) ([]chat.ContactItem, error)
+	// Requests are the friend requests that the caller sent or received, the newest first.
+	Requests(ctx context.Context, p chat.Principal) ([]chat.RequestItem, error)
+	// DirectConversation is the id of the direct conversation with another user; zero if there is none.
+	DirectConversation(ctx context.Context, p chat.Principal, other chat.UserID) (chat.ConversationID, error)
+	// Status is the caller's own, as others see it.
+	Status(ctx context.Context, p chat.Principal) (chat.Standing, error)
+	// SetOnline makes the caller visible, and online for a while even without a socket, or invisible from now on.
+	SetOnline(ctx context.Context, p chat.Principal, on bool) (chat.Standing, error)
 	Preferences(ctx context.Context, p chat.Principal) (chat.Preferences, error)
-	// ChangePreferences lets change alter them. They are in force when it returns.
+	// ChangePreferences lets change, which may be called twice, alter them. They are in force when it returns.
 	ChangePreferences(ctx context.Context, p chat.Principal, change func(*chat.Preferences)) (chat.Preferences, error)
 }
 
@@ -33,6 +43,22 @@ func peopleTable() []route {
 		{m + "/blocked", signedIn, methods{"GET": (*API).listBlocks, "POST": (*API).block}},
 		{m + "/blocked/{id}", signedIn, methods{"DELETE": (*API).unblock}},
 		{m + "/blocked/check", signedIn, post((*API).checkBlock)},
+		{m + "/contacts", signedIn, methods{"GET": (*API).listContacts, "POST": (*API).addContact}},
+		{m + "/contacts/favorites", signedIn, methods{"GET": (*API).favoriteContacts}},
+		{m + "/contacts/online", signedIn, methods{"GET": (*API).onlineContacts}},
+		{m + "/contacts/{id}", signedIn, methods{"GET": (*API).getContact, "DELETE": (*API).deleteContact}},
+		{m + "/contacts/{id}/add_favorite", signedIn, post((*API).addFavorite)},
+		{m + "/contacts/{id}/remove_favorite", signedIn, post((*API).removeFavorite)},
+		{m + "/friend-requests", signedIn, methods{"GET": (*API).listRequests, "POST": (*API).createRequest}},
+		{m + "/friend-requests/received", signedIn, methods{"GET": (*API).receivedRequests}},
+		{m + "/friend-requests/sent", signedIn, methods{"GET": (*API).sentRequests}},
+		{m + "/friend-requests/{id}", signedIn, methods{"GET": (*API).getRequest}},
+		{m + "/friend-requests/{id}/accept", signedIn, post((*API).acceptRequest)},
+		{m + "/friend-requests/{id}/reject", signedIn, post((*API).rejectRequest)},
+		{m + "/friend-requests/{id}/cancel", signedIn, post((*API).cancelRequest)},
+		{m + "/status/me", signedIn, methods{"GET": (*API).myStatus}},
+		{m + "/status/update_status", signedIn, methods{"PUT": (*API).updateStatus, "PATCH": (*API).updateStatus}},
+		{m + "/status/contact_statuses", signedIn, methods{"GET": (*API).contactStatuses}},
 		{m + "/preferences", signedIn, methods{"GET": (*API).getPreferences, "PATCH": (*API).patchPreferences}},
 	}
 }

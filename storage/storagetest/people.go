@@ -140,7 +140,7 @@ func storePreferences(t *testing.T, s *storage.Store, _ storage.Engine) {
 	a, b := chat.UserKey{Tenant: "t", User: "a"}, chat.UserKey{Tenant: "t", User: "b"}
 	ids := []chat.UserID{"a", "b", "c"}
 	must(t, s.PutPreferences(ctx, a, chat.Preferences{HideReceipts: true, Invisible: true}))
-	must(t, s.PutLastSeen(ctx, []storage.Seen{{User: a, At: At(1)}, {User: b, At: At(2)}}))
+	must(t, s.PutLastSeen(ctx, []chat.Seen{{User: a, At: At(1)}, {User: b, At: At(2)}}))
 	must(t, s.PutPreferences(ctx, a, chat.Preferences{Invisible: true}))
 	must(t, s.PutLastSeen(ctx, nil))
 	prefs, err := s.GetPreferences(ctx, "t", ids)
@@ -153,7 +153,7 @@ func storePreferences(t *testing.T, s *storage.Store, _ storage.Engine) {
 	var wg sync.WaitGroup
 	for i := range uint64(50) {
 		wg.Go(func() { must(t, s.PutPreferences(ctx, b, chat.Preferences{HideReceipts: true})) })
-		wg.Go(func() { must(t, s.PutLastSeen(ctx, []storage.Seen{{User: b, At: At(10 + i)}})) })
+		wg.Go(func() { must(t, s.PutLastSeen(ctx, []chat.Seen{{User: b, At: At(10 + i)}})) })
 	}
 	wg.Wait()
 	prefs, err = s.GetPreferences(ctx, "t", ids[1:2])
