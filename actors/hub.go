@@ -312,13 +312,21 @@ type Stats struct {
 	Live         int    // conversations in memory
 	DirectHits   uint64 // direct conversations found without asking whether the other user exists
 	DirectMisses uint64
+	Users        int    // actors of users in memory
+	SeenPending  int    // last-seen times that wait to be written
+	SeenDropped  uint64 // that were not
 	Directory    directory.Stats
 }
 
 // Stats returns a snapshot for metrics.
 func (h *Hub) Stats() Stats {
-	return Stats{Live: h.convs.Live(), DirectHits: h.directs.hits.Load(), DirectMisses: h.directs.misses.Load(),
+	s := Stats{Live: h.convs.Live(), DirectHits: h.directs.hits.Load(), DirectMisses: h.directs.misses.Load(),
 		Directory: h.dir.Stats()}
+	if h.people != nil {
+		s.Users = h.people.Live()
+		s.SeenPending, s.SeenDropped = h.presence.pending(), h.presence.dropped.Load()
+	}
+	return s
 }
 
 // attach asks the conversation whether the caller may read it, and how far. Who is no member is told that

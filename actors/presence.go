@@ -125,6 +125,13 @@ func (p *presence) lastSeen(ctx context.Context, t chat.TenantID, ids []chat.Use
 	return out, stored, nil
 }
 
+// pending is how many times wait to be written.
+func (p *presence) pending() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.seen) + len(p.writing)
+}
+
 func (p *presence) run() {
 	defer close(p.done)
 	t := time.NewTicker(seenEvery)

@@ -97,6 +97,8 @@ func (m *Manager) frame(c caller, text bool, payload []byte) {
 		m.done(&q)
 	case frame.Auth:
 		m.reauthenticate(q, f.Token)
+	case frame.AddContact:
+		m.addContact(q, f.Email, f.Name)
 	case frame.Resume:
 		for _, p := range f.Resumes {
 			m.resume(q, p)
@@ -217,6 +219,22 @@ func (m *Manager) finish(q *request, cmd chat.Command, res chat.Result, err erro
 	case res.Event == nil && q.ref != "":
 		m.reply(q.caller.link, frame.AppendOK(nil, q.ref))
 	}
+}
+
+// addContact answers contact_added.
+func (m *Manager) addContact(q request, email, name string) {
+	if m.cfg.Contacts == nil {
+		m.fail(&q, &frame.Error{Code: frame.CodeNotSupported, Text: frame.TextNotSupported})
+		return
+	}
+	m.cfg.Contacts.AddByEmail(q.u.principal(), email, name, func(username string, err error) {
+		if err != nil {
+			m.fail(&q, err)
+			return
+		}
+		m.done(&q)
+		m.reply(q.caller.link, frame.AppendContactAdded(nil, username, q.ref))
+	})
 }
 
 func (m *Manager) done(q *request) { m.obs.Command(q.typ, "", m.cfg.Now().Sub(q.begin)) }

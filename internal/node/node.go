@@ -180,7 +180,8 @@ func (n *Node) join(signer *auth.Signer) error {
 	out := &edge{}
 	n.hub = actors.New(actors.Config{
 		Store: n.store, People: n.store, Edge: out, Observer: newActorMetrics(reg), Now: n.opts.Now, Log: n.log, Idle: n.cfg.IdleAfter,
-		Rules: chat.Rules{MaxGroupSize: n.cfg.MaxGroupSize, EditWindow: n.cfg.EditWindow},
+		Rules:        chat.Rules{MaxGroupSize: n.cfg.MaxGroupSize, EditWindow: n.cfg.EditWindow, RequestRetry: requestRetry(n.cfg.RequestRetry)},
+		EmailPrivacy: n.cfg.EmailPrivacy,
 	})
 	rate := n.cfg.UserRate
 	if rate == 0 {
@@ -188,7 +189,7 @@ func (n *Node) join(signer *auth.Signer) error {
 	}
 	limiter := session.NewLimiter(session.LimiterConfig{Rate: rate, Burst: n.cfg.UserBurst, Now: n.opts.Now})
 	n.sessions = session.New(session.Config{
-		Dispatcher: n.hub, Verifier: n.verifier, Users: users{n.store}, Limiter: limiter, Origins: origins,
+		Dispatcher: n.hub, Verifier: n.verifier, Users: users{n.store}, Contacts: n.hub, Limiter: limiter, Origins: origins,
 		CookieName: n.cfg.AuthCookie, PreAcceptReject: n.cfg.PreAcceptReject, MaxPerUser: n.cfg.SessionsPerUser,
 		Now: n.opts.Now, Observer: newSessionMetrics(reg), Logger: n.log,
 	})
@@ -285,6 +286,12 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error {
 		defer func() { _ = n.admin.Close() }()
 		start := n.opts.Now()
+		if err := n.store.IndexEmails(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("indexing addresses: %w", err)
+		}
 		if err := n.hub.Start(ctx, func(done int) { n.repaired.Store(int64(done)) }); err != nil {
 			if ctx.Err() != nil {
 				return nil

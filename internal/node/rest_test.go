@@ -141,6 +141,40 @@ func TestReq105_Endpoints(t *testing.T) {
 	visit(tok, "POST", b+"check/", object{"user_id": 4}, 200)
 	visit(tok, "DELETE", fmt.Sprint(b, blocked.num("id"), "/"), nil, http.StatusNoContent)
 	visit(tok, "GET", api+"preferences/", nil, 200)
+
+	const contactFields, requestFields = "id contact is_favorite is_online created_at", "id sender receiver accepted rejected status_display created_at"
+	const can = " can_accept can_reject can_cancel"
+	k := api + "contacts/"
+	contact := visit(tok, "POST", k, object{"contact_id": 2}, 201).body
+	wantKeys(t, "contact", contact, contactFields)
+	wantKeys(t, "user", contact.obj("contact"), userFields)
+	one := fmt.Sprint(k, contact.num("id"), "/")
+	wantKeys(t, "contact in a list", visit(tok, "GET", k, nil, 200).body.list("results")[0], contactFields)
+	wantKeys(t, "contact detail", visit(tok, "GET", one, nil, 200).body, contactFields+" last_seen conversation_id")
+	wantKeys(t, "favourite", visit(tok, "POST", one+"add_favorite/", nil, 200).body.obj("data"), contactFields)
+	wantKeys(t, "favourite", visit(tok, "GET", k+"favorites/", nil, 200).array()[0], contactFields)
+	visit(tok, "GET", k+"online/", nil, 200).array()
+	visit(tok, "POST", one+"remove_favorite/", nil, 200)
+	st := api + "status/"
+	const statusFields = "id user is_online last_seen last_seen_display"
+	wantKeys(t, "status", visit(tok, "GET", st+"me/", nil, 200).body, statusFields)
+	for _, method := range []string{"PUT", "PATCH"} {
+		wantKeys(t, "status", visit(tok, method, st+"update_status/", object{"is_online": true}, 200).body.obj("data"), statusFields)
+	}
+	wantKeys(t, "status", visit(tok, "GET", st+"contact_statuses/", nil, 200).body.list("data")[0], statusFields)
+	visit(tok, "DELETE", one, nil, http.StatusNoContent)
+	f := api + "friend-requests/"
+	wantKeys(t, "new request", visit(tok, "POST", f, object{"receiver_id": 2}, 201).body, "receiver_id "+requestFields+can)
+	wantKeys(t, "request in a list", visit(tok, "GET", f, nil, 200).body.list("results")[0], requestFields)
+	sent := visit(tok, "GET", f+"sent/", nil, 200).array()[0]
+	wantKeys(t, "sent request", sent, requestFields)
+	wantKeys(t, "user", sent.obj("receiver"), userFields)
+	wantKeys(t, "request detail", visit(tok, "GET", f+sent.str("id")+"/", nil, 200).body, requestFields+can)
+	visit(tok, "POST", f+sent.str("id")+"/cancel/", nil, 200)
+	accept, reject := h.user("2").ask("1"), h.user("3").ask("1")
+	visit(tok, "GET", f+"received/", nil, 200).array()
+	wantKeys(t, "accepted", visit(tok, "POST", f+accept+"/accept/", nil, 200).body.obj("data"), requestFields+can)
+	wantKeys(t, "rejected", visit(tok, "POST", f+reject+"/reject/", nil, 200).body.obj("data"), requestFields+can)
 	visit(tok, "PATCH", api+"preferences/", object{"invisible": false}, 200)
 
 	visit("", "GET", "/api/openapi.yaml", nil, 200)
