@@ -496,8 +496,12 @@ func (g *Registry) guard(r *Request) error {
 	}
 	released := make(chan struct{})
 	r.Guard(nil, sync.OnceFunc(func() { close(released) }))
-	<-released
-	return nil
+	select {
+	case <-released:
+		return nil
+	case <-g.ctx.Done(): // nothing is decided about the pair any more
+		return fmt.Errorf("%w: %w", chat.ErrUnknown, g.ctx.Err())
+	}
 }
 
 const (

@@ -98,6 +98,9 @@ func (a *API) addContact(ctx context.Context, c *call) response {
 	if res, bad := b.invalid(); bad {
 		return res
 	}
+	if res := a.limit(c); res != nil {
+		return *res
+	}
 	if _, err := a.cfg.People.Relate(ctx, c.p, chat.AddContact{User: other, Favorite: favorite}); err != nil {
 		return a.relateFailure(err, "add_contact", field)
 	}
@@ -248,6 +251,9 @@ func (a *API) createRequest(ctx context.Context, c *call) response {
 	other := b.user(field)
 	if res, bad := b.invalid(); bad {
 		return res
+	}
+	if res := a.limit(c); res != nil {
+		return *res
 	}
 	pair, err := a.cfg.People.Relate(ctx, c.p, chat.RequestFriend{User: other})
 	if err != nil {
