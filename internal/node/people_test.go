@@ -66,7 +66,7 @@ func TestReq038_AddContact(t *testing.T) {
 	ann := h.person("ann", "ann@example.org", "Ann")
 	bob := h.person("bob", "Bob@Example.org", "Bob")
 	h.person("cat", "cat@example.org", "Cat")
-	s, other := ann.dial(), bob.dial()
+	s := ann.dial()
 	add := func(email string) frame {
 		t.Helper()
 		s.send(object{"type": "add_contact", "email": email, "name": "Whoever", "invitation_message": "hi", "ref": "c"})
@@ -89,7 +89,8 @@ func TestReq038_AddContact(t *testing.T) {
 		t.Error(l)
 	}
 	h.restart()
-	s, other = ann.dial(), bob.dial()
+	s = ann.dial()
+	other := bob.dial()
 	if l := ann.contacts(); len(l) != 1 {
 		t.Error(l)
 	}
@@ -423,7 +424,7 @@ func TestReq095_Req096_AskingAgainAndBlocks(t *testing.T) {
 	t.Parallel()
 	h := start(t, func(c *config.Config) { c.RequestRetry = 48 * time.Hour })
 	us := h.users("ann", "bob", "cat")
-	ann, bob, cat := us[0], us[1], us[2]
+	ann, bob := us[0], us[1]
 	refused := func(u *user, other, text string) {
 		t.Helper()
 		u.call("POST", "friend-requests/", object{"receiver_id": other}).want(400).says(`{"receiver_id":["` + text + `"]}`)
@@ -433,10 +434,11 @@ func TestReq095_Req096_AskingAgainAndBlocks(t *testing.T) {
 	bob.decide(id, "reject").want(200)
 	refused(ann, "bob", "Friend request already sent.")
 	h.clock.advance(47 * time.Hour)
-	ann, bob, cat = h.user("ann"), h.user("bob"), h.user("cat") // tokens have expired
+	ann = h.user("ann") // tokens have expired
 	refused(ann, "bob", "Friend request already sent.")
 	h.clock.advance(2 * time.Hour)
-	ann, bob, cat = h.user("ann"), h.user("bob"), h.user("cat")
+	ann, bob = h.user("ann"), h.user("bob")
+	cat := h.user("cat")
 	again := ann.ask("bob")
 	if again == id {
 		t.Error("the old request came back")
@@ -627,7 +629,7 @@ func TestReq101_Req103_StatusOfOnesOwn(t *testing.T) {
 	h.clock.advance(30 * time.Minute)
 	_ = sock.conn.CloseNow()
 	ann = h.user("1")
-	sock = ann.dial()
+	ann.dial()
 	if s := seen(); s.yes("is_online") || s.str("last_seen") != left || s.str("last_seen_display") != "30m ago" {
 		t.Errorf("%v, left at %s", s, left)
 	}
@@ -649,7 +651,7 @@ func TestReq101_Req103_StatusOfOnesOwn(t *testing.T) {
 	}
 	ann = h.user("1")
 	ann.call("PATCH", "preferences/", object{"invisible": false}).want(200)
-	sock = ann.dial()
+	ann.dial()
 	h.await("seen again", func() bool { return seen().yes("is_online") })
 	for _, body := range []string{`{}`, `{"is_online":null}`, `{"is_online":"maybe"}`, `[]`} {
 		ann.call("PUT", "status/update_status/", body).want(400)
