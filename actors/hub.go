@@ -15,6 +15,7 @@ import (
 
 	"github.com/zumodra/hub/actors/conversation"
 	"github.com/zumodra/hub/actors/directory"
+	"github.com/zumodra/hub/actors/user"
 	"github.com/zumodra/hub/chat"
 )
 
@@ -38,6 +39,7 @@ type Observer = conversation.Observer
 // Config of a Hub. Store and Edge are required.
 type Config struct {
 	Store    Store
+	People   People // what is between users; nil: users have neither contacts nor blocks nor preferences
 	Edge     Edge
 	Owner    conversation.Owner // default: this node owns every conversation
 	Observer Observer           // default: none
@@ -45,6 +47,9 @@ type Config struct {
 	Epoch    uint64           // of this owner; default 1
 	Now      func() time.Time // default time.Now
 	Log      *slog.Logger     // default: none
+
+	// EmailPrivacy makes AddByEmail answer the same for known and unknown addresses.
+	EmailPrivacy bool
 
 	Workers int           // of the actor system; default 4 x GOMAXPROCS
 	Groups  int           // of the directory; default 2 x GOMAXPROCS
@@ -60,14 +65,16 @@ const lookups = 4096
 
 // Hub is safe for concurrent use.
 type Hub struct {
-	cfg     Config
-	rules   chat.Rules
-	store   Store
-	system  *actor.ActorSystem
-	workers *workers
-	convs   *conversation.Registry
-	dir     *directory.Directory
-	directs directs
+	cfg      Config
+	rules    chat.Rules
+	store    Store
+	system   *actor.ActorSystem
+	workers  *workers
+	convs    *conversation.Registry
+	dir      *directory.Directory
+	directs  directs
+	people   *user.Registry // nil without Config.People, as is presence
+	presence *presence
 
 	ctx     context.Context // of look-ups
 	cancel  context.CancelFunc
@@ -94,11 +101,16 @@ func New(c Config) *Hub {
 		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }),
 		actor.WithDeadLetterRequestLogging(false), actor.WithDeadLetterThrottleCount(0))
 	h.dir = directory.New(directory.Config{System: h.system, Dispatcher: h.workers, Edge: c.Edge,
-		Groups: c.Groups, Queue: c.Queue})
+		Groups: c.Groups, Queue: c.Queue, Presence: func(k chat.UserKey, online bool) {
+			if h.presence != nil {
+				h.presence.changed(k, online)
+			}
+		}})
 	h.convs = conversation.NewRegistry(conversation.RegistryConfig{
 		System: h.system, Dispatcher: h.workers, Store: c.Store, Publish: h.dir.Publish, Owner: c.Owner,
 		Observer: c.Observer, Rules: c.Rules, Epoch: c.Epoch, Now: c.Now, Idle: c.Idle, Cap: c.Cap,
-		Commits: c.Commits, Log: c.Log})
+		Commits: c.Commits, Log: c.Log, Barred: h.barred()})
+	h.startPeople()
 	h.directs.now = c.Now
 	return h
 }
@@ -113,6 +125,9 @@ func (h *Hub) Start(ctx context.Context, progress func(done int)) error {
 	})
 	if err != nil {
 		return fmt.Errorf("list conversations to repair: %w", err)
+	}
+	if err := h.repairPeople(ctx); err != nil {
+		return err
 	}
 	var done atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
@@ -144,8 +159,11 @@ func (h *Hub) Close(ctx context.Context) error {
 	h.io.Wait()
 	stop()
 	h.cancel()
-	err := h.convs.Close(ctx)
+	err := errors.Join(h.closePeople(ctx), h.convs.Close(ctx))
 	h.dir.Close()
+	if h.presence != nil { // which the directory told of the last sessions
+		h.presence.close()
+	}
 	h.workers.close()
 	h.system.Shutdown()
 	return err
@@ -158,14 +176,16 @@ func (h *Hub) Submit(p chat.Principal, o chat.Origin, cmd chat.Command, done fun
 		done(chat.Result{}, chat.ErrShutdown)
 		return
 	}
-	// Whether one of the two of a direct conversation blocked the other is to be asked here, once there are
-	// blocks: an answer from memory at once, else by h.lookup.
+	// Whether one of the two of a direct conversation blocked the other, the conversation itself knows (package user).
 	switch c := cmd.(type) {
 	case chat.Create:
 		h.create(p, o, c, done)
 	case chat.AddMembers:
-		h.lookup(done, func(ctx context.Context) error { return h.known(ctx, p.Tenant, c.Users) },
-			func() { h.send(p, o, c, done) })
+		h.addMembers(p, o, c, done)
+	case chat.MarkRead:
+		h.mark(p, o, cmd, c.Private, done)
+	case chat.MarkDelivered:
+		h.mark(p, o, cmd, c.Private, done)
 	default:
 		h.send(p, o, cmd, done)
 	}
@@ -270,8 +290,7 @@ func (h *Hub) create(p chat.Principal, o chat.Origin, c chat.Create, done func(c
 		done(chat.Result{}, fmt.Errorf("%w: kind of conversation", chat.ErrInvalid))
 		return
 	}
-	h.lookup(done, func(ctx context.Context) error { return h.known(ctx, p.Tenant, c.Members) },
-		func() { h.send(p, o, c, done) })
+	h.lookup(done, func(ctx context.Context) error { return h.mayCreate(ctx, p, &c) }, func() { h.found(p, o, c, done) })
 }
 
 // Register makes a session get the deliveries of one conversation of the user, or of all if it is zero. Called
@@ -294,13 +313,21 @@ type Stats struct {
 	SeenBytes    int64  // of the filters of client ids of those
 	DirectHits   uint64 // direct conversations found without asking whether the other user exists
 	DirectMisses uint64
+	Users        int    // actors of users in memory
+	SeenPending  int    // last-seen times that wait to be written
+	SeenDropped  uint64 // that were not
 	Directory    directory.Stats
 }
 
 // Stats returns a snapshot for metrics.
 func (h *Hub) Stats() Stats {
-	return Stats{Live: h.convs.Live(), SeenBytes: h.convs.SeenBytes(), DirectHits: h.directs.hits.Load(), DirectMisses: h.directs.misses.Load(),
+	s := Stats{Live: h.convs.Live(), SeenBytes: h.convs.SeenBytes(), DirectHits: h.directs.hits.Load(), DirectMisses: h.directs.misses.Load(),
 		Directory: h.dir.Stats()}
+	if h.people != nil {
+		s.Users = h.people.Live()
+		s.SeenPending, s.SeenDropped = h.presence.pending(), h.presence.dropped.Load()
+	}
+	return s
 }
 
 // attach asks the conversation whether the caller may read it, and how far. Who is no member is told that

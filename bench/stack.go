@@ -40,7 +40,7 @@ func newStack(dir string, secret []byte) (*stack, error) {
 		return nil, errors.Join(err, s.engine.Close())
 	}
 	edge := &lateEdge{}
-	s.hub = actors.New(actors.Config{Store: s.store, Edge: edge})
+	s.hub = actors.New(actors.Config{Store: s.store, People: s.store, Edge: edge})
 	edge.Manager = session.New(session.Config{
 		Dispatcher: s.hub, Verifier: s.verifier, Users: seen{s.store},
 		Limiter: session.NewLimiter(session.LimiterConfig{Rate: -1}),

@@ -70,16 +70,18 @@ type (
 	}
 	// MarkRead advances the caller's read position (and with it the delivered one): to Message if not zero,
 	// else to Seq if not zero, else to the head. Going back is a no-op. Result.Marked counts the messages of
-	// others that became read.
+	// others that became read. Private, which the Hub sets by the caller's preferences, tells nobody else.
 	MarkRead struct {
 		Conversation ConversationID
 		Message      MessageID
 		Seq          uint64
+		Private      bool
 	}
-	// MarkDelivered advances the caller's delivered position to Seq. Going back is a no-op.
+	// MarkDelivered advances the caller's delivered position to Seq. Going back is a no-op. Private as in MarkRead.
 	MarkDelivered struct {
 		Conversation ConversationID
 		Seq          uint64
+		Private      bool
 	}
 	// AddMembers adds users to a group. Those who are members already are skipped.
 	AddMembers struct {
@@ -112,8 +114,12 @@ type (
 		On           bool
 	}
 	// Attach checks that the caller is a member and answers Result.View. It is what a session asks before it
-	// opens, and every reader before it reads history: nothing beyond View.Head.Seq may be read.
-	Attach struct{ Conversation ConversationID }
+	// opens, and every reader before it reads history: nothing beyond View.Head.Seq may be read. With Join the
+	// caller wants to take part and not only to read: ErrBlocked in a direct conversation with a block.
+	Attach struct {
+		Conversation ConversationID
+		Join         bool
+	}
 	// Resume answers the events after LastSeq in Result.Events and the head in Result.View, or Result.Gap
 	// when more than Limit events are missing or LastSeq lies beyond the head.
 	Resume struct {
@@ -240,8 +246,9 @@ type Delivery struct {
 	Key        ConversationKey
 	Recipients *MemberSet
 	Notices    []Notice
-	// Detached are users who are members no more (they are among Recipients for this one delivery): their
-	// sessions on this conversation are closed after it, with Gone saying that the conversation itself ended.
+	// Detached are users who are members no more (they are among Recipients for this one delivery), or who may no
+	// longer take part because of a block: their sessions on this conversation are closed after it, with Gone saying
+	// that the conversation itself ended.
 	Detached []UserID
 	Gone     bool
 	// AcceptedAt is when the oldest command of the delivery was accepted, for the latency metrics.

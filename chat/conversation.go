@@ -76,6 +76,17 @@ type Member struct {
 	// ArchivedAt is the msg_no at which the member archived the conversation, plus one; 0: not archived.
 	// A later message un-archives it by itself.
 	ArchivedAt uint64
+	// Hidden is one more than the read position that others may know of, where Read is ahead of it because the
+	// member read privately; 0: they may know Read.
+	Hidden uint64
+}
+
+// Shown is the read position that others may know of.
+func (m *Member) Shown() uint64 {
+	if m.Hidden > 0 {
+		return m.Hidden - 1
+	}
+	return m.Read.Seq
 }
 
 // Unread is how many messages of others the member has not read, given the conversation's head.

@@ -21,6 +21,9 @@ type Rules struct {
 	MaxGroupSize int           // members of a group; default 10,000
 	EditWindow   time.Duration // how long a message may be edited; default 15 min; negative: never
 	TypingExpiry time.Duration // typing without renewal ends after this; default 5 s
+	// RequestRetry is how long after a rejection the same sender may ask the same receiver again; default 24 h;
+	// negative: at once.
+	RequestRetry time.Duration
 }
 
 // WithDefaults fills the zero values.
@@ -33,6 +36,9 @@ func (r Rules) WithDefaults() Rules {
 	}
 	if r.TypingExpiry == 0 {
 		r.TypingExpiry = 5 * time.Second
+	}
+	if r.RequestRetry == 0 {
+		r.RequestRetry = 24 * time.Hour
 	}
 	return r
 }

@@ -159,7 +159,7 @@ func (c *Client) rest(ctx context.Context, method, path string, query url.Values
 	}
 }
 
-// doJSON sends body (nil: none) and decodes the answer into out.
+// doJSON sends body (nil: none) and decodes the answer into out, unless that is nil.
 func doJSON(ctx context.Context, hc *http.Client, method, url, token string, body, out any) error {
 	var rd io.Reader
 	if body != nil {
@@ -187,6 +187,9 @@ func doJSON(ctx context.Context, hc *http.Client, method, url, token string, bod
 	defer resp.Body.Close()
 	if resp.StatusCode/100 != 2 {
 		return httpError(resp)
+	}
+	if out == nil {
+		return nil
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(out); err != nil {
 		return fmt.Errorf("decode the answer: %w", err)

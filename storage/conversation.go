@@ -53,7 +53,7 @@ func (a *arena) memberColumns(m *chat.Member) []Value {
 	c[convReadSeq], c[convReadMsgNo], c[convReadAt] = number(m.Read.Seq), number(m.Read.MsgNo), moment(m.Read.At)
 	c[convDeliveredSeq], c[convDeliveredMsgNo] = number(m.Delivered.Seq), number(m.Delivered.MsgNo)
 	c[convDeliveredAt] = moment(m.Delivered.At)
-	c[convOwnAfterRead], c[convArchivedAt] = number(m.OwnAfterRead), number(m.ArchivedAt)
+	c[convOwnAfterRead], c[convArchivedAt], c[convHidden] = number(m.OwnAfterRead), number(m.ArchivedAt), number(m.Hidden)
 	return c
 }
 
@@ -65,7 +65,7 @@ func decodeMember(user chat.UserID, c []Value) (m chat.Member, err error) {
 	m.JoinedAt, m.JoinedSeq = c[convJoinedAt].time(), c[convJoinedSeq].uint()
 	m.Read = chat.Watermark{Seq: c[convReadSeq].uint(), MsgNo: c[convReadMsgNo].uint(), At: c[convReadAt].time()}
 	m.Delivered = chat.Watermark{Seq: c[convDeliveredSeq].uint(), MsgNo: c[convDeliveredMsgNo].uint(), At: c[convDeliveredAt].time()}
-	m.OwnAfterRead, m.ArchivedAt = c[convOwnAfterRead].uint(), c[convArchivedAt].uint()
+	m.OwnAfterRead, m.ArchivedAt, m.Hidden = c[convOwnAfterRead].uint(), c[convArchivedAt].uint(), c[convHidden].uint()
 	return m, nil
 }
 

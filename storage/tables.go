@@ -72,6 +72,7 @@ const (
 	convDeliveredAt
 	convOwnAfterRead
 	convArchivedAt
+	convHidden
 	convColumns
 )
 
@@ -120,6 +121,7 @@ var (
 			convDeliveredMsgNo: {Name: "delivered_msg_no", Kind: Int},
 			convDeliveredAt:    {Name: "delivered_at", Kind: Time},
 			convOwnAfterRead:   {Name: "own_after_read", Kind: Int}, convArchivedAt: {Name: "archived_at", Kind: Int},
+			convHidden: {Name: "hidden", Kind: Int},
 		},
 	}
 	// TableReceipts holds one row per advance of a watermark. Clustered by seq, so that the advances that reach a seq
@@ -178,6 +180,6 @@ var (
 
 // Tables returns every table, by ascending id.
 func Tables() []*Table {
-	return []*Table{TableLog, TableConversation, TableReceipts, TableDedup, TableMemberships, TableDirty, TableUsers,
-		TableMeta, TableBlobRefs}
+	return append([]*Table{TableLog, TableConversation, TableReceipts, TableDedup, TableMemberships, TableDirty, TableUsers,
+		TableMeta, TableBlobRefs}, peopleTables...)
 }

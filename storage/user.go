@@ -105,22 +105,31 @@ func (s *Store) PutUser(ctx context.Context, u chat.User) error {
 	if u.Tenant == "" || u.ID == "" {
 		return fmt.Errorf("put user %s: %w: tenant and id are needed", key, chat.ErrInvalid)
 	}
+	if err := s.indexEmail(ctx, &u); err != nil {
+		return err
+	}
 	// By compare-and-set like CreateUser: engines of clusters take the times of the two kinds of writes from different
 	// clocks, so that a plain write could lose against an older compare-and-set of the same row.
 	partition := Key{text(u.Tenant), text(u.ID)}
-	var expect []Value
 	row, err := s.engine.Get(ctx, TableUsers, partition, nil)
 	if err != nil && !errors.Is(err, ErrNoRow) {
 		return fail(err, "put user", key)
 	}
-	expect = row.Columns
 	for {
-		applied, found, err := s.engine.CompareAndSet(ctx, TableUsers, partition, nil, expect, userColumns(&u))
-		if err != nil || applied {
+		applied, found, err := s.engine.CompareAndSet(ctx, TableUsers, partition, nil, row.Columns, userColumns(&u))
+		if err != nil {
 			return fail(err, "put user", key)
 		}
-		expect = found.Columns // somebody else's write came in between: over that one, then
+		if applied {
+			break
+		}
+		row = found // somebody else's write came in between: over that one, then
 	}
+	if row.Columns == nil {
+		return nil
+	}
+	before := decodeUser(u.Tenant, u.ID, row.Columns)
+	return s.unindexEmail(ctx, &before, &u)
 }
 
 // CreateUser durably writes a user that is not there yet and returns it and true, or the one that is and false.
@@ -137,6 +146,9 @@ func (s *Store) CreateUser(ctx context.Context, u chat.User) (chat.User, bool, e
 		return decodeUser(u.Tenant, u.ID, row.Columns), false, nil
 	case !errors.Is(err, ErrNoRow):
 		return chat.User{}, false, fail(err, "create user", key)
+	}
+	if err := s.indexEmail(ctx, &u); err != nil {
+		return chat.User{}, false, err
 	}
 	applied, found, err := s.engine.CompareAndSet(ctx, TableUsers, partition, nil, nil, userColumns(&u))
 	switch {

@@ -34,6 +34,7 @@ type Summary struct {
 	Late          uint64 // rows that former owners wrote too late: harmless, never read
 	Behind        uint64 // conversations whose derived state will be brought up to the log when they are used
 	Deleting      uint64 // conversations whose deletion will be finished when they are used
+	Unsettled     uint64 // pairs of users whose lists will be written again at the next start
 	Files         uint64 // of the engine whose checksums were verified
 	Problems      uint64
 }
@@ -53,6 +54,9 @@ func (s *Store) Verify(ctx context.Context, report func(Problem)) (Summary, erro
 		}
 	}
 	if err := v.memberships(ctx); err != nil {
+		return v.sum, fmt.Errorf("verify: %w", err)
+	}
+	if err := v.people(ctx); err != nil {
 		return v.sum, fmt.Errorf("verify: %w", err)
 	}
 	v.sum.Conversations = uint64(len(v.conversations))

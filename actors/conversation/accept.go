@@ -31,6 +31,10 @@ func (s *State) accept(r *Request, loaded *chat.Event) {
 		s.fail(r, err)
 		return
 	}
+	if s.bar.on && disturbs(r.Command) {
+		s.fail(r, chat.ErrBlocked)
+		return
+	}
 	switch c := r.Command.(type) {
 	case chat.Send:
 		s.send(r, c)
@@ -62,6 +66,8 @@ func (s *State) accept(r *Request, loaded *chat.Event) {
 		s.setRole(r, c, m)
 	case chat.Archive:
 		s.archive(r, c, m)
+	case Bar:
+		s.setBar(r, c)
 	default:
 		s.fail(r, fmt.Errorf("%w: unknown command", chat.ErrInvalid))
 	}

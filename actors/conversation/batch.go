@@ -191,7 +191,7 @@ func (s *State) committed(b *Batch) {
 		it := &b.items[i]
 		s.committedOrd = it.ord
 		if it.at < 0 {
-			s.settle(it)
+			s.settle(b, it)
 			continue
 		}
 		s.fx.Committed++
@@ -235,7 +235,14 @@ func wantsView(c chat.Command) bool {
 }
 
 // settle answers an item that appended nothing.
-func (s *State) settle(it *item) {
+func (s *State) settle(b *Batch, it *item) {
+	if _, ok := it.req.Command.(Bar); ok {
+		s.reply(it.req, chat.Result{})
+		if s.bar.on {
+			s.delivery(b, s.set).Detached = s.set.Users
+		}
+		return
+	}
 	seq := it.found
 	id := chat.SenderClientID{}
 	if c, ok := it.req.Command.(chat.Send); ok {

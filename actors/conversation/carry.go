@@ -229,6 +229,9 @@ func (a *activation) loadInto(l *Loaded) error {
 			l.Recent = append(l.Recent, back[i])
 		}
 	}
+	if err := a.loadBar(l); err != nil {
+		return err
+	}
 	for _, seq := range Targets(l.Tail) {
 		e, err := store.GetEvent(ctx, a.key, seq)
 		if errors.Is(err, chat.ErrNotFound) {

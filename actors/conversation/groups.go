@@ -19,6 +19,10 @@ func (s *State) create(r *Request, c chat.Create) {
 			s.fail(r, chat.ErrNotFound)
 			return
 		}
+		if s.bar.on {
+			s.fail(r, chat.ErrBlocked)
+			return
+		}
 		s.reply(r, chat.Result{View: s.view(m)})
 		return
 	}

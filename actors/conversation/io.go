@@ -74,7 +74,10 @@ type Loaded struct {
 	Recent []chat.Event
 	// Rows are the messages, at or before Head.Seq, that events of the tail refer to.
 	Rows []chat.Event
-	Err  error
+	// Barred and BarVersion are as in Bar, of a direct conversation.
+	Barred     bool
+	BarVersion uint64
+	Err        error
 }
 
 // Open makes a state that knows nothing ask for Load, without a command.

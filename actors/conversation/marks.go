@@ -16,11 +16,16 @@ type mark struct {
 	old    uint64
 	own    uint64 // the member's own messages in (old, to]
 	marked uint64 // the others' there
-	value  uint64 // archive
+	// private: nobody else is told, nor finds it out.
+	private bool
+	value   uint64 // archive
 }
 
 // mark waits for its turn to be written.
-func (s *State) mark(m mark) { s.marks = append(s.marks, m) }
+func (s *State) mark(m mark) {
+	m.private = s.private(m.req.Command)
+	s.marks = append(s.marks, m)
+}
 
 func (s *State) markRead(r *Request, c chat.MarkRead, m *member, loaded *chat.Event) {
 	k := mark{req: r, kind: chat.ReceiptRead, old: m.Read.Seq}
@@ -194,7 +199,7 @@ func (s *State) writeMarks() {
 				}
 			}
 			w.Members = append(w.Members, after)
-			if k.kind != 0 {
+			if k.kind != 0 && !k.private {
 				w.Receipts = append(w.Receipts, chat.Receipt{User: u, Kind: k.kind, Seq: k.to.Seq, At: k.to.At})
 			}
 			w.marks = append(w.marks, k)
@@ -214,6 +219,12 @@ func (k *mark) applyTo(m *chat.Member) {
 	case chat.ReceiptRead:
 		if k.to.Seq <= m.Read.Seq {
 			return
+		}
+		switch {
+		case !k.private:
+			m.Hidden = 0
+		case m.Hidden == 0:
+			m.Hidden = m.Read.Seq + 1
 		}
 		m.Read = k.to
 		m.OwnAfterRead -= min(k.own, m.OwnAfterRead)
@@ -244,7 +255,7 @@ func (s *State) marked(w *Write) {
 			s.advanced(m)
 		}
 		s.reply(k.req, chat.Result{Marked: k.marked})
-		if m == nil || k.kind == 0 || k.kind == chat.ReceiptDelivered && len(s.members) > deliveredNotices {
+		if m == nil || k.kind == 0 || k.private || k.kind == chat.ReceiptDelivered && len(s.members) > deliveredNotices {
 			continue
 		}
 		if d == nil {

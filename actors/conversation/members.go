@@ -79,9 +79,9 @@ func (r *roster) remove(users []chat.UserID, version uint64) {
 	r.recount()
 }
 
-// advanced notes that u has read up to seq. The position one joins with says nothing about reading.
+// advanced notes how far m has read, as far as others may know. The position one joins with says nothing about reading.
 func (r *roster) advanced(m *member) {
-	seq, u := m.Read.Seq, m.User
+	seq, u := m.Shown(), m.User
 	switch {
 	case seq <= m.JoinedSeq:
 	case u == r.readBy:

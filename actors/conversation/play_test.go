@@ -101,11 +101,14 @@ func (w *world) act(f []string) bool {
 		}
 		w.submit(u, chat.Send{Conversation: id, ClientID: cid, Content: strings.Join(f[min(3, len(f)):], " ")})
 	case "attach":
-		w.submit(u, chat.Attach{Conversation: id})
+		w.submit(u, chat.Attach{Conversation: id, Join: arg(2) == "join"})
+	case "bar":
+		w.barred = conversation.Bar{Conversation: id, On: arg(2) == "on", Version: num(3)}
+		w.submit(u, w.barred)
 	case "resume":
 		w.submit(u, chat.Resume{Conversation: id, LastSeq: num(2), Limit: int(num(3))})
 	case "read":
-		c := chat.MarkRead{Conversation: id}
+		c := chat.MarkRead{Conversation: id, Private: arg(3) == "private"}
 		if strings.HasPrefix(arg(2), "@") {
 			c.Message = w.message(arg(2)[1:])
 		} else {
@@ -113,7 +116,7 @@ func (w *world) act(f []string) bool {
 		}
 		w.submit(u, c)
 	case "delivered":
-		w.submit(u, chat.MarkDelivered{Conversation: id, Seq: num(2)})
+		w.submit(u, chat.MarkDelivered{Conversation: id, Seq: num(2), Private: arg(3) == "private"})
 	case "edit":
 		w.submit(u, chat.Edit{Conversation: id, Message: w.message(arg(2)), Content: strings.Join(f[3:], " ")})
 	case "delete":

@@ -56,15 +56,18 @@ type RegistryConfig struct {
 	Store      Store
 	Publish    func(*chat.Delivery) // must not block
 	Owner      Owner                // default: always
-	Observer   Observer             // default: none
-	Rules      chat.Rules
-	Epoch      uint64           // default 1
-	Now        func() time.Time // default time.Now
-	Idle       time.Duration    // passivation; default 2 min
-	Cap        int              // live conversations; default 200,000
-	Commits    int              // commits at once; default 4096
-	Replay     int              // newest events that an activation reads; default 128
-	Log        *slog.Logger
+	// Barred answers whether one of two users blocked the other, and the version of what is between them; nil: nobody
+	// blocks anybody. It may do I/O.
+	Barred   func(ctx context.Context, pair chat.PairKey) (barred bool, version uint64, err error)
+	Observer Observer // default: none
+	Rules    chat.Rules
+	Epoch    uint64           // default 1
+	Now      func() time.Time // default time.Now
+	Idle     time.Duration    // passivation; default 2 min
+	Cap      int              // live conversations; default 200,000
+	Commits  int              // commits at once; default 4096
+	Replay   int              // newest events that an activation reads; default 128
+	Log      *slog.Logger
 }
 
 // Registry holds the live conversations of this node. Its methods are safe for concurrent use.

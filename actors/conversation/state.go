@@ -84,6 +84,7 @@ type State struct {
 	derivedLast bool
 
 	typing map[chat.UserID]typist
+	bar    barState
 
 	now time.Time
 	fx  *Effects
@@ -225,6 +226,7 @@ func (s *State) loaded(in *Loaded) {
 	s.savedSeq = in.Head.Seq
 	s.lastAt = in.Head.UpdatedAt
 	s.roster.reset(in.Members, in.Head.Seq)
+	s.bar = barState{in.Barred, in.BarVersion}
 	s.head.MemberCount = len(s.members)
 	from := in.Head.Seq + 1
 	if len(in.Recent) > 0 {

@@ -30,6 +30,7 @@ type world struct {
 	write  *conversation.Write
 	reads  []*conversation.Read
 	looked map[*conversation.Read]bool
+	barred conversation.Bar // as stored
 
 	answered map[*conversation.Request]int
 	onReply  func(conversation.Reply)
@@ -225,6 +226,9 @@ func (w *world) finishLoad(err error) bool {
 		}
 		l.Tail, _ = w.store.ReadEvents(bg, w.key, l.Head.Seq+1, math.MaxInt64/2, math.MaxInt32)
 		log := w.store.Log(w.key)
+		if len(log) > 0 && log[0].Kind == chat.Direct {
+			l.Barred, l.BarVersion = w.barred.On, w.barred.Version
+		}
 		l.Recent = log[max(0, int(l.Head.Seq)-replay):l.Head.Seq]
 		for _, seq := range conversation.Targets(l.Tail) {
 			l.Rows = append(l.Rows, log[seq-1])
@@ -284,6 +288,9 @@ func describeReply(p conversation.Reply) string {
 	}
 	if v := p.Result.View; v != nil {
 		fmt.Fprintf(&b, " view head %d %v unread %d role %v", v.Head.Seq, v.Members.Users, v.Me.Unread(v.Head.MsgNo), v.Me.Role)
+		if seq := v.Head.Last.Seq; seq > 0 && v.ReadByOther(v.Head.Last.Sender, seq) {
+			b.WriteString(" last read")
+		}
 	}
 	return b.String()
 }

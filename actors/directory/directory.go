@@ -30,7 +30,9 @@ type Config struct {
 	Edge       Edge
 	Groups     int // actors; default 2 x GOMAXPROCS, at most 64
 	Queue      int // deliveries that may wait in front of a group; default 65,536
-	Cache      int // conversations a group keeps sets for; default 16,384
+	// Presence, if set, is told that a user's first session came, or the last one went. It must not block.
+	Presence func(k chat.UserKey, online bool)
+	Cache    int // conversations a group keeps sets for; default 16,384
 }
 
 // Directory of the sessions of a node. Its methods are safe for concurrent use and never block.
@@ -103,6 +105,12 @@ func (d *Directory) Online(k chat.UserKey) bool {
 	defer g.mu.RUnlock()
 	_, ok := g.users[k]
 	return ok
+}
+
+func (d *Directory) present(k chat.UserKey, online bool) {
+	if d.cfg.Presence != nil {
+		d.cfg.Presence(k, online)
+	}
 }
 
 // large is the size of a conversation from which on every group is told without looking at the members.

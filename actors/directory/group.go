@@ -199,6 +199,7 @@ func (g *group) register(m *register) {
 		}
 		if u.first.id == 0 {
 			delete(g.users, m.user)
+			g.dir.present(m.user, false)
 		} else {
 			g.users[m.user] = u
 		}
@@ -207,6 +208,9 @@ func (g *group) register(m *register) {
 			return
 		}
 		g.users[m.user] = u
+		if !ok {
+			g.dir.present(m.user, true)
+		}
 	}
 	g.changed[g.version%changes] = m.user
 	g.version++

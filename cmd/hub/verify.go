@@ -35,8 +35,9 @@ func (c *verifyCmd) Run(s *streams) error {
 		return fmt.Errorf("verifying %s: %w", node.StoreName(&c.Config), err)
 	}
 	fmt.Fprintf(s.out, "%d rows, %d conversations, %d events, %d files checked: %d problems\n", sum.Rows, sum.Conversations, sum.Events, sum.Files, problems)
-	if sum.Behind+sum.Deleting+sum.Late > 0 {
-		fmt.Fprintf(s.out, "harmless: %d conversations to be brought up to their log, %d deletions to be finished, %d late rows\n", sum.Behind, sum.Deleting, sum.Late)
+	if sum.Behind+sum.Deleting+sum.Late+sum.Unsettled > 0 {
+		fmt.Fprintf(s.out, "harmless: %d conversations to be brought up to their log, %d deletions to be finished, %d late rows, %d pairs of users to be settled\n",
+			sum.Behind, sum.Deleting, sum.Late, sum.Unsettled)
 	}
 	if c.Hash {
 		at := c.At

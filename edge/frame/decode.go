@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/zumodra/hub/chat"
 )
@@ -36,7 +37,8 @@ type ClientFrame struct {
 	Seq       uint64 // delivered.seq, read.up_to_seq
 	Emoji     string
 	Remove    bool
-	Name      string        // create_group.group_name, rename.name
+	Name      string        // create_group.group_name, rename.name, add_contact.name
+	Email     string        // add_contact
 	Users     []chat.UserID // create_group.members, add_participants, remove_participants: in the order sent
 	Resumes   []ResumePoint
 	Token     string
@@ -129,12 +131,7 @@ func (v *values) fields(f *ClientFrame) *Error {
 	case CreateGroup:
 		return v.createGroup(f)
 	case AddContact:
-		for _, f := range [...]field{fieldEmail, fieldName} {
-			if raw := v[f]; raw == nil || raw[0] != '"' || len(raw) == 2 {
-				return &Error{Code: CodeMissingField, Text: TextNoContactData}
-			}
-		}
-		return &Error{Code: CodeNotSupported, Text: "Contacts are not supported yet"}
+		return v.addContact(f)
 	case Resume:
 		return v.resume(f)
 	case React:
@@ -196,6 +193,27 @@ func (v *values) sendMessage(f *ClientFrame) *Error {
 		f.ClientID = id
 	}
 	return f.normalize()
+}
+
+func (v *values) addContact(f *ClientFrame) *Error {
+	for _, x := range [...]struct {
+		field field
+		dst   *string
+	}{{fieldEmail, &f.Email}, {fieldName, &f.Name}} {
+		raw := v[x.field]
+		if raw == nil || raw[0] != '"' {
+			return &Error{Code: CodeMissingField, Text: TextNoContactData}
+		}
+		if *x.dst = strings.TrimSpace(unquote(raw)); *x.dst == "" {
+			return &Error{Code: CodeMissingField, Text: TextNoContactData}
+		}
+	}
+	if len(f.Email) > chat.MaxEmail {
+		return &Error{Code: CodeTooLong, Text: "email: at most 254 bytes"}
+	}
+	var err error
+	f.Name, err = chat.NormalizeName(f.Name)
+	return fromChat(err)
 }
 
 func (v *values) createGroup(f *ClientFrame) *Error {

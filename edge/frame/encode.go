@@ -130,6 +130,14 @@ func AppendGroupCreated(b []byte, conversation chat.ConversationID, name string,
 	return appendEnd(b, ref)
 }
 
+// AppendContactAdded appends the answer to add_contact.
+func AppendContactAdded(b []byte, username, ref string) []byte {
+	b = append(b, `{"type":"contact_added","contact":{"username":`...)
+	b = chat.AppendJSONString(b, username)
+	b = append(b, '}')
+	return appendEnd(b, ref)
+}
+
 // AppendResumed appends the frame that ends a replay.
 func AppendResumed(b []byte, conversation chat.ConversationID, lastSeq, headSeq uint64, ref string) []byte {
 	return appendResume(b, `{"type":"resumed"`, conversation, lastSeq, headSeq, ref)

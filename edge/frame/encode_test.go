@@ -57,6 +57,8 @@ func vectors() []string {
 		add(frame.AppendReceipt(nil, conv, &chat.ReadNotice{Kind: k, User: "7", Username: "alice", Message: msg, Seq: 2, At: at}))
 	}
 	add(frame.AppendGroupCreated(nil, conv, "G", 3, `"r1"`))
+	add(frame.AppendContactAdded(nil, "alice", ""))
+	add(frame.AppendContactAdded(nil, `a"<`, `"r1"`))
 	add(frame.AppendResumed(nil, conv, 2, 9, ""))
 	add(frame.AppendGap(nil, conv, 2, 5000, `"r1"`))
 	add(frame.AppendOK(nil, "1"))

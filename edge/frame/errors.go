@@ -73,6 +73,7 @@ const (
 	TextInvalidFile   = "Invalid file data"
 	TextInvalidJSON   = "Invalid JSON"
 	TextNotSupported  = "Not supported"
+	TextBlockedMember = "Cannot create conversation with blocked user."
 )
 
 // Outcome is how one kind of chat error appears on the wire.
@@ -120,7 +121,7 @@ func OutcomeOf(err error) Outcome {
 	return internalOutcome
 }
 
-// ErrorOf is the error frame for err. Texts of a chat.FieldError are meant for clients and kept; of any other
+// ErrorOf is the error frame for err. Texts of a chat.FieldError and a chat.RuleError are meant for clients and kept; of any other
 // error nothing but its kind leaves the hub.
 func ErrorOf(err error, ref string) *Error {
 	var fe *Error
@@ -134,6 +135,10 @@ func ErrorOf(err error, ref string) *Error {
 	var field *chat.FieldError
 	if errors.As(err, &field) {
 		e.Text = field.Field + ": " + field.Text
+	}
+	var rule *chat.RuleError
+	if errors.As(err, &rule) {
+		e.Text = rule.Text
 	}
 	var limit *chat.RateLimitError
 	if errors.As(err, &limit) {

@@ -131,9 +131,9 @@ var Types = []FrameType{
 	{"create_group", true, false, "", "Create a group. The answer is group_created.", []Field{
 		{"group_name", "string", true, "1 to 255 code points after trimming"},
 		{"members", "[user]", true, "the others, at least one"}}},
-	{"add_contact", true, false, "", "Not supported yet.", []Field{
-		{"email", "string", true, ""},
-		{"name", "string", true, ""},
+	{"add_contact", true, false, "", "Make the user with an e-mail address a contact, and ask them for friendship. The answer is contact_added.", []Field{
+		{"email", "string", true, "up to 254 bytes"},
+		{"name", "string", true, "1 to 255 code points after trimming"},
 		{"invitation_message", "string", false, "ignored"}}},
 	{"ping", true, false, "", "Answered by pong.", nil},
 	{"resume", true, true, "", "Ask for what was missed. Answered by the events and then resumed, or by gap, for each conversation.", []Field{
@@ -218,6 +218,9 @@ var Types = []FrameType{
 		{"user_ids", "[user]", false, "the members, with change created"}}, eventFields...)},
 	{"group_created", false, false, "group_created", "A group with this user in it was created.", []Field{
 		{"group", "object", true, "{name, id, participant_count}"},
+		{"ref", "", false, ""}}},
+	{"contact_added", false, false, "contact_added", "The contact has been added.", []Field{
+		{"contact", "object", true, "{username}"},
 		{"ref", "", false, ""}}},
 	{"resumed", false, true, "", "All that was missed has been sent.", []Field{
 		{"conversation_id", "uuid", true, ""},

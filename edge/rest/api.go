@@ -77,6 +77,7 @@ func table() []route {
 			methods{"GET": (*API).getMessage, "PATCH": (*API).editMessage, "DELETE": (*API).deleteMessage}},
 		{prefix + "/auth/token", development, post((*API).obtainToken)},
 		{prefix + "/auth/token/refresh", development, post((*API).refreshToken)},
+		{prefix + "/auth/token/blacklist", development, post((*API).blacklistToken)},
 		{prefix + "/auth/token/verify", development, post((*API).verifyToken)},
 		{prefix + "/admin/users/{id}", operator, methods{"GET": (*API).getUser, "PUT": (*API).putUser}},
 		{"/api/openapi.yaml", anybody, methods{"GET": (*API).document}},
@@ -91,10 +92,16 @@ func New(cfg Config) (*API, error) {
 	if cfg.Hub == nil || cfg.Users == nil || cfg.Verifier == nil {
 		return nil, errors.New("rest: Hub, Users and Verifier are required")
 	}
+	if d := cfg.Dev; d != nil && (d.Signer == nil || d.Refresh == nil || d.Refused == nil) {
+		return nil, errors.New("rest: Signer, Refresh and Refused of DevTokens are required")
+	}
 	a := &API{
 		cfg:    cfg.withDefaults(),
 		mux:    http.NewServeMux(),
 		routes: table(),
+	}
+	if cfg.People != nil {
+		a.routes = append(a.routes, peopleTable()...)
 	}
 	for _, rt := range a.routes {
 		a.mux.Handle(rt.path, a.serve(rt))

@@ -69,6 +69,7 @@ type Check struct {
 type Config struct {
 	Hub      Hub
 	Users    Users
+	People   People // nil: their routes answer 404
 	Verifier Verifier
 	Limiter  Limiter  // nil: no limit
 	Observer Observer // nil: none

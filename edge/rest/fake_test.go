@@ -12,12 +12,16 @@ import (
 
 // fakeHub keeps everything in maps, with just the rules that the statuses of the API depend on.
 type fakeHub struct {
-	mu     sync.Mutex
-	now    func() time.Time
-	convs  map[chat.ConversationKey]*fakeConv
-	users  map[chat.UserKey]chat.User
-	blocks map[[2]chat.UserID]bool
-	max    int // members of a group
+	mu       sync.Mutex
+	now      func() time.Time
+	convs    map[chat.ConversationKey]*fakeConv
+	users    map[chat.UserKey]chat.User
+	blocks   map[[2]chat.UserID]bool
+	max      int             // members of a group
+	tokens   map[string]bool // refused
+	standing map[chat.UserID]chat.Standing
+	pairs    map[chat.PairKey]*chat.Pair
+	prefs    map[chat.UserKey]chat.Preferences
 
 	fail  func(name string) error // an error for a command or query, by name
 	calls []string

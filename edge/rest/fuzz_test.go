@@ -2,6 +2,7 @@ package rest_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -17,13 +18,27 @@ import (
 func operations(b *bench) (list [][2]string) {
 	direct := b.direct()
 	message := b.say("1", direct, "hello")
+	me := chat.UserKey{Tenant: chat.DefaultTenant, User: "1"}
+	b.as("1", "POST", api+"contacts/", `{"contact_id":2}`)
+	b.as("1", "POST", api+"blocked/", `{"user_id":"dora"}`)
+	received := b.as("3", "POST", api+"friend-requests/", `{"receiver_id":1}`).ok(201)["id"].(string)
+	sent := b.as("1", "POST", api+"friend-requests/", `{"receiver_id":"dora"}`).ok(201)["id"].(string)
 	for _, r := range b.api.Routes() {
 		method, path, _ := strings.Cut(r, " ")
 		id := direct
-		if strings.HasPrefix(path, msgs) {
+		switch {
+		case strings.HasPrefix(path, msgs):
 			id = message
-		} else if strings.Contains(path, "/admin/") {
+		case strings.Contains(path, "/admin/"):
 			id = "1"
+		case strings.Contains(path, "/contacts/"):
+			id = fmt.Sprint(me.Number("contact", "2"))
+		case strings.Contains(path, "/blocked/"):
+			id = fmt.Sprint(me.Number("block", "dora"))
+		case strings.Contains(path, "/cancel/"):
+			id = sent
+		case strings.Contains(path, "/friend-requests/"):
+			id = received
 		}
 		list = append(list, [2]string{method, strings.Replace(path, "{id}", id, 1)})
 	}
@@ -54,7 +69,7 @@ func plainBench(t testing.TB) *bench {
 
 func FuzzReq109_Query(f *testing.F) {
 	for i, q := range queries {
-		for op := i % 3; op < 26; op += 3 {
+		for op := i % 9; op < 64; op += 9 {
 			f.Add(uint8(op), q, "")
 		}
 	}
@@ -67,7 +82,7 @@ func FuzzReq109_Query(f *testing.F) {
 		if id != "" { // in place of the id in the path, if it has one
 			dir := strings.Split(o[1], "/")
 			for i, s := range dir {
-				if len(s) == 36 || s == "1" {
+				if len(s) == 36 || s == "1" || len(s) > 12 && strings.Trim(s, "0123456789") == "" {
 					dir[i] = id
 				}
 			}
@@ -79,7 +94,7 @@ func FuzzReq109_Query(f *testing.F) {
 
 func FuzzReq109_Body(f *testing.F) {
 	for i, body := range bodies {
-		for op := i % 3; op < 26; op += 3 {
+		for op := i % 9; op < 64; op += 9 {
 			f.Add(uint8(op), "application/json", body)
 		}
 	}
@@ -106,7 +121,7 @@ var bodies = []string{
 	`{"participant_ids":[2,3],"name":"\ud800","message":"x"}`, `{"user_ids":["2",3]}`, `{"content":"x","conversation_id":"zz"}`,
 	`{"content":{"a":[]},"conversation":true,"is_voice":[],"client_id":-0.5}`, `{"name":"n","name":1}`, `{"username":"1","password":null}`,
 	`{"refresh":1,"token":[]}`, `{"tenant":"\u0000","email":"a@b","avatar_url":"//x"}`, "\xef\xbb\xbf{}", "{\"name\":\"\xff\"}",
-	`{"":""}`, `{"participant_ids":[18446744073709551616]}`, `{"participant_ids":["00000000-0000-0000-ffff-ffffffffffff"]}`,
+	`{"":""}`, `{"user_id":2}`, `{"user_id":"dora"}`, `{"contact_id":"dora","is_favorite":1}`, `{"contact_id":{}}`, `{"receiver_id":2}`, `{"receiver_id":null}`, `{"is_online":"perhaps"}`, `{"is_online":true}`, `{"read_receipts":"x","invisible":null}`, `{"invisible":true}`, `{"participant_ids":[18446744073709551616]}`, `{"participant_ids":["00000000-0000-0000-ffff-ffffffffffff"]}`,
 }
 
 // TestReq109_NothingIsA500 combines the parameters, verbs, bodies and ids at random, always the same ones.
@@ -136,7 +151,7 @@ func TestReq109_NothingIsA500(t *testing.T) {
 	verbs := []string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE"}
 	types := []string{"application/json", "", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "a/b; c", "\x00"}
 	statuses := map[int]int{}
-	for range 3000 {
+	for range 6000 {
 		o := all[rnd.IntN(len(all))]
 		method, path := o[0], o[1]
 		if rnd.IntN(8) == 0 {

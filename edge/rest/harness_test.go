@@ -2,9 +2,11 @@ package rest_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -85,9 +87,9 @@ func newBench(t testing.TB, change ...func(*rest.Config)) *bench {
 	}
 	t.Cleanup(verifier.Close)
 	cfg := rest.Config{
-		Hub: b.hub, Users: b.hub, Verifier: verifier, Limiter: b.seen, Observer: b.seen, Now: b.now,
+		Hub: b.hub, Users: b.hub, People: b.hub, Verifier: verifier, Limiter: b.seen, Observer: b.seen, Now: b.now,
 		Logger: slog.New(slog.NewTextHandler(b.log, nil)), Version: "v0",
-		Dev:     &rest.DevTokens{Signer: b.sign, Refresh: verifier},
+		Dev:     &rest.DevTokens{Signer: b.sign, Refresh: verifier, Refused: b.hub},
 		APIKeys: keys{"the-key"},
 	}
 	for _, f := range change {
@@ -231,7 +233,11 @@ func conforms(t testing.TB, r *http.Request, a *answer) {
 
 func match(doc *openapi3.T, u *url.URL) (string, *openapi3.PathItem, map[string]string) {
 	got := strings.Split(strings.TrimSuffix(u.Path, "/"), "/")
-	for path, item := range doc.Paths.Map() {
+	paths := doc.Paths.Map()
+	for _, path := range slices.SortedFunc(maps.Keys(paths), func(a, b string) int {
+		return cmp.Compare(strings.Count(a, "{"), strings.Count(b, "{")) // what is spelt out goes first
+	}) {
+		item := paths[path]
 		want := strings.Split(strings.TrimSuffix(path, "/"), "/")
 		if len(want) != len(got) {
 			continue

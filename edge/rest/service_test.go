@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/zumodra/hub/chat"
+	"github.com/zumodra/hub/edge/auth"
 	"github.com/zumodra/hub/edge/rest"
 )
 
@@ -39,17 +40,37 @@ func TestReq111_Tokens(t *testing.T) {
 	use(pair["refresh"], 401)
 	again := b.as("", "POST", tokens+"refresh/", fmt.Sprintf(`{"refresh":%q}`, pair["refresh"])).ok(200)
 	use(again["access"], 200)
-	for _, typ := range []string{"access", "refresh"} {
-		b.as("", "POST", tokens+"verify/", fmt.Sprintf(`{"token":%q}`, pair[typ])).is(200, `{}`)
+	for _, token := range []any{pair["access"], again["access"], again["refresh"]} {
+		b.as("", "POST", tokens+"verify/", fmt.Sprintf(`{"token":%q}`, token)).is(200, `{}`)
 	}
+	const used = `{"detail":"Token is blacklisted","code":"token_not_valid"}`
+	b.as("", "POST", tokens+"verify/", fmt.Sprintf(`{"token":%q}`, pair["refresh"])).is(400, `{"non_field_errors":["Token is blacklisted"]}`)
+	for _, path := range []string{"refresh/", "blacklist/"} {
+		b.as("", "POST", tokens+path, fmt.Sprintf(`{"refresh":%q}`, pair["refresh"])).is(401, used)
+	}
+	revoked := b.as("", "POST", tokens, `{"username":"42","password":"any","tenant":"acme"}`).ok(200)["refresh"]
+	b.as("", "POST", tokens+"blacklist/", fmt.Sprintf(`{"refresh":%q}`, revoked)).is(200, `{}`)
+	b.as("", "POST", tokens+"refresh/", fmt.Sprintf(`{"refresh":%q}`, revoked)).is(401, used)
+	nameless := b.tokenOf(auth.Claims{Principal: chat.Principal{User: "42", Tenant: "acme"}, Expires: b.clock.Add(time.Hour)}, auth.Refresh)
+	b.hub.fail = func(name string) error {
+		if name == "refuse_token" {
+			return chat.ErrUnavailable
+		}
+		return nil
+	}
+	if a := b.as("", "POST", tokens+"refresh/", fmt.Sprintf(`{"refresh":%q}`, again["refresh"])); a.status != 503 || a.header.Get("Retry-After") == "" {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	b.hub.fail = nil
 	const bad = `{"detail":"Token is invalid or expired","code":"token_not_valid"}`
+	b.as("", "POST", tokens+"refresh/", fmt.Sprintf(`{"refresh":%q}`, nameless)).is(401, bad) // it could not be revoked
 	b.as("", "POST", tokens+"refresh/", fmt.Sprintf(`{"refresh":%q}`, pair["access"])).is(401, bad)
 	b.as("", "POST", tokens+"verify/", `{"token":"x"}`).is(401, bad)
 	b.clock = b.clock.Add(61 * time.Minute)
 	b.as("", "POST", tokens+"verify/", fmt.Sprintf(`{"token":%q}`, pair["access"])).is(401, bad)
 	use(pair["access"], 401)
 	b.clock = b.clock.Add(8 * 24 * time.Hour)
-	b.as("", "POST", tokens+"refresh/", fmt.Sprintf(`{"refresh":%q}`, pair["refresh"])).is(401, bad)
+	b.as("", "POST", tokens+"refresh/", fmt.Sprintf(`{"refresh":%q}`, again["refresh"])).is(401, bad)
 
 	b.as("", "POST", tokens, `{"username":42,"password":"x","last_name":"Zander","tenant":"acme"}`).ok(200)
 	if u := b.hub.users[chat.UserKey{Tenant: "acme", User: "42"}]; u.FirstName != "Zoe" || u.LastName != "Zander" {
@@ -68,7 +89,7 @@ func TestReq111_Tokens(t *testing.T) {
 	b.as("", "GET", tokens, "").is(405, `{"detail":"Method \"GET\" not allowed."}`)
 
 	b = newBench(t, func(c *rest.Config) { c.Dev = nil })
-	for _, path := range []string{"", "refresh/", "verify/"} {
+	for _, path := range []string{"", "refresh/", "verify/", "blacklist/"} {
 		for _, method := range []string{"POST", "GET", "OPTIONS"} {
 			b.as("", method, tokens+path, `{"username":"1","password":"x"}`).is(404, `{"detail":"Not found."}`)
 		}

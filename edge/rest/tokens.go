@@ -3,6 +3,7 @@ package rest
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"net/http"
 	"net/mail"
 	"time"
@@ -15,6 +16,7 @@ import (
 type DevTokens struct {
 	Signer   Signer          // required
 	Refresh  RefreshVerifier // required
+	Refused  RefusedTokens   // required
 	Access   time.Duration   // life of an access token; default 1 h
 	Lifetime time.Duration   // life of a refresh token; default 7 days
 }
@@ -27,6 +29,15 @@ type Signer interface {
 // RefreshVerifier checks refresh tokens. *auth.Verifier is one.
 type RefreshVerifier interface {
 	VerifyRefresh(ctx context.Context, token string) (auth.Claims, error)
+}
+
+// RefusedTokens is the list of refresh tokens that are refused before they expire: used up, or revoked. It is
+// durable and keeps a token at least as long as one lives.
+type RefusedTokens interface {
+	// RefuseToken puts a token's jti on the list and reports whether it is new there: of several calls at once,
+	// one is told so.
+	RefuseToken(ctx context.Context, tenant chat.TenantID, id string, at time.Time) (fresh bool, err error)
+	TokenRefused(ctx context.Context, tenant chat.TenantID, id string) (bool, error)
 }
 
 type tokenPair struct {
@@ -124,7 +135,50 @@ var expiredToken = response{
 	header: map[string]string{"WWW-Authenticate": challenge},
 }
 
-// POST auth/token/refresh/: a new pair for a refresh token.
+const blacklisted = "Token is blacklisted"
+
+// useUp uses a refresh token up, or answers why it cannot be: it is none, or it was used up before.
+func (a *API) useUp(ctx context.Context, token string) (auth.Claims, *response) {
+	claims, err := a.cfg.Dev.Refresh.VerifyRefresh(ctx, token)
+	if errors.Is(err, chat.ErrUnavailable) && !errors.Is(err, chat.ErrUnauthorized) {
+		res := a.failure(err, texts{name: "verify_token"})
+		return claims, &res
+	}
+	if err != nil || !listable(claims) {
+		return claims, &expiredToken
+	}
+	fresh, err := a.cfg.Dev.Refused.RefuseToken(ctx, claims.Principal.Tenant, claims.ID, a.cfg.Now().UTC().Truncate(time.Microsecond))
+	switch {
+	case err != nil:
+		res := a.failure(err, texts{name: "refuse_token", write: true})
+		return claims, &res
+	case !fresh:
+		return claims, &response{status: http.StatusUnauthorized, body: codeDetail{blacklisted, "token_not_valid"},
+			header: map[string]string{"WWW-Authenticate": challenge}}
+	}
+	return claims, nil
+}
+
+// listable reports whether a refresh token has an id that the list can hold: one without could not be revoked.
+func listable(c auth.Claims) bool { return c.ID != "" && len(c.ID) <= 256 }
+
+// POST auth/token/blacklist/: the refresh token is not accepted any more.
+func (a *API) blacklistToken(ctx context.Context, c *call) response {
+	b, bad := a.readBody(c.w, c.r)
+	if bad != nil {
+		return *bad
+	}
+	token := b.required("refresh")
+	if res, bad := b.invalid(); bad {
+		return res
+	}
+	if _, res := a.useUp(ctx, token); res != nil {
+		return *res
+	}
+	return ok(struct{}{})
+}
+
+// POST auth/token/refresh/: a new pair for a refresh token, which is used up.
 func (a *API) refreshToken(ctx context.Context, c *call) response {
 	b, bad := a.readBody(c.w, c.r)
 	if bad != nil {
@@ -134,9 +188,9 @@ func (a *API) refreshToken(ctx context.Context, c *call) response {
 	if res, bad := b.invalid(); bad {
 		return res
 	}
-	claims, err := a.cfg.Dev.Refresh.VerifyRefresh(ctx, token)
-	if err != nil {
-		return expiredToken
+	claims, refused := a.useUp(ctx, token)
+	if refused != nil {
+		return *refused
 	}
 	return a.pair(claims.User)
 }
@@ -152,8 +206,16 @@ func (a *API) verifyToken(ctx context.Context, c *call) response {
 		return res
 	}
 	if _, err := a.cfg.Verifier.VerifyContext(ctx, token); err != nil {
-		if _, err := a.cfg.Dev.Refresh.VerifyRefresh(ctx, token); err != nil {
+		claims, err := a.cfg.Dev.Refresh.VerifyRefresh(ctx, token)
+		if err != nil || !listable(claims) {
 			return expiredToken
+		}
+		refused, err := a.cfg.Dev.Refused.TokenRefused(ctx, claims.Principal.Tenant, claims.ID)
+		switch {
+		case err != nil:
+			return a.failure(err, texts{name: "verify_token"})
+		case refused:
+			return invalid(nonField, blacklisted)
 		}
 	}
 	return ok(struct{}{})

@@ -40,6 +40,9 @@ func (m *Manager) reply(s link, b []byte) {
 
 // fail answers a request with an error.
 func (m *Manager) fail(q *request, err error) {
+	if q.typ == frame.CreateGroup && errors.Is(err, chat.ErrBlocked) {
+		err = &frame.Error{Code: frame.CodeBlocked, Text: frame.TextBlockedMember}
+	}
 	e := frame.ErrorOf(err, q.ref)
 	if e.RetryAfter == 0 && (e.Code == frame.CodeOverloaded || e.Code == frame.CodeUnavailable) {
 		e.RetryAfter = m.retryAfter()
@@ -54,6 +57,10 @@ func (m *Manager) fail(q *request, err error) {
 		m.end(q.caller.link, frame.CloseForbidden, "not a participant")
 	case frame.CodeGone:
 		m.end(q.caller.link, frame.CloseGone, "conversation is gone")
+	case frame.CodeBlocked:
+		if q.typ.InConversation() {
+			m.end(q.caller.link, frame.CloseForbidden, "not a participant")
+		}
 	}
 }
 
@@ -90,6 +97,8 @@ func (m *Manager) frame(c caller, text bool, payload []byte) {
 		m.done(&q)
 	case frame.Auth:
 		m.reauthenticate(q, f.Token)
+	case frame.AddContact:
+		m.addContact(q, f.Email, f.Name)
 	case frame.Resume:
 		for _, p := range f.Resumes {
 			m.resume(q, p)
@@ -210,6 +219,22 @@ func (m *Manager) finish(q *request, cmd chat.Command, res chat.Result, err erro
 	case res.Event == nil && q.ref != "":
 		m.reply(q.caller.link, frame.AppendOK(nil, q.ref))
 	}
+}
+
+// addContact answers contact_added.
+func (m *Manager) addContact(q request, email, name string) {
+	if m.cfg.Contacts == nil {
+		m.fail(&q, &frame.Error{Code: frame.CodeNotSupported, Text: frame.TextNotSupported})
+		return
+	}
+	m.cfg.Contacts.AddByEmail(q.u.principal(), email, name, func(username string, err error) {
+		if err != nil {
+			m.fail(&q, err)
+			return
+		}
+		m.done(&q)
+		m.reply(q.caller.link, frame.AppendContactAdded(nil, username, q.ref))
+	})
 }
 
 func (m *Manager) done(q *request) { m.obs.Command(q.typ, "", m.cfg.Now().Sub(q.begin)) }

@@ -149,6 +149,66 @@ func TestReq037_ReadOfUnknownMessages(t *testing.T) {
 	}
 }
 
+// contacts answers add_contact.
+type contacts func(p chat.Principal, email, name string) (string, error)
+
+func (c contacts) AddByEmail(p chat.Principal, email, name string, done func(string, error)) {
+	done(c(p, email, name))
+}
+
+func TestReq038_AddContact(t *testing.T) {
+	var asked string
+	var err error
+	b := newBed(t, func(c *session.Config, _ *hub) {
+		c.Contacts = contacts(func(p chat.Principal, email, name string) (string, error) {
+			asked = string(p.User) + " " + email + " " + name
+			return "bobby", err
+		})
+	})
+	alice := b.dial(chatPath, "alice")
+	b.frames(alice)
+	const add = `{"type":"add_contact","email":" b@example.org","name":"Bob ","invitation_message":["ignored"],"ref":5}`
+	b.send(alice, add)
+	want(t, b.frames(alice), `{"type":"contact_added","contact":{"username":"bobby"},"ref":5}`)
+	if asked != "alice b@example.org Bob" {
+		t.Fatalf("asked %q", asked)
+	}
+	for e, text := range map[error]string{
+		chat.ErrUnknownUser: `"User not found","code":"not_found"`, chat.ErrContactExists: `"Contact already exists.","code":"invalid"`,
+		chat.ErrCannotRequest: `"Cannot send request to this user.","code":"invalid"`,
+	} {
+		err = e
+		b.send(alice, add)
+		want(t, b.frames(alice), `{"type":"error","message":`+text+`,"ref":5}`)
+	}
+	if code, _ := b.closed(alice); code != 0 {
+		t.Fatal("closed")
+	}
+	b = newBed(t, nil) // where nobody keeps contacts
+	alice = b.dial("/ws/", "alice")
+	b.frames(alice)
+	b.send(alice, add)
+	want(t, b.frames(alice), `{"type":"error","message":"Not supported","code":"not_supported","ref":5}`)
+}
+
+func TestReq029_BlockedOnASingleConversation(t *testing.T) {
+	b := newBed(t, nil)
+	c := b.dial(chatPath, "alice")
+	b.frames(c)
+	b.hub.answer = func(chat.Principal, chat.Command) (chat.Result, error) { return chat.Result{}, chat.ErrBlocked }
+	// A group that cannot be created is no reason to end a connection.
+	b.send(c, `{"type":"create_group","group_name":"G","members":["bob"],"ref":1}`)
+	want(t, b.frames(c), `{"type":"error","message":"Cannot create conversation with blocked user.","code":"blocked","ref":1}`)
+	if code, _ := b.closed(c); code != 0 {
+		t.Fatal("closed")
+	}
+	b.send(c, `{"type":"send_message","content":"x","ref":2}`)
+	want(t, b.frames(c), `{"type":"error","message":"Cannot message this user.","code":"blocked","conversation_id":"`+conv.String()+`","ref":2}`)
+	if code, _ := b.closed(c); code != 4003 {
+		t.Fatalf("closed with %d", code)
+	}
+}
+
 func TestReq039_GroupCreatedHasTheTrueCount(t *testing.T) {
 	b := newBed(t, nil)
 	alice, bob := b.dial(chatPath, "alice"), b.dial("/ws/", "bob")

@@ -38,6 +38,12 @@ type Users interface {
 	Seen(ctx context.Context, u chat.User) (chat.User, error)
 }
 
+// Contacts makes contacts by e-mail address.
+type Contacts interface {
+	// AddByEmail never blocks. It calls done exactly once, from any goroutine, with the name to show of the contact.
+	AddByEmail(p chat.Principal, email, name string, done func(username string, err error))
+}
+
 // Transport sends frames; reactor.Server is one. Its methods do not block.
 type Transport interface {
 	Send(h reactor.Handle, f *reactor.Frame, class reactor.Class) error
@@ -49,7 +55,8 @@ type Transport interface {
 type Config struct {
 	Dispatcher Dispatcher
 	Verifier   Verifier
-	Users      Users // nil: nobody wants to know
+	Users      Users    // nil: nobody wants to know
+	Contacts   Contacts // nil: add_contact is not supported
 	Limiter    *Limiter
 	Origins    *auth.Origins // default: the hub's own host only
 	CookieName string        // cookie that may hold the token; empty: none

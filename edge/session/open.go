@@ -197,7 +197,7 @@ func (m *Manager) attach(s link) {
 		m.opened(s)
 		return
 	}
-	m.cfg.Dispatcher.Submit(u.principal(), chat.Origin{}, chat.Attach{Conversation: conversation}, func(_ chat.Result, err error) {
+	m.cfg.Dispatcher.Submit(u.principal(), chat.Origin{}, chat.Attach{Conversation: conversation, Join: true}, func(_ chat.Result, err error) {
 		if err != nil {
 			code, reason := closeFor(err)
 			m.end(s, code, reason)

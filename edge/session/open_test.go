@@ -23,7 +23,7 @@ func TestReq026_Endpoints(t *testing.T) {
 		c := b.dial(path, "alice")
 		want(t, b.frames(c), status)
 		if strings.Contains(path, "chat") {
-			if got := b.hub.last(); got.cmd != (chat.Attach{Conversation: conv}) {
+			if got := b.hub.last(); got.cmd != (chat.Attach{Conversation: conv, Join: true}) {
 				t.Errorf("%s asked %v", path, got.cmd)
 			}
 		}

@@ -61,6 +61,8 @@ type Config struct {
 
 	MaxGroupSize int           `default:"10000" placeholder:"N" help:"Members of a group."`
 	EditWindow   time.Duration `default:"15m" placeholder:"DUR" help:"How long a message may be edited; negative: never."`
+	RequestRetry time.Duration `default:"24h" placeholder:"DUR" help:"How long after a rejected friend request its sender may ask the same user again; 0: at once."`
+	EmailPrivacy bool          `help:"Answer add_contact the same for known and unknown e-mail addresses. A known one gets a friend request, which its sender does not see until it is accepted."`
 	IdleAfter    time.Duration `default:"2m" placeholder:"DUR" help:"Idle time after which a conversation leaves memory."`
 
 	Blobs           string        `default:"fs" enum:"fs,s3," placeholder:"fs|s3" help:"Where attachments are stored: fs, in the data directory, or s3, in a bucket."`
@@ -143,6 +145,9 @@ func (c *Config) Check() error {
 	}
 	if c.MaxGroupSize < 3 {
 		bad("max-group-size", "%d is below 3", c.MaxGroupSize)
+	}
+	if c.RequestRetry < 0 {
+		bad("request-retry", "%v is negative; 0 means at once", c.RequestRetry)
 	}
 	if c.IdleAfter < time.Second {
 		bad("idle-after", "%v is below 1s", c.IdleAfter)

@@ -204,10 +204,13 @@ func (n *Node) use(e storage.Engine, lease *storage.Lease) {
 	n.backing.Store(&backing{e, lease})
 }
 
-// repair brings conversations up to their logs. A cluster that goes away meanwhile is waited for.
+// repair brings the index of addresses, once, and conversations up to what they are derived from. A cluster that goes away meanwhile is waited for.
 func (n *Node) repair(ctx context.Context) error {
 	for {
-		err := n.hub.Start(ctx, func(done int) { n.repaired.Store(int64(done)) })
+		err := n.store.IndexEmails(ctx)
+		if err == nil {
+			err = n.hub.Start(ctx, func(done int) { n.repaired.Store(int64(done)) })
+		}
 		if err == nil || ctx.Err() != nil || n.backing.Load().lease == nil || errors.Is(err, storage.ErrCorrupt) {
 			return err
 		}

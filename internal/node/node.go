@@ -215,9 +215,10 @@ func (n *Node) join(signer *auth.Signer) error {
 	out := &edge{}
 	owner, epoch := n.ownership()
 	n.hub = actors.New(actors.Config{
-		Store: n.store, Edge: out, Observer: newActorMetrics(reg), Now: n.opts.Now, Log: n.log, Idle: n.cfg.IdleAfter,
+		Store: n.store, People: n.store, Edge: out, Observer: newActorMetrics(reg), Now: n.opts.Now, Log: n.log, Idle: n.cfg.IdleAfter,
 		Owner: owner, Epoch: epoch,
-		Rules: chat.Rules{MaxGroupSize: n.cfg.MaxGroupSize, EditWindow: n.cfg.EditWindow},
+		Rules:        chat.Rules{MaxGroupSize: n.cfg.MaxGroupSize, EditWindow: n.cfg.EditWindow, RequestRetry: requestRetry(n.cfg.RequestRetry)},
+		EmailPrivacy: n.cfg.EmailPrivacy,
 	})
 	rate := n.cfg.UserRate
 	if rate == 0 {
@@ -225,17 +226,17 @@ func (n *Node) join(signer *auth.Signer) error {
 	}
 	limiter := session.NewLimiter(session.LimiterConfig{Rate: rate, Burst: n.cfg.UserBurst, Now: n.opts.Now})
 	n.sessions = session.New(session.Config{
-		Dispatcher: n.hub, Verifier: n.verifier, Users: users{n.store}, Limiter: limiter, Origins: origins,
+		Dispatcher: n.hub, Verifier: n.verifier, Users: users{n.store}, Contacts: n.hub, Limiter: limiter, Origins: origins,
 		CookieName: n.cfg.AuthCookie, PreAcceptReject: n.cfg.PreAcceptReject, MaxPerUser: n.cfg.SessionsPerUser,
 		Now: n.opts.Now, Observer: newSessionMetrics(reg), Logger: n.log,
 	})
 	out.m = n.sessions
 	rc := rest.Config{
-		Hub: n.hub, Users: n.store, Verifier: n.verifier, Limiter: restLimiter{limiter}, Observer: n.metrics, Logger: n.log,
+		Hub: n.hub, Users: n.store, People: n.hub, Verifier: n.verifier, Limiter: restLimiter{limiter}, Observer: n.metrics, Logger: n.log,
 		APIKeys: keys, SessionCookie: n.cfg.AuthCookie, Origins: origins, Ready: n.ready, Version: n.opts.Version, Now: n.opts.Now,
 	}
 	if signer != nil {
-		rc.Dev = &rest.DevTokens{Signer: signer, Refresh: n.verifier}
+		rc.Dev = &rest.DevTokens{Signer: signer, Refresh: n.verifier, Refused: n.store}
 	}
 	api, err := rest.New(rc)
 	if err != nil {

@@ -94,6 +94,9 @@ func hubCollector(take func() actors.Stats) prometheus.Collector {
 	c := &snapshot[S]{take: take}
 	c.gauge("hub_conversations_active", "Conversations in memory.", func(s *S) float64 { return float64(s.Live) })
 	c.gauge("hub_client_id_filter_bytes", "Memory of the filters that tell new client ids without a read.", func(s *S) float64 { return float64(s.SeenBytes) })
+	c.gauge("hub_users_active", "Actors of users in memory.", func(s *S) float64 { return float64(s.Users) })
+	c.gauge("hub_last_seen_pending", "Last-seen times that wait to be written.", func(s *S) float64 { return float64(s.SeenPending) })
+	c.counter("hub_last_seen_dropped_total", "Last-seen times that were not written.", func(s *S) float64 { return float64(s.SeenDropped) })
 	c.counter("hub_direct_cache_hits_total", "Direct conversations found in the cache.", func(s *S) float64 { return float64(s.DirectHits) })
 	c.counter("hub_direct_cache_misses_total", "Direct conversations not found in the cache.", func(s *S) float64 { return float64(s.DirectMisses) })
 	c.counter("hub_directory_deliveries_total", "Deliveries given to directory groups.", func(s *S) float64 { return float64(s.Directory.Deliveries) })

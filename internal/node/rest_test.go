@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,7 +57,7 @@ func TestReq105_Endpoints(t *testing.T) {
 		}
 	})
 	visited := map[string]bool{}
-	id := regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}|users/1/`)
+	id := regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}|users/1/|[0-9]{6,}`)
 	visit := func(token, method, path string, body any, status int) *reply {
 		t.Helper()
 		p, _, _ := strings.Cut(path, "?")
@@ -72,6 +74,8 @@ func TestReq105_Endpoints(t *testing.T) {
 	wantKeys(t, "token", pair, "refresh access")
 	tok := visit("", "POST", "/api/v1/auth/token/refresh/", object{"refresh": pair.str("refresh")}, 200).body.str("access")
 	visit("", "POST", "/api/v1/auth/token/verify/", object{"token": tok}, 200)
+	spare := h.call("", "POST", "/api/v1/auth/token/", object{"username": "1", "password": "x"}).want(200).body.str("refresh")
+	visit("", "POST", "/api/v1/auth/token/blacklist/", object{"refresh": spare}, 200)
 	h.users("2", "3", "4")
 
 	const c = api + "conversations/"
@@ -127,6 +131,51 @@ func TestReq105_Endpoints(t *testing.T) {
 		t.Error(r.raw)
 	}
 	visit(tok, "POST", c+g+"/leave/", nil, 200)
+
+	const b = api + "blocked/"
+	blocked := visit(tok, "POST", b, object{"user_id": 4}, 201).body
+	wantKeys(t, "block", blocked, "id blocked created_at")
+	wantKeys(t, "user", blocked.obj("blocked"), userFields)
+	l = visit(tok, "GET", b, nil, 200).body
+	wantKeys(t, "page", l, "count next previous results")
+	visit(tok, "POST", b+"check/", object{"user_id": 4}, 200)
+	visit(tok, "DELETE", fmt.Sprint(b, blocked.num("id"), "/"), nil, http.StatusNoContent)
+	visit(tok, "GET", api+"preferences/", nil, 200)
+
+	const contactFields, requestFields = "id contact is_favorite is_online created_at", "id sender receiver accepted rejected status_display created_at"
+	const can = " can_accept can_reject can_cancel"
+	k := api + "contacts/"
+	contact := visit(tok, "POST", k, object{"contact_id": 2}, 201).body
+	wantKeys(t, "contact", contact, contactFields)
+	wantKeys(t, "user", contact.obj("contact"), userFields)
+	one := fmt.Sprint(k, contact.num("id"), "/")
+	wantKeys(t, "contact in a list", visit(tok, "GET", k, nil, 200).body.list("results")[0], contactFields)
+	wantKeys(t, "contact detail", visit(tok, "GET", one, nil, 200).body, contactFields+" last_seen conversation_id")
+	wantKeys(t, "favourite", visit(tok, "POST", one+"add_favorite/", nil, 200).body.obj("data"), contactFields)
+	wantKeys(t, "favourite", visit(tok, "GET", k+"favorites/", nil, 200).array()[0], contactFields)
+	visit(tok, "GET", k+"online/", nil, 200).array()
+	visit(tok, "POST", one+"remove_favorite/", nil, 200)
+	st := api + "status/"
+	const statusFields = "id user is_online last_seen last_seen_display"
+	wantKeys(t, "status", visit(tok, "GET", st+"me/", nil, 200).body, statusFields)
+	for _, method := range []string{"PUT", "PATCH"} {
+		wantKeys(t, "status", visit(tok, method, st+"update_status/", object{"is_online": true}, 200).body.obj("data"), statusFields)
+	}
+	wantKeys(t, "status", visit(tok, "GET", st+"contact_statuses/", nil, 200).body.list("data")[0], statusFields)
+	visit(tok, "DELETE", one, nil, http.StatusNoContent)
+	f := api + "friend-requests/"
+	wantKeys(t, "new request", visit(tok, "POST", f, object{"receiver_id": 2}, 201).body, "receiver_id "+requestFields+can)
+	wantKeys(t, "request in a list", visit(tok, "GET", f, nil, 200).body.list("results")[0], requestFields)
+	sent := visit(tok, "GET", f+"sent/", nil, 200).array()[0]
+	wantKeys(t, "sent request", sent, requestFields)
+	wantKeys(t, "user", sent.obj("receiver"), userFields)
+	wantKeys(t, "request detail", visit(tok, "GET", f+sent.str("id")+"/", nil, 200).body, requestFields+can)
+	visit(tok, "POST", f+sent.str("id")+"/cancel/", nil, 200)
+	accept, reject := h.user("2").ask("1"), h.user("3").ask("1")
+	visit(tok, "GET", f+"received/", nil, 200).array()
+	wantKeys(t, "accepted", visit(tok, "POST", f+accept+"/accept/", nil, 200).body.obj("data"), requestFields+can)
+	wantKeys(t, "rejected", visit(tok, "POST", f+reject+"/reject/", nil, 200).body.obj("data"), requestFields+can)
+	visit(tok, "PATCH", api+"preferences/", object{"invisible": false}, 200)
 
 	visit("", "GET", "/api/openapi.yaml", nil, 200)
 	visit("", "GET", "/health/", nil, 200)
@@ -351,10 +400,84 @@ func TestReq111_Tokens(t *testing.T) {
 	h.clock.advance(2 * time.Hour)
 	h.call("", "POST", tok+"verify/", object{"token": pair.str("access")}).want(401)
 	h.call(pair.str("access"), "GET", api+"conversations/", nil).want(401).says("token_not_valid")
-	again := h.call("", "POST", tok+"refresh/", object{"refresh": pair.str("refresh")}).want(200).body.str("access")
-	h.call(again, "GET", api+"conversations/", nil).want(200)
+	again := h.call("", "POST", tok+"refresh/", object{"refresh": fresh.str("refresh")}).want(200).body
+	h.call(again.str("access"), "GET", api+"conversations/", nil).want(200)
 	h.clock.advance(8 * 24 * time.Hour)
-	h.call("", "POST", tok+"refresh/", object{"refresh": pair.str("refresh")}).want(401)
+	h.call("", "POST", tok+"refresh/", object{"refresh": again.str("refresh")}).want(401).says("Token is invalid or expired")
+}
+
+// A refresh token is good for one refresh, or until it is revoked, and that outlives restarts and crashes.
+func TestReq111_RefreshTokensRotateAndAreRevoked(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	const tok = "/api/v1/auth/token/"
+	obtain := func(user string) string {
+		return h.call("", "POST", tok, object{"username": user, "password": "x"}).want(200).body.str("refresh")
+	}
+	gone := func(refresh string) {
+		t.Helper()
+		const says = `{"detail":"Token is blacklisted","code":"token_not_valid"}`
+		for _, path := range []string{"refresh/", "blacklist/"} {
+			if r := h.call("", "POST", tok+path, object{"refresh": refresh}).want(401); r.raw != says || r.header.Get("WWW-Authenticate") == "" {
+				t.Errorf("%s: %s", path, r.raw)
+			}
+		}
+		if r := h.call("", "POST", tok+"verify/", object{"token": refresh}).want(400); r.raw != `{"non_field_errors":["Token is blacklisted"]}` {
+			t.Error(r.raw)
+		}
+	}
+	used, revoked, live := obtain("ann"), obtain("ann"), obtain("ann")
+	h.call("", "POST", tok+"verify/", object{"token": used}).want(200)
+	next := h.call("", "POST", tok+"refresh/", object{"refresh": used}).want(200).body.str("refresh")
+	if next == used || next == "" {
+		t.Fatal("the refresh token does not rotate")
+	}
+	gone(used)
+	if r := h.call("", "POST", tok+"blacklist/", object{"refresh": revoked}).want(200); r.raw != "{}" {
+		t.Error(r.raw)
+	}
+	gone(revoked)
+	h.restart()
+	gone(used)
+	gone(revoked)
+	h.drop()
+	gone(used)
+	gone(revoked)
+	h.call("", "POST", tok+"refresh/", object{"refresh": next}).want(200)
+	h.call("", "POST", tok+"refresh/", object{"refresh": live}).want(200)
+
+	// Of many refreshes with one token at once, one succeeds.
+	one := obtain("bob")
+	var wg sync.WaitGroup
+	var ok, refused atomic.Int64
+	for range 16 {
+		wg.Go(func() {
+			r, err := h.request("POST", tok+"refresh/", http.Header{"Content-Type": {"application/json"}}, object{"refresh": one})
+			switch {
+			case err != nil:
+				t.Error(err)
+			case r.status == 200:
+				ok.Add(1)
+			case r.status == 401:
+				refused.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if ok.Load() != 1 || refused.Load() != 15 {
+		t.Errorf("%d succeeded, %d were refused", ok.Load(), refused.Load())
+	}
+	access := h.user("cat").token
+	for _, body := range []object{{"refresh": "x.y.z"}, {"refresh": access}} {
+		h.call("", "POST", tok+"blacklist/", body).want(401).says("Token is invalid or expired")
+	}
+	for _, body := range []string{`{}`, `{"refresh":null}`, `{"refresh":[]}`, `[]`} {
+		h.call("", "POST", tok+"blacklist/", body).want(400)
+	}
+	h.call(access, "GET", api+"conversations/", nil).want(200)
+	if strings.Contains(h.log.String(), used[len(used)-20:]) {
+		t.Error("a token is in the log")
+	}
 }
 
 func TestReq112_Health(t *testing.T) {

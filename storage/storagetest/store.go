@@ -66,6 +66,12 @@ func RunStore(t *testing.T, open Open) {
 		{"Req028_DeleteLeavesNothing", storeDelete},
 		{"ConcurrentConversations", storeConcurrent},
 		{"Errors", storeErrors},
+		{"Pairs", storePairs},
+		{"PairInterrupted", storePairInterrupted},
+		{"PeopleTenantsApart", storePeopleTenants},
+		{"Preferences", storePreferences},
+		{"Req111_RefusedTokens", storeTokens},
+		{"Emails", storeEmails},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := open(t, time.Now)

@@ -1,0 +1,194 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/zumodra/hub/chat"
+)
+
+const (
+	// seenEvery is how often the times at which users were connected are written.
+	seenEvery = time.Second
+	// maxSeen is how many may wait to be written; more are dropped: their users keep an older time.
+	maxSeen = 64 << 10
+	// declaredFor is how long a user who said so by REST counts as online without a socket.
+	declaredFor = 5 * time.Minute
+	maxDeclared = 64 << 10
+)
+
+// presence remembers when users were last connected, and who said by REST that they are there. Whether a user has
+// sessions the directory knows; it tells presence of the first and of the last one.
+type presence struct {
+	people  People
+	now     func() time.Time
+	log     *slog.Logger
+	dropped atomic.Uint64
+
+	mu       sync.Mutex
+	seen     map[chat.UserKey]time.Time // to be written
+	writing  map[chat.UserKey]time.Time // on their way
+	declared map[chat.UserKey]time.Time // until when
+
+	stop chan struct{}
+	done chan struct{}
+}
+
+func newPresence(people People, now func() time.Time, log *slog.Logger) *presence {
+	p := &presence{people: people, now: now, log: log, stop: make(chan struct{}), done: make(chan struct{})}
+	go p.run()
+	return p
+}
+
+// changed is told by the directory that a user's first session came or the last one went. It does not block.
+func (p *presence) changed(k chat.UserKey, online bool) {
+	at := p.now().UTC().Truncate(time.Microsecond)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !online {
+		delete(p.declared, k)
+	}
+	p.note(k, at)
+}
+
+func (p *presence) note(k chat.UserKey, at time.Time) {
+	if p.seen == nil {
+		p.seen = make(map[chat.UserKey]time.Time)
+	}
+	if _, ok := p.seen[k]; !ok && len(p.seen) >= maxSeen {
+		p.dropped.Add(1)
+		return
+	}
+	p.seen[k] = at
+}
+
+// declare notes that a user said to be there, or not to be.
+func (p *presence) declare(k chat.UserKey, online bool) {
+	at := p.now().UTC().Truncate(time.Microsecond)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !online {
+		delete(p.declared, k)
+		return
+	}
+	if p.declared == nil {
+		p.declared = make(map[chat.UserKey]time.Time)
+	}
+	if len(p.declared) >= maxDeclared {
+		for old := range p.declared { // any one
+			delete(p.declared, old)
+			break
+		}
+	}
+	p.declared[k] = at.Add(declaredFor)
+	p.note(k, at)
+}
+
+func (p *presence) isDeclared(k chat.UserKey) bool {
+	now := p.now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	until, ok := p.declared[k]
+	if ok && !now.Before(until) {
+		delete(p.declared, k)
+		ok = false
+	}
+	return ok
+}
+
+// lastSeen answers when users were last seen, what has not been written yet included, and what is stored.
+func (p *presence) lastSeen(ctx context.Context, t chat.TenantID, ids []chat.UserID) (out, stored []time.Time, err error) {
+	out = make([]time.Time, len(ids))
+	p.mu.Lock()
+	for i, id := range ids {
+		k := chat.UserKey{Tenant: t, User: id}
+		if at, ok := p.seen[k]; ok {
+			out[i] = at
+		} else {
+			out[i] = p.writing[k]
+		}
+	}
+	p.mu.Unlock()
+	stored, err = p.people.GetLastSeen(ctx, t, ids)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read last seen: %w", err)
+	}
+	for i := range out {
+		if stored[i].After(out[i]) {
+			out[i] = stored[i]
+		}
+	}
+	return out, stored, nil
+}
+
+// pending is how many times wait to be written.
+func (p *presence) pending() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.seen) + len(p.writing)
+}
+
+func (p *presence) run() {
+	defer close(p.done)
+	t := time.NewTicker(seenEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			p.flush()
+		case <-p.stop:
+			p.flush()
+			return
+		}
+	}
+}
+
+// flush writes what waits. Users who are invisible are left out: the time would tell what they hide.
+func (p *presence) flush() {
+	p.mu.Lock()
+	batch := p.seen
+	p.writing, p.seen = batch, nil
+	p.mu.Unlock()
+	if len(batch) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	byTenant := make(map[chat.TenantID][]chat.UserID)
+	for k := range batch {
+		byTenant[k.Tenant] = append(byTenant[k.Tenant], k.User)
+	}
+	failed := 0
+	for t, ids := range byTenant {
+		prefs, err := p.people.GetPreferences(ctx, t, ids)
+		if err != nil {
+			failed += len(ids)
+			continue
+		}
+		var rows []chat.Seen
+		for i, id := range ids {
+			if k := (chat.UserKey{Tenant: t, User: id}); !prefs[i].Invisible {
+				rows = append(rows, chat.Seen{User: k, At: batch[k]})
+			}
+		}
+		if err := p.people.PutLastSeen(ctx, rows); err != nil {
+			failed += len(rows)
+		}
+	}
+	if failed > 0 { // they keep an older time: not worth holding anything up
+		p.dropped.Add(uint64(failed))
+		p.log.Warn("last seen times were not written", slog.Int("users", failed))
+	}
+	p.mu.Lock()
+	p.writing = nil
+	p.mu.Unlock()
+}
+
+func (p *presence) close() {
+	close(p.stop)
+	<-p.done
+}

@@ -1,0 +1,544 @@
+package user
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/zumodra/hub/actors/internal/mailbox"
+	"github.com/zumodra/hub/chat"
+)
+
+// Store is what the users' actors need of storage. SavePair writes a pair and both users' lists and marks it
+// unsettled first, which SettlePair takes back.
+type Store interface {
+	GetPair(ctx context.Context, k chat.PairKey) (chat.Pair, error)
+	SavePair(ctx context.Context, p, before chat.Pair) error
+	RederivePair(ctx context.Context, p chat.Pair) error
+	SettlePair(ctx context.Context, k chat.PairKey) error
+	GetPreferences(ctx context.Context, t chat.TenantID, ids []chat.UserID) ([]chat.Preferences, error)
+	PutPreferences(ctx context.Context, k chat.UserKey, p chat.Preferences) error
+}
+
+// Config of a Registry. System, Dispatcher, Store and Bar are required.
+type Config struct {
+	System     *actor.ActorSystem
+	Dispatcher actor.Dispatcher
+	Store      Store
+	// Bar tells the direct conversation of two users whether one of them blocked the other; by is one of the two. It
+	// returns once the conversation goes by it, or does not exist. It may block until ctx ends.
+	Bar func(ctx context.Context, pair *chat.Pair, by chat.Principal) error
+	// Answered is told of every command; default: nobody is.
+	Answered func(name string, err error, d time.Duration)
+	Rules    chat.Rules
+	Now      func() time.Time // default time.Now
+	Idle     time.Duration    // passivation; default 2 min
+	Cap      int              // live actors; more are refused; default 400,000
+	// Operations is how many may be under way at once; more are answered chat.ErrOverloaded. Default 4096.
+	Operations int
+	Log        *slog.Logger // default: none
+}
+
+// Registry holds the live actors of this node's users. Its methods are safe for concurrent use and, but for Repair
+// and Close, do not block.
+type Registry struct {
+	cfg   Config
+	rules chat.Rules
+	props *actor.Props
+	seed  maphash.Seed
+	slots chan struct{}
+
+	ctx     context.Context // of all I/O
+	cancel  context.CancelFunc
+	io      sync.WaitGroup
+	closing atomic.Bool
+	live    atomic.Int64
+	empty   chan struct{} // signalled when the last actor went while closing
+	stop    chan struct{}
+	swept   chan struct{}
+
+	shards [64]shard
+}
+
+type shard struct {
+	mu sync.RWMutex
+	m  map[chat.UserKey]*activation
+}
+
+// NewRegistry starts the sweeper; Close stops it.
+func NewRegistry(c Config) *Registry {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Idle == 0 {
+		c.Idle = 2 * time.Minute
+	}
+	if c.Cap == 0 {
+		c.Cap = 400_000
+	}
+	if c.Operations == 0 {
+		c.Operations = 4096
+	}
+	if c.Answered == nil {
+		c.Answered = func(string, error, time.Duration) {}
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	g := &Registry{cfg: c, rules: c.Rules.WithDefaults(), seed: maphash.MakeSeed(), slots: make(chan struct{}, c.Operations),
+		empty: make(chan struct{}, 1), stop: make(chan struct{}), swept: make(chan struct{})}
+	g.ctx, g.cancel = context.WithCancel(context.Background())
+	g.props = actor.PropsFromProducer(func() actor.Actor { return new(shell) },
+		actor.WithMailbox(mailbox.New), actor.WithDispatcher(c.Dispatcher))
+	for i := range g.shards {
+		g.shards[i].m = make(map[chat.UserKey]*activation)
+	}
+	go g.sweep()
+	return g
+}
+
+// Do carries out a command of the caller's about another user of the tenant, who exists.
+func (g *Registry) Do(p chat.Principal, cmd chat.PeopleCommand, done func(chat.Pair, error)) {
+	pair, start := chat.PairOf(p.Tenant, p.User, cmd.About()), g.cfg.Now()
+	g.submit(pair.Home(), &Request{Caller: p, Command: cmd, Pair: pair, Done: func(res Result, err error) {
+		g.cfg.Answered(cmd.Name(), err, g.cfg.Now().Sub(start))
+		done(res.Pair, err)
+	}})
+}
+
+// Guard calls then, once, with leave to do something that a block of the pair forbids: chat.ErrBlocked if there is
+// one; else nothing is decided about the pair until release is called, once.
+func (g *Registry) Guard(pair chat.PairKey, then func(err error, release func())) {
+	var once sync.Once
+	guard := func(err error, release func()) { once.Do(func() { then(err, release) }) }
+	g.submit(pair.Home(), &Request{Pair: pair, Guard: guard, Done: func(_ Result, err error) {
+		if err != nil {
+			guard(err, func() {})
+		}
+	}})
+}
+
+// Preferences are those of a user in memory; false if the user's actor does not live, or has not read them.
+func (g *Registry) Preferences(k chat.UserKey) (chat.Preferences, bool) {
+	s := g.shard(k)
+	s.mu.RLock()
+	a := s.m[k]
+	s.mu.RUnlock()
+	if a == nil {
+		return chat.Preferences{}, false
+	}
+	p, ok := a.preferences()
+	if ok {
+		a.used.Store(g.cfg.Now().UnixNano())
+	}
+	return p, ok
+}
+
+// AskPreferences answers a user's preferences, read if they must be.
+func (g *Registry) AskPreferences(k chat.UserKey, done func(chat.Preferences, error)) {
+	g.submit(k, &Request{Done: func(res Result, err error) { done(res.Preferences, err) }})
+}
+
+// ChangePreferences lets change alter them and answers them as they are in force then.
+func (g *Registry) ChangePreferences(k chat.UserKey, change func(*chat.Preferences), done func(chat.Preferences, error)) {
+	g.submit(k, &Request{Change: change, Done: func(res Result, err error) { done(res.Preferences, err) }})
+}
+
+// Repair carries out again what follows from a stored pair.
+func (g *Registry) Repair(ctx context.Context, pair chat.PairKey) error {
+	done := make(chan error, 1)
+	g.submit(pair.Home(), &Request{Pair: pair, Repair: true, Done: func(_ Result, err error) { done <- err }})
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("repair pair %s: %w", pair, err)
+	}
+	return nil
+}
+
+// Live is how many actors are in memory.
+func (g *Registry) Live() int { return int(g.live.Load()) }
+
+func (g *Registry) shard(k chat.UserKey) *shard {
+	return &g.shards[maphash.Comparable(g.seed, k)%uint64(len(g.shards))]
+}
+
+// submit hands a request to an actor; Done is called exactly once.
+func (g *Registry) submit(k chat.UserKey, r *Request) {
+	a, err := g.enter(k)
+	if err != nil {
+		r.Done(Result{}, err)
+		return
+	}
+	if a.inbox.Load() > MaxWaiting {
+		a.inbox.Add(-1)
+		r.Done(Result{}, chat.ErrOverloaded)
+		return
+	}
+	a.used.Store(g.cfg.Now().UnixNano())
+	g.cfg.System.Root.Send(a.pid, r)
+}
+
+// enter finds or makes the activation and counts one message into its inbox, which keeps it alive until handled.
+func (g *Registry) enter(k chat.UserKey) (*activation, error) {
+	s := g.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if g.closing.Load() {
+		return nil, chat.ErrShutdown
+	}
+	if a := s.m[k]; a != nil {
+		a.inbox.Add(1)
+		return a, nil
+	}
+	if g.live.Load() >= int64(g.cfg.Cap) {
+		return nil, chat.ErrOverloaded
+	}
+	a := &activation{reg: g, key: k}
+	a.pid = g.cfg.System.Root.Spawn(g.props)
+	a.inbox.Store(1)
+	g.cfg.System.Root.Send(a.pid, a)
+	s.m[k] = a
+	g.live.Add(1)
+	return a, nil
+}
+
+// leave removes an activation unless a message is on its way to it.
+func (g *Registry) leave(a *activation) bool {
+	s := g.shard(a.key)
+	s.mu.Lock()
+	if a.inbox.Load() > 0 {
+		s.mu.Unlock()
+		return false
+	}
+	delete(s.m, a.key)
+	s.mu.Unlock()
+	if g.live.Add(-1) == 0 && g.closing.Load() {
+		select {
+		case g.empty <- struct{}{}:
+		default:
+		}
+	}
+	return true
+}
+
+func (g *Registry) each(f func(*activation)) {
+	for i := range g.shards {
+		s := &g.shards[i]
+		s.mu.RLock()
+		all := make([]*activation, 0, len(s.m))
+		for _, a := range s.m {
+			all = append(all, a)
+		}
+		s.mu.RUnlock()
+		for _, a := range all {
+			f(a)
+		}
+	}
+}
+
+// sweep asks idle actors to go; when half of Cap live, those of the last few seconds stay.
+func (g *Registry) sweep() {
+	defer close(g.swept)
+	t := time.NewTicker(min(max(g.cfg.Idle/8, 10*time.Millisecond), 5*time.Second))
+	defer t.Stop()
+	for {
+		select {
+		case <-g.stop:
+			return
+		case <-t.C:
+		}
+		idle := g.cfg.Idle
+		if g.Live() > g.cfg.Cap/2 {
+			idle = min(idle, 5*time.Second)
+		}
+		limit := g.cfg.Now().Add(-idle).UnixNano()
+		g.each(func(a *activation) {
+			if a.used.Load() <= limit {
+				g.cfg.System.Root.Send(a.pid, passivate{})
+			}
+		})
+	}
+}
+
+// Close refuses new requests with chat.ErrShutdown and waits for those accepted. When ctx ends first they are given
+// up: a pair that was stored stays unsettled, and its command is answered chat.ErrUnknown.
+func (g *Registry) Close(ctx context.Context) error {
+	if g.closing.Swap(true) {
+		return nil
+	}
+	close(g.stop)
+	<-g.swept
+	// Whoever saw closing unset has entered before the shard can be read.
+	g.each(func(a *activation) { g.cfg.System.Root.Send(a.pid, passivate{}) })
+	var err error
+	if g.live.Load() > 0 {
+		select {
+		case <-g.empty:
+		case <-ctx.Done():
+			err = fmt.Errorf("close users: %d still busy: %w", g.live.Load(), ctx.Err())
+			g.cancel()
+			if g.live.Load() > 0 {
+				<-g.empty
+			}
+		}
+	}
+	g.cancel()
+	g.io.Wait()
+	return err
+}
+
+// activation is one live user's actor.
+type activation struct {
+	reg *Registry
+	key chat.UserKey
+	pid *actor.PID
+
+	inbox  atomic.Int32  // messages that keep it alive: admitted, not handled
+	used   atomic.Int64  // when the newest request came, Unix ns
+	shared atomic.Uint32 // the preferences, for who looks from outside
+
+	state   State
+	fx      Effects
+	out     int // operations under way
+	leaving bool
+	gone    bool
+}
+
+const (
+	sharedLoaded = 1 << iota
+	sharedHideReceipts
+	sharedInvisible
+)
+
+func (a *activation) share() {
+	p, ok := a.state.Preferences()
+	var bits uint32
+	for i, on := range [...]bool{ok, p.HideReceipts, p.Invisible} {
+		if on {
+			bits |= 1 << i
+		}
+	}
+	a.shared.Store(bits)
+}
+
+func (a *activation) preferences() (chat.Preferences, bool) {
+	bits := a.shared.Load()
+	return chat.Preferences{HideReceipts: bits&sharedHideReceipts != 0, Invisible: bits&sharedInvisible != 0}, bits&sharedLoaded != 0
+}
+
+type passivate struct{}
+
+// IgnoreDeadLetterLogging implements actor.IgnoreDeadLetterLogging: the sweeper may be late.
+func (passivate) IgnoreDeadLetterLogging() {}
+
+// shell is the protoactor actor.
+type shell struct{ a *activation }
+
+// Receive implements actor.Actor. It never blocks on I/O.
+func (s *shell) Receive(c actor.Context) {
+	if s.a == nil {
+		s.a, _ = c.Message().(*activation) // Started comes first, the activation second
+		return
+	}
+	a := s.a
+	if a.gone {
+		return
+	}
+	switch m := c.Message().(type) {
+	case *Request:
+		a.inbox.Add(-1)
+		a.leaving = a.reg.closing.Load()
+		a.step(m)
+	case Finished:
+		a.out--
+		a.step(m)
+	case passivate:
+		a.leaving = true
+	default:
+		return // lifecycle messages of the actor system
+	}
+	if a.leaving && a.out == 0 && a.state.Quiet() && a.reg.leave(a) {
+		a.gone = true
+		c.Stop(c.Self())
+	}
+}
+
+func (a *activation) step(in any) {
+	a.state.Step(in, &a.fx)
+	a.share() // before anybody is answered
+	for _, r := range a.fx.Answer {
+		if r.Done != nil {
+			r.Done(r.result, r.err)
+		}
+	}
+	for _, r := range a.fx.Start {
+		a.out++
+		a.reg.io.Go(func() {
+			a.carryOut(r)
+			a.reg.cfg.System.Root.Send(a.pid, Finished{r})
+		})
+	}
+	clear(a.fx.Answer)
+	clear(a.fx.Start)
+	a.fx.Answer, a.fx.Start = a.fx.Answer[:0], a.fx.Start[:0]
+}
+
+// carryOut does what a request asks for; it owns the request until it returns.
+func (a *activation) carryOut(r *Request) {
+	g := a.reg
+	defer func() {
+		if p := recover(); p != nil {
+			r.err = fmt.Errorf("%w: internal error", chat.ErrUnknown)
+			g.cfg.Log.Error("operation on users panicked", slog.String("tenant", string(a.key.Tenant)),
+				slog.String("panic", fmt.Sprintf("%T", p)), slog.String("stack", string(debug.Stack())))
+		}
+	}()
+	select {
+	case g.slots <- struct{}{}:
+		defer func() { <-g.slots }()
+	default:
+		r.err = chat.ErrOverloaded
+		return
+	}
+	switch {
+	case r.Pair == (chat.PairKey{}):
+		r.err = a.setPreferences(r)
+	case r.Repair:
+		r.err = g.repair(r)
+	case r.Guard != nil:
+		r.err = g.guard(r)
+	default:
+		r.err = g.decide(r)
+	}
+}
+
+func (a *activation) setPreferences(r *Request) error {
+	g := a.reg
+	if r.load {
+		ps, err := g.cfg.Store.GetPreferences(g.ctx, a.key.Tenant, []chat.UserID{a.key.User})
+		if err != nil {
+			return fmt.Errorf("read preferences: %w", err)
+		}
+		r.result.Preferences = ps[0]
+		if r.Change == nil {
+			return nil
+		}
+		r.Change(&r.result.Preferences)
+	}
+	return g.untilKnown(func() error { return g.cfg.Store.PutPreferences(g.ctx, a.key, r.result.Preferences) })
+}
+
+func (g *Registry) decide(r *Request) error {
+	before, err := g.cfg.Store.GetPair(g.ctx, r.Pair)
+	if err != nil {
+		return fmt.Errorf("read pair: %w", err)
+	}
+	after, err := Decide(before, r.Caller.User, r.Command, g.cfg.Now(), &g.rules)
+	r.result.Pair = after
+	if err != nil || after == before {
+		return err
+	}
+	after.Version++
+	r.result.Pair = after
+	if err := g.untilKnown(func() error { return g.cfg.Store.SavePair(g.ctx, after, before) }); err != nil {
+		return err
+	}
+	return g.settle(&after, before.Blocked(), r.Caller)
+}
+
+// settle carries out what follows from a stored pair beside the lists.
+func (g *Registry) settle(p *chat.Pair, was bool, by chat.Principal) error {
+	if p.Blocked() || was {
+		if err := g.insist(func() error { return g.cfg.Bar(g.ctx, p, by) }); err != nil {
+			return err
+		}
+	}
+	if err := g.cfg.Store.SettlePair(g.ctx, p.Key); err != nil {
+		g.cfg.Log.Warn("pair stays unsettled: the next start will settle it", slog.String("tenant", string(p.Key.Tenant)),
+			slog.Any("error", err))
+	}
+	return nil
+}
+
+func (g *Registry) repair(r *Request) error {
+	p, err := g.cfg.Store.GetPair(g.ctx, r.Pair)
+	if err != nil {
+		return fmt.Errorf("read pair: %w", err)
+	}
+	if p.Version > 0 {
+		if err := g.insist(func() error { return g.cfg.Store.RederivePair(g.ctx, p) }); err != nil {
+			return err
+		}
+	}
+	return g.settle(&p, true, chat.Principal{Tenant: r.Pair.Tenant, User: r.Pair.Lo, Username: string(r.Pair.Lo)})
+}
+
+func (g *Registry) guard(r *Request) error {
+	p, err := g.cfg.Store.GetPair(g.ctx, r.Pair)
+	switch {
+	case err != nil:
+		return fmt.Errorf("read pair: %w", err)
+	case p.Blocked():
+		return chat.ErrBlocked
+	}
+	released := make(chan struct{})
+	r.Guard(nil, sync.OnceFunc(func() { close(released) }))
+	select {
+	case <-released:
+		return nil
+	case <-g.ctx.Done(): // nothing is decided about the pair any more
+		return fmt.Errorf("%w: %w", chat.ErrUnknown, g.ctx.Err())
+	}
+}
+
+const (
+	firstRetry = 10 * time.Millisecond
+	lastRetry  = time.Second
+)
+
+// untilKnown repeats a write until it is known to have happened, or was refused at the first attempt.
+func (g *Registry) untilKnown(write func() error) error {
+	first := true
+	err := g.retry(func() (again bool, err error) {
+		err = write()
+		again = !first || errors.Is(err, chat.ErrUnknown)
+		first = false
+		return again, err
+	})
+	return err
+}
+
+// insist repeats something idempotent until it succeeds.
+func (g *Registry) insist(f func() error) error {
+	return g.retry(func() (bool, error) { return true, f() })
+}
+
+// retry calls f until it succeeds or wants no more; chat.ErrUnknown if the registry gave up.
+func (g *Registry) retry(f func() (again bool, err error)) error {
+	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
+		again, err := f()
+		if err == nil || !again {
+			return err
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-g.ctx.Done():
+			t.Stop()
+			return fmt.Errorf("%w: %w", chat.ErrUnknown, err)
+		}
+	}
+}
