@@ -170,7 +170,8 @@ func (h *Hub) Close(ctx context.Context) error {
 }
 
 // Submit hands a command to its conversation. It never blocks. done is called exactly once, from any
-// goroutine, the caller's included, and must not block.
+// goroutine, the caller's included, and must not block. A message is judged in the caller's goroutine when its
+// conversation is at rest.
 func (h *Hub) Submit(p chat.Principal, o chat.Origin, cmd chat.Command, done func(chat.Result, error)) {
 	if h.closed.Load() {
 		done(chat.Result{}, chat.ErrShutdown)

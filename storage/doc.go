@@ -8,7 +8,8 @@
 //     be derived from the log again, and is written so that Head.Seq advances last: after a crash in between the
 //     same step is simply done once more.
 //   - No step needs a transaction across partitions. What must change together lives in one partition: a
-//     conversation's head and members are one, an append touches one bucket of the log at a time.
+//     conversation's head and members are one, an append touches one bucket of the log at a time. AppendGroup, where
+//     the engine has it, is for speed; nothing relies on what it writes together.
 //   - A log row carries the epoch of its writer in its key. Of several rows of one seq the highest epoch counts, and a
 //     row whose epoch is lower than its predecessor's is a late write of a former owner and is not there.
 //   - Every key starts with the tenant; no method reads across tenants but Verify and DirtyConversations.

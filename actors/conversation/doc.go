@@ -12,7 +12,8 @@
 //   - I2: one batch is in flight at a time and its numbers are frozen; while its outcome is unknown the very
 //     same rows are written again.
 //   - I3: a (sender, client id) becomes at most one message. The window in memory knows the newest ids, those
-//     in flight included; the store is asked for older ones before numbers are given.
+//     in flight included; a filter of older ones says which are new for sure (seen), and the store is asked for the
+//     others before numbers are given.
 //   - I5: a change of membership is a barrier: commands behind it are judged after it took effect.
 //
 // The state that is derived from the log (head, members, rewritten rows) is saved within SaveDelay after the

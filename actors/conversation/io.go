@@ -16,6 +16,15 @@ type Request struct {
 	Done      func(chat.Result, error)
 
 	next, prev *Request // the activation's list of unanswered requests
+	run        func()   // set in the goroutine that sends the request, if that is to run its actor
+}
+
+// Carry implements mailbox.Carrier. Only the judging of a message is known to be short.
+func (r *Request) Carry(run func()) bool {
+	if _, ok := r.Command.(chat.Send); ok {
+		r.run = run
+	}
+	return r.run != nil
 }
 
 // Reply answers a request.

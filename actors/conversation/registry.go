@@ -165,6 +165,9 @@ func (g *Registry) Submit(key chat.ConversationKey, r *Request) {
 	}
 	a.used.Store(r.At.UnixNano())
 	g.cfg.System.Root.Send(a.pid, r)
+	if run := r.run; run != nil { // this call woke the actor up: it runs here, which spares a hand-over
+		run()
+	}
 }
 
 // enter finds or makes the activation and counts one message into its inbox, which keeps it alive until that

@@ -81,7 +81,7 @@ func (r *reactor) tlsDone(h Handle) {
 		return
 	}
 	c.state = stHead
-	t.shim.parked = true
+	t.shim.park()
 	if r.blocked(c, t) {
 		return
 	}
@@ -101,6 +101,7 @@ func (r *reactor) receiveTLS(c *conn) (n int, more, ok bool) {
 	case err == nil:
 		return 0, true, true
 	case errors.Is(err, errAgain):
+		releaseBuffers(t.conn)
 		return 0, false, false
 	case errors.Is(err, io.EOF):
 		r.eof(c)
@@ -223,6 +224,12 @@ func (againError) Error() string   { return "reactor: try again" }
 func (againError) Timeout() bool   { return true }
 func (againError) Temporary() bool { return true }
 
+// park ends the time of the handshake's goroutine.
+func (s *shim) park() {
+	s.parked = true
+	s.ready, s.dead = nil, nil
+}
+
 // edge wakes the handshake's goroutine.
 func (s *shim) edge() {
 	select {
@@ -335,8 +342,9 @@ func (s *shim) Close() error {
 		return s.inner.Close()
 	}
 	if !s.closed { // by one goroutine: HandshakeContext's, or the reactor's
-		s.closed = true
-		close(s.dead)
+		if s.closed = true; s.dead != nil {
+			close(s.dead)
+		}
 	}
 	return nil
 }

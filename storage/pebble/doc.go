@@ -7,7 +7,8 @@
 // Invariants:
 //
 //   - A Durable batch is in the write-ahead log and synced before Apply returns; concurrent ones share a sync (pebble's
-//     own group commit). A Relaxed batch is in the log, unsynced. There is one log, so what a crash keeps of it is a
+//     own group commit). ApplyGroup makes one batch of many, which spares what the sync does not share: the pass through
+//     the commit pipeline and a wake-up for each. A Relaxed batch is in the log, unsynced. There is one log, so what a crash keeps of it is a
 //     prefix: a Durable batch makes the Relaxed ones before it durable too.
 //   - A mutation that sets every column, or is Whole, is written without a read. A partial one reads the row and
 //     merges, under an exclusive lock on its partition's stripe; writers of whole rows hold the stripe shared. That
