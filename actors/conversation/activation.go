@@ -33,12 +33,15 @@ type activation struct {
 	leaving  bool
 	clearing bool
 	gone     bool
-	repairs  []chan error
+	repairs  []chan repaired
 	timer    *time.Timer
 	wake     time.Time
 
 	dirty   bool   // the store has a dirty mark
 	delayed *Batch // a commit that waits for the mark to be cleared
+
+	suspect atomic.Bool   // the store may have a dirty mark
+	told    atomic.Uint64 // how far everything that follows the log is; Gone
 }
 
 // messages of the shell, besides the inputs of the core.
@@ -47,8 +50,18 @@ type (
 	kill      struct{}
 	wakeUp    struct{}
 	cleared   struct{}
-	repair    struct{ done chan error }
+	repair    struct {
+		done chan repaired
+		told uint64
+	}
 )
+
+// repaired answers a repair.
+type repaired struct {
+	head   uint64
+	exists bool
+	err    error
+}
 
 // A timer or the sweeper may be late: that is no dead letter worth a line, nor the goroutine that counts them.
 func (passivate) IgnoreDeadLetterLogging() {}
@@ -83,6 +96,9 @@ func (s *shell) Receive(c actor.Context) {
 	case *Batch:
 		a.out--
 		a.dirty = a.dirty || m.marked
+		if m.Err == nil && !m.Lost {
+			a.appended(m.Events)
+		}
 		a.step(m)
 	case *Read:
 		a.out--
@@ -95,6 +111,7 @@ func (s *shell) Receive(c actor.Context) {
 		a.failRepairs(m.Err)
 		if len(m.Tail) > 0 {
 			a.dirty = true
+			a.appended(m.Tail)
 		}
 		a.step(m)
 	case wakeUp:
@@ -103,7 +120,7 @@ func (s *shell) Receive(c actor.Context) {
 	case repair:
 		a.inbox.Add(-1)
 		a.repairs = append(a.repairs, m.done)
-		a.dirty = true // that is why it is repaired
+		a.follow(m.told)
 		a.step(Open{})
 	case passivate:
 		a.leaving = true
@@ -111,6 +128,7 @@ func (s *shell) Receive(c actor.Context) {
 		a.out--
 		a.clearing = false
 		a.dirty = false
+		a.suspect.Store(false)
 		if b := a.delayed; b != nil {
 			a.delayed = nil
 			a.startCommit(b)
@@ -272,8 +290,12 @@ func (a *activation) failRepairs(err error) {
 	if err == nil {
 		return
 	}
+	a.answerRepairs(repaired{err: err})
+}
+
+func (a *activation) answerRepairs(r repaired) {
 	for _, done := range a.repairs {
-		done <- err
+		done <- r
 	}
 	a.repairs = nil
 }
@@ -295,16 +317,24 @@ func (a *activation) depart() bool {
 		a.step(Flush{})
 		return false
 	}
-	if a.dirty && !killed {
+	if a.clearable() && !killed {
 		a.clearing = true
 		a.clear()
 		return false
 	}
-	for _, done := range a.repairs {
-		done <- nil
+	if a.dirty && !a.state.Known() { // after a failure in the middle: somebody should look
+		a.reg.cfg.Follower.Committed(a.key, 0, 0)
 	}
-	a.repairs = nil
-	return a.reg.leave(a)
+	head, _, _, exists := a.state.Peek("")
+	a.answerRepairs(repaired{head: head.Seq, exists: exists})
+	if a.reg.leave(a) {
+		return true
+	}
+	if a.inbox.Load() == 0 && a.clearable() { // just now
+		a.clearing = true
+		a.clear()
+	}
+	return false
 }
 
 func (a *activation) startCommit(b *Batch) {
