@@ -49,7 +49,7 @@ type (
 	passivate struct{}
 	kill      struct{}
 	wakeUp    struct{}
-	cleared   struct{}
+	cleared   struct{ err error }
 	repair    struct {
 		done chan repaired
 		told uint64
@@ -96,10 +96,11 @@ func (s *shell) Receive(c actor.Context) {
 	case *Batch:
 		a.out--
 		a.dirty = a.dirty || m.marked
-		if m.Err == nil && !m.Lost {
-			a.appended(m.Events)
+		if m.Err != nil || m.Lost {
+			a.step(m)
+		} else {
+			a.show(m.Events, m)
 		}
-		a.step(m)
 	case *Read:
 		a.out--
 		a.step(m)
@@ -111,9 +112,8 @@ func (s *shell) Receive(c actor.Context) {
 		a.failRepairs(m.Err)
 		if len(m.Tail) > 0 {
 			a.dirty = true
-			a.appended(m.Tail)
 		}
-		a.step(m)
+		a.show(m.Tail, m)
 	case wakeUp:
 		a.wake = time.Time{}
 		a.step(Tick{})
@@ -129,6 +129,10 @@ func (s *shell) Receive(c actor.Context) {
 		a.clearing = false
 		a.dirty = false
 		a.suspect.Store(false)
+		a.failRepairs(m.err)
+		if m.err != nil {
+			a.look()
+		}
 		if b := a.delayed; b != nil {
 			a.delayed = nil
 			a.startCommit(b)
@@ -322,12 +326,12 @@ func (a *activation) depart() bool {
 		a.clear()
 		return false
 	}
-	if a.dirty && !a.state.Known() { // after a failure in the middle: somebody should look
-		a.reg.cfg.Follower.Committed(a.key, 0, 0)
-	}
 	head, _, _, exists := a.state.Peek("")
 	a.answerRepairs(repaired{head: head.Seq, exists: exists})
 	if a.reg.leave(a) {
+		if a.dirty || a.suspect.Load() {
+			a.look() // the mark stays: somebody has to come back for it
+		}
 		return true
 	}
 	if a.inbox.Load() == 0 && a.clearable() { // just now

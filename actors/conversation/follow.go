@@ -16,13 +16,16 @@ const Gone = math.MaxUint64
 type Follower interface {
 	// Committed says that the log now reaches head, by that many events more. It comes before the head can be seen by
 	// anybody, is called from many goroutines, must not block and should not allocate. A head of 0 says only that the
-	// conversation should be looked at.
-	Committed(key chat.ConversationKey, head uint64, events int)
+	// conversation should be looked at. It reports true if there was no room to take note: then Visible follows.
+	Committed(key chat.ConversationKey, head uint64, events int) (full bool)
+	// Visible follows a Committed that reported true, once the head can be seen.
+	Visible()
 }
 
 type noFollower struct{}
 
-func (noFollower) Committed(chat.ConversationKey, uint64, int) {}
+func (noFollower) Committed(chat.ConversationKey, uint64, int) bool { return false }
+func (noFollower) Visible()                                         {}
 
 // Followed notes that everything that follows the log of a conversation has taken it in up to seq. It reports false
 // if the conversation is not in memory: its mark, if it has one, goes by Follow.
@@ -76,15 +79,26 @@ func (a *activation) follow(seq uint64) {
 	}
 }
 
-// appended tells the follower of events that are about to become visible.
-func (a *activation) appended(events []chat.Event) {
-	if len(events) == 0 {
-		return
+// show runs the core with an input that makes committed events visible, of which the follower is told first.
+func (a *activation) show(events []chat.Event, in Input) {
+	full := false
+	if len(events) > 0 {
+		if a.told.Load() == Gone {
+			a.told.Store(0)
+		}
+		full = a.reg.cfg.Follower.Committed(a.key, events[len(events)-1].Seq, len(events))
 	}
-	if a.told.Load() == Gone {
-		a.told.Store(0)
+	a.step(in)
+	if full {
+		a.reg.cfg.Follower.Visible()
 	}
-	a.reg.cfg.Follower.Committed(a.key, events[len(events)-1].Seq, len(events))
+}
+
+// look asks the follower to look at the conversation.
+func (a *activation) look() {
+	if a.reg.cfg.Follower.Committed(a.key, 0, 0) {
+		a.reg.cfg.Follower.Visible()
+	}
 }
 
 // clearable reports whether there is a dirty mark, or may be one, that nobody needs any more: the derived rows are

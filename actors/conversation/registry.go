@@ -234,6 +234,7 @@ type Snapshot struct {
 	Me      chat.Member // zero if the user is no member
 	Set     *chat.MemberSet
 	Members []chat.Member // in the order of joining, as many as were asked for
+	Gone    bool          // its last member left
 }
 
 // Peek looks at a live conversation. known is false if it is not in memory; exists is false if it is, and
@@ -249,6 +250,7 @@ func (g *Registry) Peek(key chat.ConversationKey, user chat.UserID, members int)
 		return snap, false, false
 	}
 	snap.Head, snap.Me, snap.Set, exists = a.state.Peek(user)
+	snap.Gone = a.state.Gone()
 	if exists && members > 0 {
 		snap.Members = a.state.Members(members)
 	}
