@@ -65,6 +65,7 @@ var laws = []struct {
 	{"actors", []string{"edge", "cluster", "storage", "internal", "client", "cmd"}, nil, "layers meet in chat and are joined by internal/node"},
 	{"cluster", []string{"edge", "actors", "storage", "internal", "client", "cmd"}, nil, "layers meet in chat and are joined by internal/node"},
 	{"storage", []string{"edge", "actors", "cluster", "internal", "client", "cmd"}, nil, "layers meet in chat and are joined by internal/node"},
+	{"storage/search", []string{"storage"}, []string{"storage/search"}, "an index is fed from the log; it never reads the store"},
 	{"client", []string{"edge", "actors", "cluster", "storage", "internal", "cmd"}, nil, "the SDK is what users import: it must not drag the server in"},
 	{"edge/frame", []string{"edge/session", "edge/rest", "edge/auth", "edge/reactor"}, nil, "the codec is pure"},
 	{"actors/conversation", []string{"actors/directory"}, nil, "a conversation tells a Fanout, it does not know who delivers"},
@@ -82,6 +83,7 @@ var external = []struct {
 	{"github.com/asynkron/protoactor-go/cluster", nil, "its remote and cluster are not used"},
 	{"github.com/cockroachdb/pebble", []string{"storage/pebble", "bench"}, "the engine hides its library; bench measures the bare one"},
 	{"github.com/gobwas/ws", []string{"edge/reactor", "bench"}, "the transport hides its library; bench has it as a peer"},
+	{"modernc.org/sqlite", []string{"storage/search/fts"}, "the index hides its library"},
 	{"github.com/prometheus/client_golang", []string{"internal/node", "internal/metrics", "bench"}, "packages report through small observers; one place names the metrics"},
 }
 
