@@ -45,6 +45,8 @@ type Config struct {
 	EditWindow   time.Duration `default:"15m" placeholder:"DUR" help:"How long a message may be edited; negative: never."`
 	IdleAfter    time.Duration `default:"2m" placeholder:"DUR" help:"Idle time after which a conversation leaves memory."`
 
+	Search string `default:"fts" enum:"fts,off" placeholder:"fts|off" help:"Search for messages: fts keeps an index in the data directory; off has none."`
+
 	DrainTimeout time.Duration `default:"10s" placeholder:"DUR" help:"SIGTERM: time to close all clients in an orderly way."`
 	LogFormat    string        `default:"text" enum:"text,json" placeholder:"text|json" help:"Format of the log on standard error."`
 	LogLevel     string        `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Least severe level that is logged."`
@@ -114,6 +116,11 @@ func (c *Config) Check() error {
 	}
 	if c.IdleAfter < time.Second {
 		bad("idle-after", "%v is below 1s", c.IdleAfter)
+	}
+	switch c.Search {
+	case "", "fts", "off": // not set: off
+	default:
+		bad("search", "%q is not fts or off", c.Search)
 	}
 	if c.DrainTimeout < 0 {
 		bad("drain-timeout", "%v is negative", c.DrainTimeout)

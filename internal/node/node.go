@@ -25,12 +25,14 @@ import (
 	"github.com/zumodra/hub/internal/config"
 	"github.com/zumodra/hub/storage"
 	"github.com/zumodra/hub/storage/pebble"
+	"github.com/zumodra/hub/storage/search"
 )
 
 // Names below the data directory.
 const (
 	SecretFile = "auth-secret" // the token secret of --dev
 	StoreDir   = "store"
+	SearchDir  = "search"
 )
 
 // stopGrace is the time that conversations get to commit and save after the clients are gone.
@@ -50,6 +52,7 @@ type Options struct {
 	Version string
 	Logger  *slog.Logger     // default: discard
 	Now     func() time.Time // default time.Now
+	Index   search.Index     // default: what --search names. The Node closes it
 }
 
 // Node is one running hub.
@@ -60,6 +63,7 @@ type Node struct {
 
 	engine   *pebble.Engine
 	store    *storage.Store
+	index    search.Index // nil: there is no search
 	verifier *auth.Verifier
 	hub      *actors.Hub
 	sessions *session.Manager
@@ -116,6 +120,9 @@ func New(cfg config.Config, opts Options) (*Node, error) {
 
 func (n *Node) open() error {
 	if err := n.openStore(); err != nil {
+		return err
+	}
+	if err := n.openSearch(); err != nil {
 		return err
 	}
 	signer, err := n.openAuth()
@@ -178,17 +185,19 @@ func (n *Node) join(signer *auth.Signer) error {
 	}
 	reg := n.metrics.registry
 	out := &edge{}
-	n.hub = actors.New(actors.Config{
+	hc := actors.Config{
 		Store: n.store, Edge: out, Observer: newActorMetrics(reg), Now: n.opts.Now, Log: n.log, Idle: n.cfg.IdleAfter,
 		Rules: chat.Rules{MaxGroupSize: n.cfg.MaxGroupSize, EditWindow: n.cfg.EditWindow},
-	})
+	}
+	n.joinSearch(&hc)
+	n.hub = actors.New(hc)
 	rate := n.cfg.UserRate
 	if rate == 0 {
 		rate = -1 // the limiter's zero value is its default
 	}
 	limiter := session.NewLimiter(session.LimiterConfig{Rate: rate, Burst: n.cfg.UserBurst, Now: n.opts.Now})
 	n.sessions = session.New(session.Config{
-		Dispatcher: n.hub, Verifier: n.verifier, Users: users{n.store}, Limiter: limiter, Origins: origins,
+		Dispatcher: n.hub, Verifier: n.verifier, Users: users{n.store}, Searcher: n.hub, Limiter: limiter, Origins: origins,
 		CookieName: n.cfg.AuthCookie, PreAcceptReject: n.cfg.PreAcceptReject, MaxPerUser: n.cfg.SessionsPerUser,
 		Now: n.opts.Now, Observer: newSessionMetrics(reg), Logger: n.log,
 	})
@@ -222,6 +231,7 @@ func (n *Node) join(signer *auth.Signer) error {
 	}
 	n.sessions.Bind(n.server)
 	reg.MustRegister(edgeCollector(n.server.Stats), hubCollector(n.hub.Stats), sessionCollector(n.sessions.Stats))
+	n.watchSearch(reg)
 	return nil
 }
 
@@ -237,6 +247,7 @@ func (n *Node) openAdmin() (err error) {
 			Ready:   n.ready,
 			Metrics: promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{Registry: n.metrics.registry}),
 			Debug:   map[string]http.Handler{"gc": http.HandlerFunc(collectGarbage)},
+			Reindex: http.HandlerFunc(n.reindex),
 		}),
 	}
 	return nil
@@ -272,7 +283,7 @@ func (n *Node) ready(ctx context.Context) []rest.Check {
 	if err := n.engine.Health(ctx); err != nil {
 		st.OK, st.Detail = false, err.Error()
 	}
-	return []rest.Check{life, st}
+	return append([]rest.Check{life, st}, n.searchChecks()...)
 }
 
 // Run serves until ctx ends, then drains; it returns nil after an orderly end. Everything is closed afterwards.
@@ -350,6 +361,12 @@ func (n *Node) release() {
 	}
 	if n.adminLn != nil {
 		_ = n.adminLn.Close()
+	}
+	if n.index != nil {
+		if err := n.index.Close(); err != nil {
+			n.log.Error("closing the search index", "error", err)
+		}
+		n.index = nil
 	}
 	if n.engine != nil {
 		if err := n.engine.Close(); err != nil {
