@@ -30,6 +30,8 @@ type options struct {
 	json    bool
 	keep    bool
 	profile string
+	docs    int
+	queries int
 }
 
 // measurement is one sub-command.
@@ -79,6 +81,8 @@ func dispatch(args []string) error {
 		fs.StringVar(&o.hub, "hub", "", "hub binary to measure, or \"joined\" for its layers joined in a child of this program; default: builds ./cmd/hub")
 		fs.StringVar(&o.data, "data", "", "directory for the data of servers under test; default: a temporary one")
 		fs.StringVar(&o.only, "only", "", "comma-separated rows to run, of those that the measurement has; default all")
+		fs.IntVar(&o.docs, "docs", 1_000_000, "search: messages in the index")
+		fs.IntVar(&o.queries, "queries", 0, "search: queries of each kind, scope and round; default 100")
 		fs.BoolVar(&o.json, "json", false, "print JSON instead of a table")
 		fs.BoolVar(&o.keep, "keep", false, "keep the temporary directory, with the hub's log")
 		fs.StringVar(&o.profile, "profile", "", "write CPU profiles of the hub (allocs: of allocations) into this directory while it is measured")

@@ -14,6 +14,7 @@ func measurements() []measurement {
 		{"trickle", "CPU of 15,000 connections that get a message a second", measureTrickle},
 		{"accept", "CPU of accept + upgrade, and with authentication", measureAccept},
 		{"allocs", "heap allocations of a send and of a delivery, in one process", measureAllocs},
+		{"search", "the embedded index: messages a second, size, and how long queries take", measureSearch},
 		{"sends", "durable sends against the store's own commit rate", measureSends},
 	}
 }

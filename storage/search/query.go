@@ -68,9 +68,9 @@ func (t *Term) Infix() bool {
 	return t.Lax && utf8.RuneCountInString(t.Words[0]) >= MinInfix
 }
 
-// Typo reports whether the term is a word that may be found with a typo. Numbers are not.
+// Typo reports whether the term is a word that may be found with a typo. What has a digit in it is not.
 func (t *Term) Typo() bool {
-	return t.Lax && utf8.RuneCountInString(t.Words[0]) >= MinTypo && strings.Trim(t.Words[0], "0123456789") != ""
+	return t.Lax && utf8.RuneCountInString(t.Words[0]) >= MinTypo && !strings.ContainsAny(t.Words[0], "0123456789")
 }
 
 // Clause is one alternative of a query: it is found where all of Must and none of Not are. Must is never empty.
