@@ -37,8 +37,7 @@ func (s *server) metric(name string) (v float64) {
 }
 
 type sentMessage struct {
-	ID      string `json:"id"`
-	content string
+	ID string `json:"id"`
 }
 
 // TestReq077_IndexSurvivesKills kills the real binary with SIGKILL again and again while messages are sent and taken
