@@ -12,7 +12,8 @@
 //     the engine has it, is for speed; nothing relies on what it writes together.
 //   - A log row carries the epoch of its writer in its key. Of several rows of one seq the highest epoch counts, and a
 //     row whose epoch is lower than its predecessor's is a late write of a former owner and is not there.
-//   - Every key starts with the tenant; no method reads across tenants but Verify and DirtyConversations.
+//   - Every key starts with the tenant; no method reads across tenants but Verify, DirtyConversations, DirtyShard and
+//     Conversations.
 //
 // The package must not know who owns a conversation, sockets, HTTP or actors. Store keeps no state of its own besides
 // pools of buffers; it starts goroutines only within a call (to many partitions), which waits for them.

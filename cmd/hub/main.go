@@ -28,6 +28,7 @@ type cli struct {
 	Backup  backupCmd       `cmd:"" help:"Make a backup of a running server, or of a stopped one's data directory."`
 	Restore restoreCmd      `cmd:"" help:"Make a data directory of a backup."`
 	Verify  verifyCmd       `cmd:"" help:"Walk the store and report corruption. The server must not be running."`
+	Admin   adminCmd        `cmd:"" help:"Operate a running server over its admin port."`
 	Conf    configCmd       `cmd:"" name:"config" help:"Check, print or document the configuration."`
 	Version versionCmd      `cmd:"" help:"Print the version."`
 }

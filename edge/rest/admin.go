@@ -28,12 +28,14 @@ type AdminConfig struct {
 	Debug map[string]http.Handler
 	// Backup answers POST /admin/backup with an archive of the data; nil: 404.
 	Backup http.Handler
+	// Reindex serves /admin/reindex; nil: 404.
+	Reindex http.Handler
 	// Timeout bounds the checks; default 5 s.
 	Timeout time.Duration
 }
 
 // AdminHandler serves the admin port, which is for operators and orchestrators and not for the public:
-// /livez, /readyz, /metrics, /admin/backup and /debug/. It asks for no credential: who can reach the port may use it.
+// /livez, /readyz, /metrics, /admin/ and /debug/. It asks for no credential: who can reach the port may use it.
 func AdminHandler(cfg AdminConfig) http.Handler {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 5 * time.Second
@@ -46,6 +48,9 @@ func AdminHandler(cfg AdminConfig) http.Handler {
 	}
 	if cfg.Backup != nil {
 		mux.Handle("POST /admin/backup", cfg.Backup)
+	}
+	if cfg.Reindex != nil {
+		mux.Handle("/admin/reindex", cfg.Reindex)
 	}
 	pages := []string{"pprof/", "build"}
 	mux.HandleFunc("/debug/build", build)

@@ -99,6 +99,8 @@ func (m *Manager) frame(c caller, text bool, payload []byte) {
 		m.reauthenticate(q, f.Token)
 	case frame.AddContact:
 		m.addContact(q, f.Email, f.Name)
+	case frame.Search:
+		m.search(q, *f.Search)
 	case frame.Resume:
 		for _, p := range f.Resumes {
 			m.resume(q, p)

@@ -57,6 +57,7 @@ type Config struct {
 	Verifier   Verifier
 	Users      Users    // nil: nobody wants to know
 	Contacts   Contacts // nil: add_contact is not supported
+	Searcher   Searcher // nil: there is no search
 	Limiter    *Limiter
 	Origins    *auth.Origins // default: the hub's own host only
 	CookieName string        // cookie that may hold the token; empty: none
@@ -107,8 +108,11 @@ type Manager struct {
 	states   [numStates]atomic.Int64
 
 	jobs chan func(context.Context)
+	life context.Context // of the goroutines; stop ends it
 	stop context.CancelFunc
-	wg   sync.WaitGroup
+
+	searches atomic.Int32 // running
+	wg       sync.WaitGroup
 }
 
 // New starts the workers of a Manager. Bind must be called before it handles connections, Close at the end.
@@ -141,6 +145,7 @@ func New(cfg Config) *Manager {
 		users: registry{seed: maphash.MakeSeed(), users: make(map[uint64]*user)},
 		seen:  seenCache{seed: maphash.MakeSeed()},
 		jobs:  make(chan func(context.Context), cfg.WorkQueue),
+		life:  ctx,
 		stop:  stop,
 	}
 	m.users.slab, m.expiry.slab = &m.slab, &m.slab

@@ -75,6 +75,8 @@ type Config struct {
 	S3AccessKeyFile string        `name:"s3-access-key-file" placeholder:"FILE" help:"File with the access key, read again every minute. Default: the environment variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."`
 	S3SecretKeyFile string        `name:"s3-secret-key-file" placeholder:"FILE" help:"File with the secret key."`
 
+	Search string `default:"fts" enum:"fts,off" placeholder:"fts|off" help:"Search for messages: fts keeps an index in the data directory; off has none."`
+
 	DrainTimeout time.Duration `default:"10s" placeholder:"DUR" help:"SIGTERM: time to close all clients in an orderly way."`
 	LogFormat    string        `default:"text" enum:"text,json" placeholder:"text|json" help:"Format of the log on standard error."`
 	LogLevel     string        `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Least severe level that is logged."`
@@ -153,6 +155,11 @@ func (c *Config) Check() error {
 		bad("idle-after", "%v is below 1s", c.IdleAfter)
 	}
 	c.checkBlobs(bad)
+	switch c.Search {
+	case "", "fts", "off": // not set: off
+	default:
+		bad("search", "%q is not fts or off", c.Search)
+	}
 	if c.DrainTimeout < 0 {
 		bad("drain-timeout", "%v is negative", c.DrainTimeout)
 	}

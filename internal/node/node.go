@@ -27,12 +27,14 @@ import (
 	"github.com/zumodra/hub/storage"
 	"github.com/zumodra/hub/storage/pebble"
 	"github.com/zumodra/hub/storage/scylla"
+	"github.com/zumodra/hub/storage/search"
 )
 
 // Names below the data directory.
 const (
 	SecretFile = "auth-secret" // the token secret of --dev
 	StoreDir   = "store"
+	SearchDir  = "search"
 )
 
 // stopGrace is the time that conversations get to commit and save after the clients are gone.
@@ -55,6 +57,7 @@ type Options struct {
 	Version string
 	Logger  *slog.Logger     // default: discard
 	Now     func() time.Time // default time.Now
+	Index   search.Index     // default: what --search names. The Node closes it
 	// Fatal is told why the store cannot go on and must end the process; default: panic.
 	Fatal func(text string)
 }
@@ -70,6 +73,7 @@ type Node struct {
 	waiting  atomic.Pointer[string]  // what the start waits for
 	store    *storage.Store
 	blobs    atomic.Pointer[blobs]
+	index    search.Index // nil: there is no search
 	verifier *auth.Verifier
 	hub      *actors.Hub
 	sessions *session.Manager
@@ -128,6 +132,9 @@ func New(cfg config.Config, opts Options) (*Node, error) {
 }
 
 func (n *Node) open() (err error) {
+	if err := n.openSearch(); err != nil {
+		return err
+	}
 	if n.cfg.Store == config.StoreScylla {
 		if n.cql, err = CQLConfig(&n.cfg); err != nil {
 			return err
@@ -214,19 +221,21 @@ func (n *Node) join(signer *auth.Signer) error {
 	reg := n.metrics.registry
 	out := &edge{}
 	owner, epoch := n.ownership()
-	n.hub = actors.New(actors.Config{
+	hc := actors.Config{
 		Store: n.store, People: n.store, Edge: out, Observer: newActorMetrics(reg), Now: n.opts.Now, Log: n.log, Idle: n.cfg.IdleAfter,
 		Owner: owner, Epoch: epoch,
 		Rules:        chat.Rules{MaxGroupSize: n.cfg.MaxGroupSize, EditWindow: n.cfg.EditWindow, RequestRetry: requestRetry(n.cfg.RequestRetry)},
 		EmailPrivacy: n.cfg.EmailPrivacy,
-	})
+	}
+	n.joinSearch(&hc)
+	n.hub = actors.New(hc)
 	rate := n.cfg.UserRate
 	if rate == 0 {
 		rate = -1 // the limiter's zero value is its default
 	}
 	limiter := session.NewLimiter(session.LimiterConfig{Rate: rate, Burst: n.cfg.UserBurst, Now: n.opts.Now})
 	n.sessions = session.New(session.Config{
-		Dispatcher: n.hub, Verifier: n.verifier, Users: users{n.store}, Contacts: n.hub, Limiter: limiter, Origins: origins,
+		Dispatcher: n.hub, Verifier: n.verifier, Users: users{n.store}, Contacts: n.hub, Searcher: n.hub, Limiter: limiter, Origins: origins,
 		CookieName: n.cfg.AuthCookie, PreAcceptReject: n.cfg.PreAcceptReject, MaxPerUser: n.cfg.SessionsPerUser,
 		Now: n.opts.Now, Observer: newSessionMetrics(reg), Logger: n.log,
 	})
@@ -262,6 +271,7 @@ func (n *Node) join(signer *auth.Signer) error {
 	n.addr.Store(&addr)
 	n.sessions.Bind(n.server)
 	reg.MustRegister(edgeCollector(n.server.Stats), hubCollector(n.hub.Stats), sessionCollector(n.sessions.Stats))
+	n.watchSearch(reg)
 	return nil
 }
 
@@ -278,6 +288,7 @@ func (n *Node) openAdmin() (err error) {
 			Metrics: promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{Registry: n.metrics.registry}),
 			Debug:   map[string]http.Handler{"gc": http.HandlerFunc(collectGarbage)},
 			Backup:  n.backupHandler(),
+			Reindex: http.HandlerFunc(n.reindex),
 		}),
 	}
 	return nil
@@ -320,7 +331,7 @@ func (n *Node) ready(ctx context.Context) []rest.Check {
 	if b := n.blobs.Load(); b != nil {
 		checks = append(checks, b.check())
 	}
-	return checks
+	return append(checks, n.searchChecks()...)
 }
 
 // Run serves until ctx ends, then drains; it returns nil after an orderly end. Everything is closed afterwards.
@@ -414,6 +425,12 @@ func (n *Node) release() {
 	}
 	if n.adminLn != nil {
 		_ = n.adminLn.Close()
+	}
+	if n.index != nil {
+		if err := n.index.Close(); err != nil {
+			n.log.Error("closing the search index", "error", err)
+		}
+		n.index = nil
 	}
 	if b := n.blobs.Load(); b != nil {
 		b.close()
