@@ -92,6 +92,7 @@ func (c *Config) cluster(keyspace string, st *stats) *gocql.ClusterConfig {
 	}
 	g.PoolConfig.HostSelectionPolicy = gocql.TokenAwareHostPolicy(fallback, gocql.ShuffleReplicas())
 	g.Timeout, g.ReadTimeout, g.WriteTimeout = c.Timeout, c.Timeout, c.Timeout
+	g.MetadataSchemaRequestTimeout = c.Timeout // operations may wait for it
 	g.ConnectTimeout, g.ReconnectInterval = c.ConnectTimeout, 2*time.Second
 	g.ReconnectionPolicy = &gocql.ExponentialReconnectionPolicy{MaxRetries: 10, InitialInterval: 200 * time.Millisecond, MaxInterval: 5 * time.Second}
 	g.RetryPolicy = never{}

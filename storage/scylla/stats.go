@@ -54,13 +54,13 @@ func (s *stats) observe(err error) {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return
 	}
-	var request gocql.RequestError
+	var answer serverError
 	switch {
 	case errors.Is(err, gocql.ErrTimeoutNoResponse), errors.Is(err, context.DeadlineExceeded):
 		s.timeouts.Add(1)
 		return
-	case errors.As(err, &request):
-		switch request.Code() {
+	case errors.As(err, &answer):
+		switch answer.GetCode() {
 		case gocql.ErrCodeWriteTimeout, gocql.ErrCodeReadTimeout, gocql.ErrCodeCASWriteUnknown:
 			s.timeouts.Add(1)
 			return
