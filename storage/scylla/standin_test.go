@@ -193,11 +193,10 @@ func (s *standIn) data(r request) message.Message {
 		return rows([]string{"number", "text"}, number(storage.SchemaVersion), nil)
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.requests = append(s.requests, r)
-	answer := s.answer
-	s.mu.Unlock()
-	if answer != nil {
-		if m := answer(&r); m != nil {
+	if s.answer != nil {
+		if m := s.answer(&r); m != nil {
 			return m
 		}
 	}
@@ -296,10 +295,8 @@ func TestTransactionsAreSentOnce(t *testing.T) {
 			s := newStandIn(t)
 			e := s.open(nil)
 			for name, expect := range map[string][]storage.Value{"create": nil, "update": columns("old")} {
-				sent := 0
 				s.script(func(r *request) message.Message {
 					if r.conditional() {
-						sent++
 						return f.message
 					}
 					return rows([]string{"username"}) // the serial read finds no row
@@ -311,16 +308,20 @@ func TestTransactionsAreSentOnce(t *testing.T) {
 				if unknown := errors.Is(err, storage.ErrUnknownOutcome); unknown != (f.want == storage.ErrUnknownOutcome) || f.want != nil && !errors.Is(err, f.want) {
 					t.Errorf("%s: %v, want %v", name, err, f.want)
 				}
-				if sent != 1 {
-					t.Errorf("%s: the transaction was sent %d times", name, sent)
-				}
+				sent := 0
 				for _, r := range s.take() {
+					if r.conditional() {
+						sent++
+					}
 					if r.consistency != primitive.ConsistencyLevelLocalQuorum && !r.read() || r.conditional() && (r.serial == nil || *r.serial != primitive.ConsistencyLevelLocalSerial) {
 						t.Errorf("%s: consistency %v, serial %v: %s", name, r.consistency, r.serial, r.statements)
 					}
 					if r.read() && r.consistency != primitive.ConsistencyLevelLocalSerial {
 						t.Errorf("%s: read at %v, which may miss a transaction under way", name, r.consistency)
 					}
+				}
+				if sent != 1 {
+					t.Errorf("%s: the transaction was sent %d times", name, sent)
 				}
 			}
 		})
