@@ -14,6 +14,7 @@ func measurements() []measurement {
 		{"trickle", "CPU of 15,000 connections that get a message a second", measureTrickle},
 		{"accept", "CPU of accept + upgrade, and with authentication", measureAccept},
 		{"allocs", "heap allocations of a send and of a delivery, in one process", measureAllocs},
+		{"cql", "durable sends on a CQL server against inserts by the bare driver", measureCQL},
 		{"sends", "durable sends against the store's own commit rate", measureSends},
 	}
 }

@@ -81,6 +81,7 @@ var external = []struct {
 	{"github.com/asynkron/protoactor-go/remote", nil, "its remote and cluster are not used"},
 	{"github.com/asynkron/protoactor-go/cluster", nil, "its remote and cluster are not used"},
 	{"github.com/cockroachdb/pebble", []string{"storage/pebble", "bench"}, "the engine hides its library; bench measures the bare one"},
+	{"github.com/gocql/gocql", []string{"storage/scylla", "bench"}, "the engine hides its driver; bench measures the bare one"},
 	{"github.com/gobwas/ws", []string{"edge/reactor", "bench"}, "the transport hides its library; bench has it as a peer"},
 	{"github.com/prometheus/client_golang", []string{"internal/node", "internal/metrics", "bench"}, "packages report through small observers; one place names the metrics"},
 }
