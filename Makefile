@@ -46,6 +46,7 @@ endif
 # Under a cluster, HUB_CQL_HOSTS. The faults come last and alone: they stop its server.
 test-cql:
 	HUB_TEST_STORAGE=scylla HUB_CRASH_CYCLES=3 $(GO) test -count=1 -timeout 15m ./storage/scylla/... ./internal/node ./cmd/hub
+	$(GO) test -count=1 -run TestMeasurementsRun/cql ./bench
 	HUB_TEST_STORAGE=scylla HUB_CRASH_CYCLES=3 $(GO) test -count=1 -v -timeout 15m ./internal/crashtest
 
 test-cluster: ## black-box tests of the real binary: command line, drain, restart

@@ -48,6 +48,7 @@ type standIn struct {
 	wg       sync.WaitGroup
 
 	mu       sync.Mutex
+	password string // "user/password", if one is wanted
 	prepared map[string]string
 	requests []request
 	conns    map[net.Conn]bool
@@ -60,6 +61,10 @@ func newStandIn(t *testing.T) *standIn {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return standInOn(t, l)
+}
+
+func standInOn(t *testing.T, l net.Listener) *standIn {
 	s := &standIn{t: t, listener: l, prepared: map[string]string{}, conns: map[net.Conn]bool{}}
 	s.wg.Go(func() {
 		for {
@@ -148,7 +153,17 @@ func (s *standIn) handle(m message.Message) message.Message {
 	switch m := m.(type) {
 	case *message.Options:
 		return &message.Supported{Options: map[string][]string{"CQL_VERSION": {"3.4.7"}, "COMPRESSION": {"snappy"}}}
-	case *message.Startup, *message.Register:
+	case *message.Startup:
+		if s.password != "" {
+			return &message.Authenticate{Authenticator: "org.apache.cassandra.auth.PasswordAuthenticator"}
+		}
+		return &message.Ready{}
+	case *message.AuthResponse:
+		if string(m.Token) != "\x00"+strings.Replace(s.password, "/", "\x00", 1) {
+			return &message.AuthenticationError{ErrorMessage: "wrong password"}
+		}
+		return &message.AuthSuccess{}
+	case *message.Register:
 		return &message.Ready{}
 	case *message.Query:
 		if strings.HasPrefix(m.Query, "USE ") {
