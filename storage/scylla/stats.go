@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"github.com/gocql/gocql"
 )
@@ -34,6 +35,9 @@ type stats struct {
 	retries       atomic.Uint64
 	settled       atomic.Uint64
 	connectErrors atomic.Uint64
+
+	lookedAt atomic.Int64 // Unix seconds
+	many     atomic.Bool
 }
 
 // ObserveQuery implements gocql.QueryObserver.
@@ -81,6 +85,14 @@ func (s *stats) hostsUp() int {
 		}
 	}
 	return n
+}
+
+// several reports whether there was a second node alive within the last second: reads ask often.
+func (s *stats) several() bool {
+	if now := time.Now().Unix(); s.lookedAt.Swap(now) != now {
+		s.many.Store(s.hostsUp() > 1)
+	}
+	return s.many.Load()
 }
 
 // Stats returns a snapshot.
