@@ -108,9 +108,7 @@ func (c *Config) cluster(keyspace string, st *stats) *gocql.ClusterConfig {
 		g.Authenticator = gocql.PasswordAuthenticator{Username: c.User, Password: c.Password}
 	}
 	if c.TLS != nil {
-		g.SslOpts = &gocql.SslOptions{Config: c.TLS, EnableHostVerification: !c.TLS.InsecureSkipVerify,
-			// Otherwise the driver wants a chain up to a self-signed root, which a CA file with an intermediate is not.
-			DisableStrictCertificateValidation: true} //nolint:staticcheck // deprecated without a successor
+		g.SslOpts = &gocql.SslOptions{Config: c.TLS, EnableHostVerification: !c.TLS.InsecureSkipVerify}
 	}
 	g.Logger = driverLog{c.Logger}
 	if st != nil {

@@ -234,11 +234,7 @@ func rows(names []string, values ...[]byte) message.Message {
 		r.Metadata.Columns = append(r.Metadata.Columns, column("hub", n, datatype.Blob))
 	}
 	if len(values) > 0 {
-		row := message.Row{}
-		for _, v := range values {
-			row = append(row, v)
-		}
-		r.Data = message.RowSet{row}
+		r.Data = message.RowSet{append(message.Row{}, values...)}
 	}
 	return r
 }
@@ -320,7 +316,7 @@ func TestTransactionsAreSentOnce(t *testing.T) {
 				if applied || err == nil {
 					t.Fatalf("%s: applied %v, error %v", name, applied, err)
 				}
-				if unknown := errors.Is(err, storage.ErrUnknownOutcome); unknown != (f.want == storage.ErrUnknownOutcome) || f.want != nil && !errors.Is(err, f.want) {
+				if unknown := errors.Is(err, storage.ErrUnknownOutcome); unknown != errors.Is(f.want, storage.ErrUnknownOutcome) || f.want != nil && !errors.Is(err, f.want) {
 					t.Errorf("%s: %v, want %v", name, err, f.want)
 				}
 				sent := 0
