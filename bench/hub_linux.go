@@ -41,7 +41,7 @@ func (b *bench) buildHub() (string, error) {
 	}
 	if b.build == "" {
 		path := filepath.Join(b.dir, "hub")
-		if out, err := exec.Command("go", "build", "-trimpath", "-o", path, "github.com/zumodra/hub/cmd/hub").CombinedOutput(); err != nil {
+		if out, err := exec.Command("go", "build", "-o", path, "github.com/zumodra/hub/cmd/hub").CombinedOutput(); err != nil {
 			return "", fmt.Errorf("building the hub: %w\n%s", err, out)
 		}
 		b.build = path
