@@ -7,10 +7,13 @@ DATA      ?= hub-data
 FUZZTIME  ?= 10s
 CRASH_CYCLES ?= 10
 STORAGE   ?= pebble
+CQL_NODES ?= 1
+# Runs a command under a local Apache Cassandra, or against the cluster in HUB_CQL_HOSTS.
+CASSANDRA := $(GO) run ./internal/cassandra/run
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   := -X main.version=$(VERSION)
 
-.PHONY: help build run test test-race test-integration test-s3 test-cluster test-crash lint vuln fuzz bench cover docs requirements clean
+.PHONY: help build run test test-race test-integration test-s3 test-cql test-cluster test-crash lint vuln fuzz bench cover docs requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -21,19 +24,35 @@ build: ## build bin/hub
 run: ## start a development server on 127.0.0.1:8080, data in ./hub-data
 	$(GO) run ./cmd/hub serve --dev --data $(DATA)
 
-test: ## all tests that need Go alone, with the race detector
+test: ## all tests that need Go alone, with the race detector; STORAGE=scylla: those that touch storage, on a local Cassandra
+ifeq ($(STORAGE),scylla)
+	$(CASSANDRA) -- env HUB_TEST_STORAGE=scylla HUB_CRASH_CYCLES=$(CRASH_CYCLES) \
+		$(GO) test -race -count=1 -timeout 30m ./storage/scylla/... ./internal/node ./cmd/hub ./internal/crashtest
+else
 	$(GO) test -race -timeout 30m $(PKG)
+endif
 
 test-race: test ## the same: tests always run with the race detector
 
-test-integration: ## the WebSocket conformance suite with its peers, Node's ws package among them; the portable transport; S3
+test-integration: ## WebSocket conformance and its peers; the portable transport; S3; storage and hub on a real Cassandra, its faults (CQL_NODES=3: replicas lost)
+ifeq ($(CQL_NODES),1)
 	$(GO) test -count=1 ./edge/reactor/conformance/...
 	$(GO) test -count=1 -tags reactor_portable ./edge/reactor
-	$(MAKE) test-s3
+	$(MAKE) test-s3 GO="$(GO)"
+	$(CASSANDRA) -- $(MAKE) test-cql GO="$(GO)"
+else
+	$(CASSANDRA) -nodes $(CQL_NODES) -- $(GO) test -count=1 -v -timeout 30m -run 'TestReplicaLost' ./internal/crashtest
+endif
 
 test-s3: ## blobs in a real S3 server: versitygw, built once into the user's cache (minutes), or HUB_S3_ENDPOINT's
 	HUB_S3=required $(GO) test -count=1 -timeout 20m ./storage/blob/s3/...
 	HUB_S3=required $(GO) test -count=1 -run 'TestBlobs' ./internal/node
+
+# Under a cluster, HUB_CQL_HOSTS. The faults come last and alone: they stop its server.
+test-cql:
+	HUB_TEST_STORAGE=scylla HUB_CRASH_CYCLES=3 $(GO) test -count=1 -timeout 15m ./storage/scylla/... ./internal/node ./cmd/hub
+	$(GO) test -count=1 -run TestMeasurementsRun/cql ./bench
+	HUB_TEST_STORAGE=scylla HUB_CRASH_CYCLES=3 $(GO) test -count=1 -v -timeout 15m ./internal/crashtest
 
 test-cluster: ## black-box tests of the real binary: command line, drain, restart
 	$(GO) test -count=1 ./cmd/hub/...

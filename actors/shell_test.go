@@ -413,6 +413,22 @@ func TestNotAckedWithoutOwnership(t *testing.T) {
 	}
 }
 
+// I4: a conversation that was written under a newer epoch than ours is not ours to write: readers would drop the events.
+func TestOlderEpochIsRefused(t *testing.T) {
+	newer := newRig(t, actors.Config{Epoch: 2})
+	c := newer.direct("1", "2")
+	newer.do("1", chat.Send{Conversation: c, ClientID: "a", Content: "x"})
+	if err := newer.Close(bg); err != nil {
+		t.Fatal(err)
+	}
+	older := newRig(t, actors.Config{Epoch: 1, Store: newer.store})
+	older.fails("1", chat.Send{Conversation: c, ClientID: "b", Content: "y"}, chat.ErrUnavailable)
+	same := newRig(t, actors.Config{Epoch: 3, Store: newer.store})
+	if res := same.do("1", chat.Send{Conversation: c, ClientID: "b", Content: "y"}); res.Event.Seq != 3 {
+		t.Fatalf("%+v", res)
+	}
+}
+
 func TestDoGivesUpWithItsContext(t *testing.T) {
 	r := newRig(t, actors.Config{})
 	c := r.direct("1", "2")

@@ -14,8 +14,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/zumodra/hub/internal/cassandra"
 )
 
 // messageMark is in every frame that delivers a message.
@@ -38,7 +41,7 @@ func (b *bench) buildHub() (string, error) {
 	}
 	if b.build == "" {
 		path := filepath.Join(b.dir, "hub")
-		if out, err := exec.Command("go", "build", "-trimpath", "-o", path, "github.com/zumodra/hub/cmd/hub").CombinedOutput(); err != nil {
+		if out, err := exec.Command("go", "build", "-o", path, "github.com/zumodra/hub/cmd/hub").CombinedOutput(); err != nil {
 			return "", fmt.Errorf("building the hub: %w\n%s", err, out)
 		}
 		b.build = path
@@ -85,6 +88,8 @@ func (b *bench) startHub(cpu int, flags ...string) (*hub, error) {
 		cmd = exec.Command(self, append([]string{childArg, "joined"}, args[1:]...)...)
 	}
 	cmd.Stdout, cmd.Stderr = logs, logs
+	// The address of a cluster for the measurement would be a setting to the hub.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, cassandra.HostsEnv+"=") })
 	if h.process, err = startPinned(cmd, cpu); err != nil {
 		return nil, fmt.Errorf("starting the hub: %w", err)
 	}

@@ -4,6 +4,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/zumodra/hub/internal/cassandra"
 )
 
 // TestMain lets the test binary be the child processes that measurements start.
@@ -35,8 +37,12 @@ func TestMeasurementsRun(t *testing.T) {
 		{"trickle", options{conns: 50, seconds: 0.2}, []string{"gobwas", "gws", "reactor", "raw", "hub"}},
 		{"idle", options{conns: 50}, []string{"hub", "reactor", "gws", "gobwas", "gobwas+tls", "reactor+tls", "hub+tls"}},
 		{"sends", options{conns: 10, seconds: 0.1, flight: 1}, []string{"1 in flight: bare Pebble", "1 in flight: storage alone", "1 in flight: minimal server", "1 in flight: hub"}},
+		{"cql", options{conns: 10, seconds: 0.1, flight: 1}, []string{"1 in flight: bare gocql", "1 in flight: storage alone", "1 in flight: hub"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			if tt.name == "cql" && os.Getenv(cassandra.HostsEnv) == "" {
+				t.Skip(cassandra.HostsEnv + " is not set: use make test-integration")
+			}
 			tt.o.runs, tt.o.hub, tt.o.data = 1, "joined", t.TempDir()
 			for _, m := range measurements() {
 				if m.name != tt.name {

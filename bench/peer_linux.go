@@ -58,6 +58,10 @@ func newPeer(role string, ping time.Duration) (peer, error) {
 
 func runPeer(role string, args []string) error {
 	switch role {
+	case "cql":
+		return runCQL(args)
+	case "cql-store":
+		return runCQLStore(args)
 	case "pebble":
 		return runCeiling(args)
 	case "store":

@@ -199,6 +199,15 @@ func (a *activation) load() any {
 	l := new(Loaded)
 	if err := a.loadInto(l); err != nil {
 		l.Err = fmt.Errorf("%w: load conversation: %w", chat.ErrUnavailable, err)
+		return l
+	}
+	newest := l.Head.Epoch
+	if n := len(l.Tail); n > 0 {
+		newest = max(newest, l.Tail[n-1].Epoch)
+	}
+	if newest > a.reg.cfg.Epoch {
+		// Readers drop what we would append behind it: it must not be acknowledged.
+		l.Err = fmt.Errorf("%w: conversation %s was written under epoch %d, ours is %d", chat.ErrUnavailable, a.key, newest, a.reg.cfg.Epoch)
 	}
 	return l
 }

@@ -83,6 +83,7 @@ var external = []struct {
 	{"github.com/asynkron/protoactor-go/cluster", nil, "its remote and cluster are not used"},
 	{"github.com/cockroachdb/pebble", []string{"storage/pebble", "bench"}, "the engine hides its library; bench measures the bare one"},
 	{"github.com/minio/minio-go", []string{"storage/blob/s3"}, "the store hides its library"},
+	{"github.com/gocql/gocql", []string{"storage/scylla", "bench"}, "the engine hides its driver; bench measures the bare one"},
 	{"github.com/gobwas/ws", []string{"edge/reactor", "bench"}, "the transport hides its library; bench has it as a peer"},
 	{"github.com/meilisearch/meilisearch-go", []string{"storage/search/meili"}, "the index hides its library"},
 	{"modernc.org/sqlite", []string{"storage/search/fts"}, "the index hides its library"},

@@ -59,7 +59,10 @@ func (n *Node) ownership() (conversation.Owner, uint64) {
 // CQLConfig is what the settings make of the cluster.
 func CQLConfig(c *config.Config) (scylla.Config, error) {
 	s := scylla.Config{Hosts: c.CQLHosts, Keyspace: c.CQLKeyspace, Datacenter: c.CQLDC, User: c.CQLUser, Replication: c.CQLReplication,
-		Compress: c.CQLCompression == "snappy", Timeout: c.CQLTimeout}
+		Compress: c.CQLCompression == "snappy", Timeout: c.CQLTimeout,
+		// Marks come and go all the time, and every start scans them. One that a tombstone's early end brings back is
+		// only looked at once more.
+		TableOptions: map[string]string{storage.TableDirty.Name: "gc_grace_seconds = 10800"}}
 	if c.CQLPassword != "" {
 		b, err := os.ReadFile(c.CQLPassword)
 		if err != nil {

@@ -92,6 +92,7 @@ func (c *Config) cluster(keyspace string, st *stats) *gocql.ClusterConfig {
 	}
 	g.PoolConfig.HostSelectionPolicy = gocql.TokenAwareHostPolicy(fallback, gocql.ShuffleReplicas())
 	g.Timeout, g.ReadTimeout, g.WriteTimeout = c.Timeout, c.Timeout, c.Timeout
+	g.MetadataSchemaRequestTimeout = c.Timeout // operations may wait for it
 	g.ConnectTimeout, g.ReconnectInterval = c.ConnectTimeout, 2*time.Second
 	g.ReconnectionPolicy = &gocql.ExponentialReconnectionPolicy{MaxRetries: 10, InitialInterval: 200 * time.Millisecond, MaxInterval: 5 * time.Second}
 	g.RetryPolicy = never{}
@@ -107,9 +108,7 @@ func (c *Config) cluster(keyspace string, st *stats) *gocql.ClusterConfig {
 		g.Authenticator = gocql.PasswordAuthenticator{Username: c.User, Password: c.Password}
 	}
 	if c.TLS != nil {
-		g.SslOpts = &gocql.SslOptions{Config: c.TLS, EnableHostVerification: !c.TLS.InsecureSkipVerify,
-			// Otherwise the driver wants a chain up to a self-signed root, which a CA file with an intermediate is not.
-			DisableStrictCertificateValidation: true} //nolint:staticcheck // deprecated without a successor
+		g.SslOpts = &gocql.SslOptions{Config: c.TLS, EnableHostVerification: !c.TLS.InsecureSkipVerify}
 	}
 	g.Logger = driverLog{c.Logger}
 	if st != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -74,6 +75,10 @@ func connect(ctx context.Context, cfg Config, inKeyspace bool) (*Engine, error) 
 	}
 	e := &Engine{cfg: cfg, tables: make(map[uint16]*statements, len(cfg.Tables)), clock: clock{now: time.Now}}
 	for _, t := range cfg.Tables {
+		if slices.ContainsFunc(append(append(append([]storage.Column(nil), t.Partition...), t.Clustering...), t.Columns...),
+			func(c storage.Column) bool { return c.Name == liveColumn }) {
+			return nil, fmt.Errorf("storage: table %s: the name %q is the engine's own", t.Name, liveColumn)
+		}
 		e.tables[t.ID] = newStatements(t)
 	}
 	keyspace := ""

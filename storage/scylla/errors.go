@@ -10,6 +10,14 @@ import (
 	"github.com/zumodra/hub/storage"
 )
 
+// serverError is an error that the server answered. The driver's own interface for it, gocql.RequestError, has methods
+// that none of its errors has.
+type serverError interface {
+	error
+	GetCode() int
+	GetMessage() string
+}
+
 // verdict on an attempt that failed.
 type verdict uint8
 
@@ -21,9 +29,9 @@ const (
 
 // judge tells what a write's error says about the write. What is not known to be harmless is uncertain.
 func judge(err error) verdict {
-	var request gocql.RequestError
-	if errors.As(err, &request) {
-		switch request.Code() {
+	var answer serverError
+	if errors.As(err, &answer) {
+		switch answer.GetCode() {
 		case gocql.ErrCodeUnavailable, gocql.ErrCodeBootstrapping, gocql.ErrCodeUnprepared:
 			return unreachable // refused by the coordinator before it sent anything to a replica
 		case gocql.ErrCodeSyntax, gocql.ErrCodeInvalid, gocql.ErrCodeUnauthorized, gocql.ErrCodeConfig, gocql.ErrCodeCredentials,

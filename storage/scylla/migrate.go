@@ -32,9 +32,9 @@ func schemaError(keyspace string, version int64) error {
 
 // missingTable reports whether a statement failed because its table does not exist.
 func missingTable(err error) bool {
-	var request gocql.RequestError
-	return errors.As(err, &request) && request.Code() == gocql.ErrCodeInvalid &&
-		(strings.Contains(request.Message(), "unconfigured table") || strings.Contains(request.Message(), "does not exist"))
+	var answer serverError
+	return errors.As(err, &answer) && answer.GetCode() == gocql.ErrCodeInvalid &&
+		(strings.Contains(answer.GetMessage(), "unconfigured table") || strings.Contains(answer.GetMessage(), "does not exist"))
 }
 
 // schemaVersion is the keyspace's, 0 if there is none yet.

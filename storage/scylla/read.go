@@ -31,7 +31,7 @@ func pause(ctx context.Context, attempt int) bool {
 // a read with "no host" when its speculative attempt finds no other host, though the first is still under way.
 func (e *Engine) query(ctx context.Context, stmt string, values []any, attempt int) *gocql.Query {
 	q := e.session.Query(stmt, values...).WithContext(ctx).Idempotent(true)
-	if attempt == 0 && e.cfg.Speculate > 0 && e.stats.hostsUp() > 1 {
+	if attempt == 0 && e.cfg.Speculate > 0 && e.stats.several() {
 		q = q.SetSpeculativeExecutionPolicy(&gocql.SimpleSpeculativeExecution{NumAttempts: 1, TimeoutDelay: e.cfg.Speculate})
 	}
 	return q

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"github.com/gocql/gocql"
 )
@@ -34,6 +35,9 @@ type stats struct {
 	retries       atomic.Uint64
 	settled       atomic.Uint64
 	connectErrors atomic.Uint64
+
+	lookedAt atomic.Int64 // Unix seconds
+	many     atomic.Bool
 }
 
 // ObserveQuery implements gocql.QueryObserver.
@@ -54,13 +58,13 @@ func (s *stats) observe(err error) {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return
 	}
-	var request gocql.RequestError
+	var answer serverError
 	switch {
 	case errors.Is(err, gocql.ErrTimeoutNoResponse), errors.Is(err, context.DeadlineExceeded):
 		s.timeouts.Add(1)
 		return
-	case errors.As(err, &request):
-		switch request.Code() {
+	case errors.As(err, &answer):
+		switch answer.GetCode() {
 		case gocql.ErrCodeWriteTimeout, gocql.ErrCodeReadTimeout, gocql.ErrCodeCASWriteUnknown:
 			s.timeouts.Add(1)
 			return
@@ -81,6 +85,14 @@ func (s *stats) hostsUp() int {
 		}
 	}
 	return n
+}
+
+// several reports whether there was a second node alive within the last second: reads ask often.
+func (s *stats) several() bool {
+	if now := time.Now().Unix(); s.lookedAt.Swap(now) != now {
+		s.many.Store(s.hostsUp() > 1)
+	}
+	return s.many.Load()
 }
 
 // Stats returns a snapshot.
