@@ -15,6 +15,7 @@ func measurements() []measurement {
 		{"accept", "CPU of accept + upgrade, and with authentication", measureAccept},
 		{"allocs", "heap allocations of a send and of a delivery, in one process", measureAllocs},
 		{"sends", "durable sends against the store's own commit rate", measureSends},
+		{"reads", "newest 50 messages and lists, with 5 M messages stored", measureReads},
 	}
 }
 

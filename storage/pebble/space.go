@@ -30,7 +30,8 @@ const spaceMemory = time.Second
 
 // full reports whether there is no room.
 func (s *space) full() bool {
-	return s.waiting.Load() > 0 || time.Now().UnixNano()-s.refused.Load() < int64(spaceMemory)
+	last := s.refused.Load()
+	return s.waiting.Load() > 0 || last != 0 && time.Now().UnixNano()-last < int64(spaceMemory)
 }
 
 // spaceRetry is the time between two attempts of a write for which there is no room.
