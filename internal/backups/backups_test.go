@@ -116,6 +116,8 @@ func (r *rig) wantClean(t *testing.T) {
 func TestBlobsOfTheCopy(t *testing.T) {
 	r := newRig(t)
 	old := r.blob(t, "aa/aa/old", "named by rows, which are deleted right after the copy")
+	r.blob(t, "lock", "")
+	r.blob(t, "tmp/123", "half of an upload")
 	r.engine.during = func() error {
 		r.blob(t, "bb/bb/new", "written before the row that names it")
 		return os.Remove(old)
