@@ -73,6 +73,7 @@ func measureReads(o options) (*report, error) {
 	}
 	r.note("a read is one at a time, of a conversation chosen evenly among the %d that have %d messages (all if none has): nearly none is in the hub's memory, nor, at first, in a cache",
 		len(stored), readsPage)
+	r.note("CPU: what the process used in a read's time while nothing else was asked of it, which moves less with the machine's load than times do")
 	r.note("hub: REST answers pages of 20, so the last 50 messages and the first 50 conversations are three requests, one after the other, decoded")
 	r.note("beside %d durable sends a second: appends of one message by 64 writers (store), paced WebSocket clients on the same two processors (hub)", readsLoad)
 	return r, nil
@@ -206,10 +207,12 @@ func (b *bench) readStore(dir string, all []storedConversation, o options, r *re
 		return s.ReadEventsReverse(context.Background(), c.key, c.last, readsPage, func(chat.Event) bool { rows++; return true })
 	}
 	for round := -1; round < o.runs; round++ {
+		before := ownCPU()
 		idle, err := timed(o.seconds, read)
 		if err != nil {
 			return err
 		}
+		used := ownCPU() - before
 		ctx, cancel := context.WithCancel(context.Background())
 		sends := make(chan error, 1)
 		var sent atomic.Int64
@@ -226,6 +229,7 @@ func (b *bench) readStore(dir string, all []storedConversation, o options, r *re
 			continue
 		}
 		r.addLatencies("store, last 50, idle", idle, 0)
+		r.row("store, last 50, CPU", "").add(used / float64(len(idle)) * 1e3)
 		r.addLatencies("store, last 50, beside sends", busy, 0)
 		rates := r.row("store, sends beside", "")
 		rates.Unit = "1/s"
@@ -297,7 +301,11 @@ func (b *bench) readHub(data string, all []storedConversation, listed int, o opt
 		target float64
 	}{{"hub, last 50", history, 0}, {fmt.Sprintf("hub, list 50 of %d conversations", listed), list, 50}} {
 		for round := -1; round < o.runs; round++ {
-			idle, err := timed(o.seconds, what.read)
+			var idle []float64
+			used, err := t.clocked(func() (err error) {
+				idle, err = timed(o.seconds, what.read)
+				return err
+			})
 			if err != nil {
 				return err
 			}
@@ -309,6 +317,7 @@ func (b *bench) readHub(data string, all []storedConversation, listed int, o opt
 				continue
 			}
 			r.addLatencies(what.name+", idle", idle, what.target)
+			r.row(what.name+", CPU of the hub", "").add(used / float64(len(idle)) * 1e3)
 			r.addLatencies(what.name+", beside sends", busy, what.target)
 			rates := r.row(what.name+", sends beside", "")
 			rates.Unit = "1/s"
