@@ -20,19 +20,20 @@ import (
 
 // options are the flags shared by all measurements.
 type options struct {
-	runs    int
-	conns   int
-	seconds float64
-	flight  int
-	sockets int
-	hub     string
-	data    string
-	only    string
-	json    bool
-	keep    bool
-	profile string
-	docs    int
-	queries int
+	runs     int
+	conns    int
+	seconds  float64
+	flight   int
+	sockets  int
+	hub      string
+	data     string
+	only     string
+	json     bool
+	keep     bool
+	profile  string
+	docs     int
+	queries  int
+	messages int
 }
 
 // measurement is one sub-command.
@@ -76,10 +77,11 @@ func dispatch(args []string) error {
 		var o options
 		fs := flag.NewFlagSet("bench "+m.name, flag.ContinueOnError)
 		fs.IntVar(&o.runs, "runs", 5, "rounds of each row; medians are reported")
-		fs.IntVar(&o.conns, "conns", 0, "connections; 0: what the target says")
+		fs.IntVar(&o.conns, "conns", 0, "connections (reads: conversations); 0: what the target says")
 		fs.Float64Var(&o.seconds, "seconds", 0, "length of one timed round; 0: the default of the measurement")
 		fs.IntVar(&o.flight, "flight", 0, "sends: only this many in flight (1, 64 or 1000)")
 		fs.IntVar(&o.sockets, "sockets", 0, "sends: sockets that the multiplexed conversations share; 0: 4")
+		fs.IntVar(&o.messages, "messages", 0, "reads: messages that are stored; default 5,000,000, in -conns conversations")
 		fs.StringVar(&o.hub, "hub", "", "hub binary to measure, or \"joined\" for its layers joined in a child of this program; default: builds ./cmd/hub")
 		fs.StringVar(&o.data, "data", "", "directory for the data of servers under test; default: a temporary one")
 		fs.StringVar(&o.only, "only", "", "comma-separated rows to run, of those that the measurement has; default all")

@@ -239,14 +239,20 @@ type load struct {
 	written int64   // bytes that the hub wrote to the disk
 }
 
-// sends runs one closed loop in n conversations. Client ids must not repeat: each loop has its own.
-func (h *loadedHub) sends(n int, seconds float64) (load, error) {
-	path := filepath.Join(h.target.hub.dir, fmt.Sprintf("texts-%d", time.Now().UnixNano()))
+// texts makes the file of the messages to n conversations. Client ids must not repeat: each file has its own.
+func (h *loadedHub) texts(n int) (path string, err error) {
+	path = filepath.Join(h.target.hub.dir, fmt.Sprintf("texts-%d", time.Now().UnixNano()))
 	var s strings.Builder
 	for _, id := range h.ids[:n] {
 		s.WriteString(sendText(id, filepath.Base(path), string(payload(128))) + "\n")
 	}
-	if err := os.WriteFile(path, []byte(s.String()), 0o600); err != nil {
+	return path, os.WriteFile(path, []byte(s.String()), 0o600)
+}
+
+// sends runs one closed loop in n conversations.
+func (h *loadedHub) sends(n int, seconds float64) (load, error) {
+	path, err := h.texts(n)
+	if err != nil {
 		return load{}, err
 	}
 	defer os.Remove(path)

@@ -17,6 +17,7 @@ func measurements() []measurement {
 		{"search", "the embedded index: messages a second, size, and how long queries take", measureSearch},
 		{"cql", "durable sends on a CQL server against inserts by the bare driver", measureCQL},
 		{"sends", "durable sends against the store's own commit rate", measureSends},
+		{"reads", "newest 50 messages and lists, with 5 M messages stored", measureReads},
 	}
 }
 

@@ -26,20 +26,24 @@ type backupCmd struct {
 	Quiet  bool   `env:"-" explicit:"" help:"Say nothing but errors."`
 }
 
+// Validate refuses flags that do not go together.
+func (c *backupCmd) Validate() error {
+	switch {
+	case c.Verify != "" && c.Out+c.Admin+c.Data != "":
+		return errors.New("--verify checks a backup that is there; it goes with none of --out, --admin and --data")
+	case c.Verify == "" && c.Out == "":
+		return errors.New("--out FILE is needed, or --verify FILE to check a backup")
+	case c.Admin != "" && c.Data != "":
+		return errors.New("--admin is for a running server, --data for a stopped one; give one of them")
+	}
+	return nil
+}
+
 // Run makes or checks a backup. What it makes was checked when it is there under its name.
 func (c *backupCmd) Run(s *streams) error {
 	say := newTeller(s.err, c.Quiet)
 	if c.Verify != "" {
-		if c.Out+c.Admin+c.Data != "" {
-			return errors.New("--verify checks a backup that is there; it goes with none of --out, --admin and --data")
-		}
 		return c.verify(s, say)
-	}
-	if c.Out == "" {
-		return errors.New("--out FILE is needed, or --verify FILE to check a backup")
-	}
-	if c.Admin != "" && c.Data != "" {
-		return errors.New("--admin is for a running server, --data for a stopped one; give one of them")
 	}
 	if c.Out == "-" {
 		out := bufio.NewWriterSize(s.out, 1<<20)

@@ -342,6 +342,9 @@ func TestBackupRefuses(t *testing.T) {
 	if err := os.WriteFile(text, []byte(strings.Repeat("this is no archive\n", 100)), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if _, stderr, code := run(t, nil, "backup"); code != 2 {
+		t.Errorf("a wrong command line: exit %d: %s", code, stderr)
+	}
 	for say, args := range map[string][]string{
 		"--out FILE is needed":          {"backup"},
 		"give one of them":              {"backup", "--out", filepath.Join(dir, "x"), "--admin", "http://127.0.0.1:1", "--data", dir},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -72,7 +73,10 @@ func (r *rig) outcomes() []string {
 	return slices.Clone(r.ended)
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T) *rig { return newRigThatWaits(t, time.Minute) }
+
+// newRigThatWaits waits so long for a client that takes nothing.
+func newRigThatWaits(t *testing.T, stalled time.Duration) *rig {
 	t.Helper()
 	r := &rig{data: t.TempDir()}
 	e, err := pebble.Open(pebble.Config{Dir: filepath.Join(r.data, backups.StoreDir)})
@@ -83,7 +87,7 @@ func newRig(t *testing.T) *rig {
 		must(t, s.PutUser(t.Context(), chat.User{Tenant: "t", ID: id}))
 	}
 	r.engine = &engine{Engine: e}
-	r.live, err = backups.NewLive(backups.LiveConfig{Engine: r.engine, Data: r.data, Version: "v1", Stalled: time.Minute,
+	r.live, err = backups.NewLive(backups.LiveConfig{Engine: r.engine, Data: r.data, Version: "v1", Stalled: stalled,
 		Observe: func(outcome string, _ time.Time, _ time.Duration) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -116,6 +120,8 @@ func (r *rig) wantClean(t *testing.T) {
 func TestBlobsOfTheCopy(t *testing.T) {
 	r := newRig(t)
 	old := r.blob(t, "aa/aa/old", "named by rows, which are deleted right after the copy")
+	r.blob(t, "lock", "")
+	r.blob(t, "tmp/123", "half of an upload")
 	r.engine.during = func() error {
 		r.blob(t, "bb/bb/new", "written before the row that names it")
 		return os.Remove(old)
@@ -169,6 +175,27 @@ func TestFullDiskEndsABackup(t *testing.T) {
 	r.wantClean(t)
 	if got := r.outcomes(); !slices.Equal(got, []string{"error"}) {
 		t.Error(got)
+	}
+}
+
+// A client that takes nothing does not hold the copy for ever.
+func TestStalledClient(t *testing.T) {
+	r := newRigThatWaits(t, 100*time.Millisecond)
+	r.blob(t, "aa/aa/large", strings.Repeat("x", 64<<20)) // more than connections hold
+	resp, err := http.Post(r.url, "", nil)
+	must(t, err)
+	defer resp.Body.Close()
+	for end := time.Now().Add(30 * time.Second); len(r.outcomes()) == 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the backup goes on although nobody takes it")
+		}
+	}
+	if got := r.outcomes(); got[0] == "ok" {
+		t.Error(got)
+	}
+	r.wantClean(t)
+	if _, err := backups.Check(t.Context(), resp.Body, nil); err == nil {
+		t.Error("what was left of it passes for a backup")
 	}
 }
 

@@ -10,7 +10,7 @@
 //     however it ends, and what a killed process left when the next one starts. A backup is given up when the disk gets
 //     too full for writes, because it holds on to space.
 //   - Blobs that the store's copy refers to are in the backup. Files of blobs never change; each is written before the
-//     row that names it, and removed only when no row does and it is older than a day. So they are linked twice, before
+//     row that names it, and removed only when no row does and it is older than an hour. So they are linked twice, before
 //     and after the store is copied: what the copy names was there before (first pass), or is too young to be removed
 //     (second pass).
 //   - Restore writes into a directory of its own and puts it in its place when all of it was checked: every file by its

@@ -262,13 +262,14 @@ func openCopy(ctx context.Context, dir string, at time.Time, log *slog.Logger) (
 func sourcesOf(store, blobs string) []backup.Source {
 	list := []backup.Source{{Name: StoreDir, Dir: store, Skip: func(name string) bool { return name == "LOCK" }}}
 	if _, err := os.Stat(blobs); err == nil {
-		list = append(list, backup.Source{Name: BlobsDir, Dir: blobs, Skip: func(name string) bool { return name == blobsTemp }})
+		list = append(list, backup.Source{Name: BlobsDir, Dir: blobs, Skip: skipBlob})
 	}
 	return list
 }
 
-// blobsTemp is where blobs are written before they get their name.
-const blobsTemp = "tmp"
+// skipBlob leaves out what is of the running process: the directory where blobs are written before they get their name,
+// and the lock.
+func skipBlob(name string) bool { return name == "tmp" || name == "lock" }
 
 // linkFiles links the files below from to the same places below to, as far as they are not there, and reports whether
 // it could: not where from lies on another file system, or is not there. What vanishes meanwhile is left out.
@@ -287,10 +288,13 @@ func linkFiles(ctx context.Context, from, to string) (bool, error) {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() {
-			if rel == blobsTemp {
+		if skipBlob(rel) {
+			if d.IsDir() {
 				return filepath.SkipDir
 			}
+			return nil
+		}
+		if d.IsDir() {
 			return os.MkdirAll(filepath.Join(to, rel), 0o700)
 		}
 		if err := os.Link(p, filepath.Join(to, rel)); !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {

@@ -18,10 +18,11 @@ import (
 // A failed sync is not repeated: whether the data is still there to be synced is not known after one.
 type space struct {
 	log     *slog.Logger
-	patient atomic.Bool  // since Open; before, errors go through
-	waiting atomic.Int32 // operations that are repeated
-	refused atomic.Int64 // when there was no room last, in nanoseconds since the epoch
-	halt    chan struct{}
+	patient atomic.Bool   // since Open; before, errors go through
+	waiting atomic.Int32  // operations that are repeated
+	refused atomic.Int64  // when there was no room last, in nanoseconds since the epoch
+	halt    chan struct{} // closed when the engine is
+	late    atomic.Int32  // attempts after that
 }
 
 // spaceMemory is how long nothing is accepted after an operation found no room: a flush that finds none holds up every
@@ -30,7 +31,8 @@ const spaceMemory = time.Second
 
 // full reports whether there is no room.
 func (s *space) full() bool {
-	return s.waiting.Load() > 0 || time.Now().UnixNano()-s.refused.Load() < int64(spaceMemory)
+	last := s.refused.Load()
+	return s.waiting.Load() > 0 || last != 0 && time.Now().UnixNano()-last < int64(spaceMemory)
 }
 
 // spaceRetry is the time between two attempts of a write for which there is no room.
@@ -49,7 +51,10 @@ func (s *space) failed(err error) bool {
 	return true
 }
 
-// pause waits and reports false if the engine is being closed.
+// spaceGrace is how many more attempts are made when the engine is being closed: a disk may be full for a moment only.
+const spaceGrace = 20
+
+// pause waits and reports false if it is time to give up.
 func (s *space) pause() bool {
 	t := time.NewTimer(spaceRetry)
 	defer t.Stop()
@@ -57,7 +62,8 @@ func (s *space) pause() bool {
 	case <-t.C:
 		return true
 	case <-s.halt:
-		return false
+		<-t.C
+		return s.late.Add(1) <= spaceGrace
 	}
 }
 
