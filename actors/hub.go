@@ -343,6 +343,7 @@ func (h *Hub) Online(k chat.UserKey) bool { return h.dir.Online(k) }
 // Stats of the hub since the start.
 type Stats struct {
 	Live         int    // conversations in memory
+	Waiting      int    // commits that wait for the next group
 	SeenBytes    int64  // of the filters of client ids of those
 	DirectHits   uint64 // direct conversations found without asking whether the other user exists
 	DirectMisses uint64
@@ -354,7 +355,7 @@ type Stats struct {
 
 // Stats returns a snapshot for metrics.
 func (h *Hub) Stats() Stats {
-	s := Stats{Live: h.convs.Live(), SeenBytes: h.convs.SeenBytes(), DirectHits: h.directs.hits.Load(), DirectMisses: h.directs.misses.Load(),
+	s := Stats{Live: h.convs.Live(), Waiting: h.convs.Waiting(), SeenBytes: h.convs.SeenBytes(), DirectHits: h.directs.hits.Load(), DirectMisses: h.directs.misses.Load(),
 		Directory: h.dir.Stats()}
 	if h.people != nil {
 		s.Users = h.people.Live()

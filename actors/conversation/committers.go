@@ -86,6 +86,13 @@ func (c *committers) do(j commitJob) {
 	c.alone(j)
 }
 
+// waiting is how many batches are ready for the next group.
+func (c *committers) waiting() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.ready)
+}
+
 // join puts a batch that needs no look-up into the next group.
 func (c *committers) join(j commitJob) {
 	c.mu.Lock()

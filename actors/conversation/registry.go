@@ -237,6 +237,9 @@ func (g *Registry) leave(a *activation) bool {
 // Live is how many conversations are in memory.
 func (g *Registry) Live() int { return int(g.live.Load()) }
 
+// Waiting is how many commits are ready and not under way.
+func (g *Registry) Waiting() int { return g.committers.waiting() }
+
 // SeenBytes is the memory that the filters of client ids use.
 func (g *Registry) SeenBytes() int64 { return g.seen.Used() }
 

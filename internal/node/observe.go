@@ -37,8 +37,8 @@ func newActorMetrics(r prometheus.Registerer) *actorMetrics {
 		rejected:     counter("hub_conversation_rejected_total", "Commands answered overloaded by a conversation."),
 		retries:      counter("hub_conversation_commit_retries_total", "Commits whose outcome was unknown and that were written again."),
 		duplicates:   counter("hub_duplicates_suppressed_total", "Commands that had been carried out before."),
-		batch: prometheus.NewHistogram(histogram("hub_commit_events", "Events of one group commit.",
-			[]float64{1, 2, 4, 8, 16, 32, 64, 128, 256})),
+		batch: prometheus.NewHistogram(histogram("hub_commit_events", "Events of one group commit, of all its conversations.",
+			[]float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024})),
 		commit: prometheus.NewHistogram(histogram("hub_commit_duration_seconds", "Time of one group commit, sync included.", latency)),
 		accept: prometheus.NewHistogram(histogram("hub_message_accept_duration_seconds",
 			"From the acceptance of a command until it was durable and handed to the fan-out.", latency)),
@@ -93,6 +93,7 @@ func hubCollector(take func() actors.Stats) prometheus.Collector {
 	type S = actors.Stats
 	c := &snapshot[S]{take: take}
 	c.gauge("hub_conversations_active", "Conversations in memory.", func(s *S) float64 { return float64(s.Live) })
+	c.gauge("hub_commit_queue_conversations", "Conversations whose commit waits for the next group.", func(s *S) float64 { return float64(s.Waiting) })
 	c.gauge("hub_client_id_filter_bytes", "Memory of the filters that tell new client ids without a read.", func(s *S) float64 { return float64(s.SeenBytes) })
 	c.gauge("hub_users_active", "Actors of users in memory.", func(s *S) float64 { return float64(s.Users) })
 	c.gauge("hub_last_seen_pending", "Last-seen times that wait to be written.", func(s *S) float64 { return float64(s.SeenPending) })
