@@ -206,6 +206,8 @@ func (s *State) readDone(rd *Read) {
 		return
 	}
 	switch {
+	case rd.dup && s.bar.on: // the block was answered meanwhile
+		s.fail(rd.req, chat.ErrBlocked)
 	case rd.dup:
 		if len(rd.Events) == 0 {
 			s.fail(rd.req, fmt.Errorf("read log: event %d: %w", rd.To, chat.ErrUnavailable))

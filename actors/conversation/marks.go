@@ -22,10 +22,7 @@ type mark struct {
 }
 
 // mark waits for its turn to be written.
-func (s *State) mark(m mark) {
-	m.private = s.private(m.req.Command)
-	s.marks = append(s.marks, m)
-}
+func (s *State) mark(m mark) { s.marks = append(s.marks, m) }
 
 func (s *State) markRead(r *Request, c chat.MarkRead, m *member, loaded *chat.Event) {
 	k := mark{req: r, kind: chat.ReceiptRead, old: m.Read.Seq}
@@ -189,6 +186,7 @@ func (s *State) writeMarks() {
 			s.reply(k.req, chat.Result{})
 		default:
 			taken[u] = true
+			k.private = s.private(k.req.Command)
 			k.to.At = later(later(s.now, m.Read.At), m.Delivered.At)
 			after := m.Member
 			k.applyTo(&after)
@@ -255,7 +253,7 @@ func (s *State) marked(w *Write) {
 			s.advanced(m)
 		}
 		s.reply(k.req, chat.Result{Marked: k.marked})
-		if m == nil || k.kind == 0 || k.private || k.kind == chat.ReceiptDelivered && len(s.members) > deliveredNotices {
+		if m == nil || k.kind == 0 || k.private || s.bar.on || k.kind == chat.ReceiptDelivered && len(s.members) > deliveredNotices {
 			continue
 		}
 		if d == nil {

@@ -242,6 +242,9 @@ func (m *model) check() {
 				read = max(read, r.Seq)
 			}
 		}
+		if p := m.privately[u]; p.joined == s.joined {
+			read = max(read, p.read)
+		}
 		var unread uint64
 		for _, e := range log[read:] {
 			if e.IsMessage() && e.Actor != u {
@@ -251,6 +254,7 @@ func (m *model) check() {
 		if got := view.Me.Unread(view.Head.MsgNo); got != unread {
 			m.fail("%s has %d unread, a recount from receipts gives %d (%+v)", u, got, unread, view.Me)
 		}
+		m.told(log, seats, receipts, u, view)
 		if view.Me.Read.Seq > view.Me.Delivered.Seq {
 			m.fail("%s read %d and received only %d", u, view.Me.Read.Seq, view.Me.Delivered.Seq)
 		}
@@ -271,6 +275,22 @@ func (m *model) check() {
 		if got.EditedAt != want.EditedAt || got.DeletedAt != want.DeletedAt || !slices.Equal(got.Reactions, want.Reactions) ||
 			!want.EditedAt.IsZero() && got.Content != want.Content || !want.DeletedAt.IsZero() && got.Content != "" {
 			m.fail("row of message %d is %s, want %s", seq, describeEvent(&got), describeEvent(&want))
+		}
+	}
+}
+
+// told checks that nobody finds out who has read but by a receipt: of what was written since all of them joined.
+func (m *model) told(log []chat.Event, seats map[chat.UserID]seat, receipts []chat.Receipt, u chat.UserID, view *chat.View) {
+	var all uint64
+	for _, s := range seats {
+		all = max(all, s.joined)
+	}
+	for _, e := range log[all:] {
+		known := slices.ContainsFunc(receipts, func(r chat.Receipt) bool {
+			return r.Kind == chat.ReceiptRead && r.User != e.Actor && r.Seq >= e.Seq
+		})
+		if e.IsMessage() && view.ReadByOther(e.Actor, e.Seq) && !known {
+			m.fail("%s is told that message %d was read, and no receipt says so", u, e.Seq)
 		}
 	}
 }
@@ -302,11 +322,11 @@ func (m *model) run(src source, moves int) {
 		case 6:
 			send(chat.Send{Conversation: id, Content: "text"})
 		case 7:
-			send(chat.MarkRead{Conversation: id, Seq: seq()})
+			send(chat.MarkRead{Conversation: id, Seq: seq(), Private: src.n(2) == 0})
 		case 8:
-			send(chat.MarkRead{Conversation: id, Message: message()})
+			send(chat.MarkRead{Conversation: id, Message: message(), Private: src.n(2) == 0})
 		case 9:
-			send(chat.MarkDelivered{Conversation: id, Seq: seq()})
+			send(chat.MarkDelivered{Conversation: id, Seq: seq(), Private: src.n(2) == 0})
 		case 10:
 			send(chat.Edit{Conversation: id, Message: message(), Content: "edited"})
 		case 11:

@@ -31,6 +31,8 @@ type world struct {
 	reads  []*conversation.Read
 	looked map[*conversation.Read]bool
 	barred conversation.Bar // as stored
+	// privately is how far members have read, as stored, who did not tell all of it.
+	privately map[chat.UserID]struct{ joined, read uint64 }
 
 	answered map[*conversation.Request]int
 	onReply  func(conversation.Reply)
@@ -135,6 +137,14 @@ func (w *world) applyWrite() {
 	switch x := w.write; {
 	case x.Watermarks:
 		_ = w.store.SaveWatermarks(bg, w.key, x.Members, x.Receipts)
+		for _, m := range x.Members {
+			if m.Hidden > 0 {
+				if w.privately == nil {
+					w.privately = map[chat.UserID]struct{ joined, read uint64 }{}
+				}
+				w.privately[m.User] = struct{ joined, read uint64 }{m.JoinedSeq, m.Read.Seq}
+			}
+		}
 	case x.Delete:
 		_ = w.store.DeleteConversation(bg, w.key, x.Users)
 	default:
