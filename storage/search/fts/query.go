@@ -13,9 +13,9 @@ import (
 	"github.com/zumodra/hub/storage/search"
 )
 
-// ScopeColumn is up to how many conversations are named in the expression; more are looked up for each row found.
-// Measured: each term costs the expression some 0.15 ms, each row found in vain 1–2 µs.
-const ScopeColumn = 50
+// Up to scopeNames conversations are named in the expression, up to maxScopeNames where that is cheaper than to look
+// them up for each row found. Measured: each name costs the expression some 0.15 ms, each row found in vain 1–2 µs.
+var scopeNames, maxScopeNames = 50, 1000
 
 // search answers a query. typos tells that words at a typo were looked for as well.
 func (f *file) search(ctx context.Context, q chat.IndexQuery, query *search.Query) (hits []chat.SearchHit, more, typos bool, err error) {
@@ -135,9 +135,9 @@ func (s *convScope) most(docs int64) bool { return s.docs >= docs/4*3 }
 // scopeColumn is up to how many conversations are named in the expression. Where those of the query are a small part of
 // all, a common word has many rows that are found in vain, and more names are the lesser evil.
 func (f *file) scopeColumn(s *convScope, limit int) int {
-	const perName, perRow, most = 150, 1.5, 1000 // µs, µs, names
+	const perName, perRow = 150, 1.5 // µs
 	vain := perRow * float64(limit) * float64(f.docs.Load()) / float64(max(s.docs, 1))
-	return min(max(ScopeColumn, int(vain/perName)), most)
+	return min(max(scopeNames, int(vain/perName)), maxScopeNames)
 }
 
 // ceilMicros is the first whole microsecond at or after t, as that of times that are whole.
