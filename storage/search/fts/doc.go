@@ -14,8 +14,9 @@
 //     more than it is asked for, whatever order messages arrive in; within a conversation it is by seq. Among
 //     messages of different conversations in the same microsecond the order is arbitrary, and what moved aside for
 //     them is off by as many microseconds. An edit keeps the rowid.
-//   - Every expression carries the conversations that may be found: up to ScopeColumn of them as terms of a column of
-//     their own, above that as a condition on the row. Conversations have numbers that are never used twice, so a
+//   - Nothing is found outside of the conversations that a query names: some dozens of them are terms of the
+//     expression, in a column of their own; more are a condition on the row; and where they hold most of all
+//     documents, what is found elsewhere is dropped. Conversations have numbers that are never used twice, so a
 //     deleted conversation cannot be found from the moment its row is gone; its documents are removed in pieces.
 //   - A word finds words that contain it, and words at a typo, by looking them up in the vocabulary and asking for
 //     all of them. The vocabulary in memory is bounded (Config.VocabularyBytes): beyond, the words seen last are not

@@ -81,6 +81,13 @@ func LimitLog(n int64) (restore func()) {
 	return func() { maxLog = old }
 }
 
+// NameNoConversations makes every query look its conversations up for each row, until restore.
+func NameNoConversations() (restore func()) {
+	a, b := scopeNames, maxScopeNames
+	scopeNames, maxScopeNames = 0, 0
+	return func() { scopeNames, maxScopeNames = a, b }
+}
+
 // Path is the file of the database in use.
 func Path(ix *Index) string { return ix.current.path }
 

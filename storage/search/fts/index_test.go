@@ -35,3 +35,10 @@ func TestConformance(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	searchtest.Run(t, func(t *testing.T) search.Index { return open(t, fts.Config{Dir: t.TempDir()}) })
 }
+
+// TestLargeScopes runs what asks in several conversations with the plans that large scopes have.
+func TestLargeScopes(t *testing.T) {
+	defer fts.NameNoConversations()()
+	searchtest.Run(t, func(t *testing.T) search.Index { return open(t, fts.Config{Dir: t.TempDir()}) },
+		searchtest.Only("Req077_OnlyWhatIsNamed", "Req078_Conversation", "Req083_Filters", "Req079_NewestFirst", "Gone", "Req086_Oracle"))
+}

@@ -35,8 +35,14 @@ func Settle(wait func(t *testing.T, ix search.Index)) Option {
 	return func(s *suite) { s.settle = wait }
 }
 
+// Only runs these cases alone: for a second run under other settings.
+func Only(cases ...string) Option {
+	return func(s *suite) { s.only = append(s.only, cases...) }
+}
+
 type suite struct {
 	open    Open
+	only    []string
 	without []Feature
 	settle  func(*testing.T, search.Index)
 }
@@ -88,6 +94,9 @@ func Run(t *testing.T, open Open, options ...Option) {
 		{"Close", testClose, ""},
 		{"Req086_Oracle", testOracle, ""},
 	} {
+		if len(s.only) > 0 && !slices.Contains(s.only, c.name) {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) {
 			if c.need != "" && !s.has(c.need) {
 				t.Skipf("the index has no %s", c.need)
