@@ -54,7 +54,7 @@ func (f *file) search(ctx context.Context, q chat.IndexQuery, query *search.Quer
 // find returns the newest hits, at most limit.
 func (f *file) find(ctx context.Context, q chat.IndexQuery, s *convScope, text string, limit int) ([]chat.SearchHit, error) {
 	var where strings.Builder
-	args := []any{nil}
+	args := []any{nil} // the expression
 	and := func(condition string, arg any) {
 		where.WriteString(" AND ")
 		where.WriteString(condition)
@@ -67,7 +67,7 @@ func (f *file) find(ctx context.Context, q chat.IndexQuery, s *convScope, text s
 			convs = append(convs, quote(scope(scopeConversation, id)))
 		}
 		expression = "(s : (" + strings.Join(convs, " OR ") + ")) AND " + expression
-	} else {
+	} else if !s.most(f.docs.Load()) {
 		list, err := json.Marshal(s.ids)
 		if err != nil {
 			return nil, err
@@ -102,19 +102,23 @@ func (f *file) find(ctx context.Context, q chat.IndexQuery, s *convScope, text s
 		and("d.id - d.drift < ?", before)
 	}
 	rows, err := f.read.QueryContext(ctx, `SELECT d.conv, d.seq, d.id - d.drift, d.message FROM fts CROSS JOIN docs d ON d.id = fts.rowid
-		WHERE fts MATCH ?`+where.String()+` ORDER BY fts.rowid DESC LIMIT ?`, append(args, limit)...)
+		WHERE fts MATCH ?`+where.String()+` ORDER BY fts.rowid DESC`, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	var hits []chat.SearchHit
-	for rows.Next() {
+	for len(hits) < limit && rows.Next() {
 		var conv, seq, at int64
 		var message []byte
 		if err := rows.Scan(&conv, &seq, &at, &message); err != nil {
 			return nil, err
 		}
-		h := chat.SearchHit{Conversation: s.keys[conv], Seq: uint64(seq)}
+		id, ok := s.keys[conv]
+		if !ok {
+			continue // only where the condition was left out, but nobody sees what he did not name
+		}
+		h := chat.SearchHit{Conversation: id, Seq: uint64(seq)}
 		if len(message) == len(h.Message) {
 			h.Message = chat.MessageID(message)
 		} else {
@@ -124,6 +128,9 @@ func (f *file) find(ctx context.Context, q chat.IndexQuery, s *convScope, text s
 	}
 	return hits, rows.Err()
 }
+
+// most reports whether most documents are in scope: then it is cheaper to drop the others than to hand over the list.
+func (s *convScope) most(docs int64) bool { return s.docs >= docs/4*3 }
 
 // scopeColumn is up to how many conversations are named in the expression. Where those of the query are a small part of
 // all, a common word has many rows that are found in vain, and more names are the lesser evil.
