@@ -59,7 +59,7 @@ type feed struct {
 	lag     int64       // events of all of pending
 	running int         // jobs
 	paused  bool
-	resumed chan struct{} // non-nil: somebody waits for running to be 0
+	still   chan struct{} // non-nil: somebody waits for running to be 0
 
 	dirty    *dirtyWalk // nil: all marks were seen
 	full     *fullWalk  // nil: nothing or no more to walk
@@ -364,12 +364,17 @@ func (f *feed) finish(j *job, err error, stopping bool) (done []Followed) {
 	if j.walk != nil && err == nil && j.walk.ended() {
 		f.walked(j.walk)
 	}
-	if f.paused && f.running == 0 && f.resumed != nil {
-		close(f.resumed)
-		f.resumed = nil
-	}
+	f.stands()
 	f.signal(1)
 	return done
+}
+
+// stands tells who waits for it that the feed stands still.
+func (f *feed) stands() {
+	if f.paused && f.running == 0 && f.still != nil {
+		close(f.still)
+		f.still = nil
+	}
 }
 
 // settle puts a conversation that a worker had where it belongs now. It reports the seq that may be told, if any.

@@ -108,11 +108,12 @@ func (f *feed) walked(w walk) {
 // completed remembers that everything has been fed, once that is so.
 func (f *feed) completed(ctx context.Context) {
 	f.r.mu.Lock()
-	whole := f.feeding && f.full == nil && f.fullLeft == 0 && f.consumer != nil && f.checked
+	whole := f.feeding && f.full == nil && f.fullLeft == 0 && f.consumer != nil && f.checked && !f.paused
 	st := f.state
 	st.Complete = true
 	if whole {
 		f.feeding = false // nobody else does it as well
+		f.running++       // and nobody changes the generation meanwhile
 	}
 	f.r.mu.Unlock()
 	if !whole {
@@ -121,6 +122,8 @@ func (f *feed) completed(ctx context.Context) {
 	err := f.r.cfg.Store.PutConsumer(ctx, st)
 	f.r.mu.Lock()
 	defer f.r.mu.Unlock()
+	f.running--
+	f.stands()
 	switch {
 	case err == nil && f.state.Generation == st.Generation:
 		f.state = st

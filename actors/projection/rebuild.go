@@ -215,7 +215,7 @@ func (r *Runner) pause(ctx context.Context, feeds ...*feed) error {
 		var stands chan struct{}
 		if f.running > 0 {
 			stands = make(chan struct{})
-			f.resumed = stands
+			f.still = stands
 		}
 		r.mu.Unlock()
 		if stands == nil {
@@ -281,6 +281,6 @@ func (r *Runner) merge(main, f *feed) {
 			main.missedSince = r.cfg.Now()
 		}
 	}
-	main.paused, main.resumed, main.checkAt = false, nil, time.Time{}
+	main.paused, main.still, main.checkAt, main.retryAt = false, nil, time.Time{}, time.Time{}
 	main.signal(r.cfg.Workers)
 }
