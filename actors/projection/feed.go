@@ -407,7 +407,7 @@ func (f *feed) settle(it *item, now time.Time) (uint64, bool) {
 		}
 	}
 	f.lag += e.events
-	if it.later || it.done { // in the latter case what was told cannot be seen yet
+	if it.later || it.done && it.next <= it.claimed { // what was told could not be seen yet
 		f.park(it.key, now)
 	} else {
 		f.requeue(it.key)

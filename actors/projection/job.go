@@ -187,7 +187,7 @@ func (f *feed) locate(ctx context.Context, items []item) error {
 	if len(cursors) != len(keys) {
 		return fmt.Errorf("ask for the cursors: %d answers to %d", len(cursors), len(keys))
 	}
-	ask, at := keys[:0], make([]int, 0, len(items))
+	ask, told, at := keys[:0], make([]uint64, 0, len(items)), make([]int, 0, len(items))
 	for i := range items {
 		it := &items[i]
 		it.next = cursors[i] + 1
@@ -195,12 +195,12 @@ func (f *feed) locate(ctx context.Context, items []item) error {
 			it.done = true
 			continue
 		}
-		ask, at = append(ask, it.key), append(at, i)
+		ask, told, at = append(ask, it.key), append(told, it.claimed), append(at, i)
 	}
 	if len(ask) == 0 {
 		return nil
 	}
-	positions, err := f.r.cfg.Conversations.Positions(ctx, ask)
+	positions, err := f.r.cfg.Conversations.Positions(ctx, ask, told)
 	if err != nil {
 		return fmt.Errorf("ask for the heads: %w", err)
 	}
