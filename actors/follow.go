@@ -79,9 +79,9 @@ func (h *Hub) RebuildStatus(consumer string) (projection.RebuildStatus, bool) {
 type followed struct{ h *Hub }
 
 // Positions asks the conversations in memory. Of the others the stored head is enough: it is written after the events
-// that it covers were committed, and what lies behind it is marked. Where there is none the conversation is brought
-// into memory, since its log may begin before its head is stored.
-func (f followed) Positions(ctx context.Context, keys []chat.ConversationKey) ([]projection.Position, error) {
+// that it covers were committed, and what lies behind it is marked. Where there is none, or more was told of, the
+// conversation is brought into memory: its log may be ahead of what is stored.
+func (f followed) Positions(ctx context.Context, keys []chat.ConversationKey, told []uint64) ([]projection.Position, error) {
 	out := make([]projection.Position, len(keys))
 	rest := make([]chat.ConversationKey, 0, len(keys))
 	at := make([]int, 0, len(keys))
@@ -106,7 +106,7 @@ func (f followed) Positions(ctx context.Context, keys []chat.ConversationKey) ([
 	var g errgroup.Group
 	g.SetLimit(follows)
 	for j, i := range at {
-		if heads[j].Seq > 0 {
+		if heads[j].Seq > 0 && heads[j].Seq >= told[i] {
 			out[i] = projection.Position{Head: heads[j].Seq, Exists: true}
 			continue
 		}

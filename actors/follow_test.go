@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -291,4 +292,38 @@ func followModel(t *testing.T, rng *rand.Rand) {
 			}
 		}
 	}
+}
+
+// What was committed while the core lost its state reaches consumers although nobody asks for the conversation again.
+func TestLostConversationReachesConsumers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := newReader(t)
+		r := newRig(t, actors.Config{Consumers: []projection.Consumer{x}, Idle: 10 * time.Second})
+		c := r.direct("1", "2")
+		time.Sleep(30 * time.Second) // at rest
+		if r.Stats().Live != 0 || r.store.Marks() != 0 {
+			t.Fatalf("%d live, %d marks", r.Stats().Live, r.store.Marks())
+		}
+		hold := make(chan struct{})
+		r.store.SetFaults(func(op string, _ chat.ConversationKey) error {
+			if op == "AppendEvents" {
+				<-hold
+			}
+			return nil
+		}, nil)
+		var armed atomic.Bool
+		armed.Store(true)
+		r.Submit(as("1"), chat.Origin{}, chat.Send{Conversation: c, Content: "x"}, func(chat.Result, error) {})
+		synctest.Wait()
+		r.Submit(as("1"), chat.Origin{}, bomb{c, &armed}, func(chat.Result, error) {})
+		synctest.Wait()
+		close(hold)
+		time.Sleep(time.Minute)
+		if got := x.log(keyOf(c)); len(got) != 2 || got[1].Content != "x" {
+			t.Errorf("the consumer has %+v", got)
+		}
+		if r.Stats().Live != 0 || r.store.Marks() != 0 {
+			t.Errorf("%d live, %d marks, %+v", r.Stats().Live, r.store.Marks(), r.Projections())
+		}
+	})
 }

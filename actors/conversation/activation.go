@@ -113,7 +113,11 @@ func (s *shell) Receive(c actor.Context) {
 		if len(m.Tail) > 0 {
 			a.dirty = true
 		}
-		a.show(m.Tail, m)
+		if m.Err != nil {
+			a.step(m)
+		} else {
+			a.show(m.Tail, m)
+		}
 	case wakeUp:
 		a.wake = time.Time{}
 		a.step(Tick{})

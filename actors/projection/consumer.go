@@ -56,8 +56,9 @@ type Followed struct {
 
 // Conversations authorise reading.
 type Conversations interface {
-	// Positions says how far each conversation's log may be read.
-	Positions(ctx context.Context, keys []chat.ConversationKey) ([]Position, error)
+	// Positions says how far each conversation's log may be read. told are the heads of which the Runner was told: one
+	// that cannot be seen is about to be, unless the conversation was lost on the way and has to be loaded for it.
+	Positions(ctx context.Context, keys []chat.ConversationKey, told []uint64) ([]Position, error)
 	// Rewritten are rows of messages that the store does not show yet.
 	Rewritten(key chat.ConversationKey) []*chat.Event
 	// Followed takes the dirty marks away that nobody needs any more, now or when the conversations are at rest. It

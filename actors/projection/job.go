@@ -76,17 +76,17 @@ func (f *feed) page(ctx context.Context, w walk) ([]item, error) {
 	defer f.r.mu.Unlock()
 	kept := items[:0]
 	for _, it := range items {
-		e, waits := f.pending[it.key]
+		e := f.pending[it.key]
+		if e == nil {
+			e = f.add(it.key)
+			e.place = busy
+			kept = append(kept, it)
+		}
 		e.marked = e.marked || !full
 		if full && !e.full {
 			e.full = true
 			f.fullLeft++
 		}
-		if !waits {
-			e.place = busy
-			kept = append(kept, it)
-		}
-		f.pending[it.key] = e
 	}
 	return kept, nil
 }
@@ -108,11 +108,12 @@ func (f *feed) walked(w walk) {
 // completed remembers that everything has been fed, once that is so.
 func (f *feed) completed(ctx context.Context) {
 	f.r.mu.Lock()
-	whole := f.feeding && f.full == nil && f.fullLeft == 0 && f.consumer != nil && f.checked
+	whole := f.feeding && f.full == nil && f.fullLeft == 0 && f.consumer != nil && f.checked && !f.paused
 	st := f.state
 	st.Complete = true
 	if whole {
 		f.feeding = false // nobody else does it as well
+		f.running++       // and nobody changes the generation meanwhile
 	}
 	f.r.mu.Unlock()
 	if !whole {
@@ -121,6 +122,8 @@ func (f *feed) completed(ctx context.Context) {
 	err := f.r.cfg.Store.PutConsumer(ctx, st)
 	f.r.mu.Lock()
 	defer f.r.mu.Unlock()
+	f.running--
+	f.stands()
 	switch {
 	case err == nil && f.state.Generation == st.Generation:
 		f.state = st
@@ -184,7 +187,7 @@ func (f *feed) locate(ctx context.Context, items []item) error {
 	if len(cursors) != len(keys) {
 		return fmt.Errorf("ask for the cursors: %d answers to %d", len(cursors), len(keys))
 	}
-	ask, at := keys[:0], make([]int, 0, len(items))
+	ask, told, at := keys[:0], make([]uint64, 0, len(items)), make([]int, 0, len(items))
 	for i := range items {
 		it := &items[i]
 		it.next = cursors[i] + 1
@@ -192,12 +195,12 @@ func (f *feed) locate(ctx context.Context, items []item) error {
 			it.done = true
 			continue
 		}
-		ask, at = append(ask, it.key), append(at, i)
+		ask, told, at = append(ask, it.key), append(told, it.claimed), append(at, i)
 	}
 	if len(ask) == 0 {
 		return nil
 	}
-	positions, err := f.r.cfg.Conversations.Positions(ctx, ask)
+	positions, err := f.r.cfg.Conversations.Positions(ctx, ask, told)
 	if err != nil {
 		return fmt.Errorf("ask for the heads: %w", err)
 	}

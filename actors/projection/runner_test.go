@@ -410,3 +410,21 @@ func play(t *testing.T, n func(int) int, moves int) {
 	}
 	w.settled()
 }
+
+// A conversation that is written to all the time is never long behind.
+func TestBusyConversationKeepsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, projection.Config{}, "a")
+		w.start()
+		defer w.stop()
+		w.consumers[0].set(func(c *consumer) { c.slow = 30 * time.Millisecond })
+		for range 2000 {
+			w.commit(key(1), 1)
+			time.Sleep(3 * time.Millisecond)
+			if s := w.runner.Stats()[0]; !s.Oldest.IsZero() && time.Since(s.Oldest) > 300*time.Millisecond {
+				t.Fatalf("%v behind: %+v", time.Since(s.Oldest), s)
+			}
+		}
+		w.settled()
+	})
+}

@@ -130,7 +130,7 @@ func (w *world) breakNext(call string, n int) {
 }
 
 // Positions implements projection.Conversations.
-func (w *world) Positions(_ context.Context, keys []chat.ConversationKey) ([]projection.Position, error) {
+func (w *world) Positions(_ context.Context, keys []chat.ConversationKey, _ []uint64) ([]projection.Position, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err := w.breaks("Positions"); err != nil {
