@@ -15,12 +15,15 @@ import (
 
 	"github.com/zumodra/hub/actors/conversation"
 	"github.com/zumodra/hub/actors/directory"
+	"github.com/zumodra/hub/actors/projection"
 	"github.com/zumodra/hub/chat"
 )
 
 // Store is what the Hub needs of storage.
 type Store interface {
 	conversation.Store
+	projection.Store
+	GetEvents(ctx context.Context, refs []chat.EventRef) ([]chat.Event, error)
 	GetHeads(ctx context.Context, keys []chat.ConversationKey) ([]chat.Head, error)
 	GetMembers(ctx context.Context, keys []chat.ConversationKey, user chat.UserID) ([]chat.Member, error)
 	ReadReceipts(ctx context.Context, key chat.ConversationKey, kind chat.ReceiptKind, seq uint64) ([]chat.Receipt, error)
@@ -41,10 +44,13 @@ type Config struct {
 	Edge     Edge
 	Owner    conversation.Owner // default: this node owns every conversation
 	Observer Observer           // default: none
-	Rules    chat.Rules
-	Epoch    uint64           // of this owner; default 1
-	Now      func() time.Time // default time.Now
-	Log      *slog.Logger     // default: none
+	// Consumers follow the logs.
+	Consumers []projection.Consumer
+	Search    Searcher // default: there is no search
+	Rules     chat.Rules
+	Epoch     uint64           // of this owner; default 1
+	Now       func() time.Time // default time.Now
+	Log       *slog.Logger     // default: none
 
 	Workers int           // of the actor system; default 4 x GOMAXPROCS
 	Groups  int           // of the directory; default 2 x GOMAXPROCS
@@ -53,6 +59,12 @@ type Config struct {
 	Cap     int           // live conversations; default 200,000
 	Commits int           // commits at once; default 4096
 	Repairs int           // conversations checked at once at the start; default 64
+
+	Searches      int           // at once; default 64
+	SearchTimeout time.Duration // of the index; default 5 s
+	// Searched, if not nil, is told of every search: how it ended, how many messages it found and how many of the
+	// index's hits were stale. It must not block.
+	Searched func(err error, found, stale int, took time.Duration)
 }
 
 // lookups is how many commands may wait for their users to be looked up.
@@ -68,6 +80,8 @@ type Hub struct {
 	convs   *conversation.Registry
 	dir     *directory.Directory
 	directs directs
+	follow  *projection.Runner // nil: nothing follows the logs
+	search  searches
 
 	ctx     context.Context // of look-ups
 	cancel  context.CancelFunc
@@ -95,17 +109,28 @@ func New(c Config) *Hub {
 		actor.WithDeadLetterRequestLogging(false), actor.WithDeadLetterThrottleCount(0))
 	h.dir = directory.New(directory.Config{System: h.system, Dispatcher: h.workers, Edge: c.Edge,
 		Groups: c.Groups, Queue: c.Queue})
+	var follower conversation.Follower
+	if len(c.Consumers) > 0 {
+		h.follow = projection.New(projection.Config{Conversations: followed{h}, Store: c.Store, Consumers: c.Consumers,
+			Now: c.Now, Log: c.Log})
+		follower = h.follow
+	}
+	h.search = newSearches(&c)
 	h.convs = conversation.NewRegistry(conversation.RegistryConfig{
 		System: h.system, Dispatcher: h.workers, Store: c.Store, Publish: h.dir.Publish, Owner: c.Owner,
-		Observer: c.Observer, Rules: c.Rules, Epoch: c.Epoch, Now: c.Now, Idle: c.Idle, Cap: c.Cap,
+		Observer: c.Observer, Follower: follower, Rules: c.Rules, Epoch: c.Epoch, Now: c.Now, Idle: c.Idle, Cap: c.Cap,
 		Commits: c.Commits, Log: c.Log})
 	h.directs.now = c.Now
 	return h
 }
 
-// Start brings the derived rows of conversations that were busy when the process ended up to their logs.
+// Start brings the derived rows of conversations that were busy when the process ended up to their logs, and begins to
+// feed the consumers, for which it does not wait.
 // progress, if not nil, is called after each with how many are done; it may be called from many goroutines.
 func (h *Hub) Start(ctx context.Context, progress func(done int)) error {
+	if err := h.prepare(ctx); err != nil {
+		return err
+	}
 	var keys []chat.ConversationKey
 	err := h.store.DirtyConversations(ctx, func(k chat.ConversationKey) bool {
 		keys = append(keys, k)
@@ -128,7 +153,13 @@ func (h *Hub) Start(ctx context.Context, progress func(done int)) error {
 			return nil
 		})
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if h.follow != nil {
+		h.follow.Start()
+	}
+	return nil
 }
 
 // Close refuses new commands with chat.ErrShutdown, answers those accepted, saves derived state and stops
@@ -144,6 +175,7 @@ func (h *Hub) Close(ctx context.Context) error {
 	h.io.Wait()
 	stop()
 	h.cancel()
+	h.unfollow(ctx)
 	err := h.convs.Close(ctx)
 	h.dir.Close()
 	h.workers.close()

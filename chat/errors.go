@@ -27,6 +27,7 @@ var (
 	ErrShutdown     = errors.New("shutting down")
 	ErrUnauthorized = errors.New("unauthorized") // no, or no valid, credential
 	ErrTokenExpired = errors.New("token expired")
+	ErrNotSupported = errors.New("not supported") // by this server as it is configured
 )
 
 // FieldError is an ErrInvalid that names the field at fault and a text fit for the client.

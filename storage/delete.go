@@ -21,7 +21,8 @@ func decodeDeletion(c []Value) (*deletion, error) {
 
 // DeleteConversation removes everything of a conversation; members are users whose lists may name it, beyond those in
 // its derived state. First, in one durable batch, the derived state gives way to a marker, so the conversation is gone
-// at once; a crash after that leaves work which the next LoadConversation of it finishes.
+// at once; a crash after that leaves work which the next LoadConversation of it finishes. The dirty mark stays: it goes
+// when the projections have heard of the deletion.
 func (s *Store) DeleteConversation(ctx context.Context, key chat.ConversationKey, members []chat.UserID) error {
 	d := deletion{users: slices.Clone(members)}
 	pending, err := s.scanConversation(ctx, key, func(h chat.Head) { d.seq = h.Seq },
@@ -63,9 +64,6 @@ func (s *Store) finishDeletion(ctx context.Context, key chat.ConversationKey, d 
 		if err := s.deletePartition(ctx, TableReceipts, Key{text(key.Tenant), blob(key.ID[:]), number(uint64(kind))}, Relaxed); err != nil {
 			return err
 		}
-	}
-	if err := s.ClearDirty(ctx, key); err != nil {
-		return err
 	}
 	return s.deletePartition(ctx, TableConversation, conversationPartition(&key), Durable)
 }

@@ -11,7 +11,8 @@
 //     conversation's head and members are one, an append touches one bucket of the log at a time.
 //   - A log row carries the epoch of its writer in its key. Of several rows of one seq the highest epoch counts, and a
 //     row whose epoch is lower than its predecessor's is a late write of a former owner and is not there.
-//   - Every key starts with the tenant; no method reads across tenants but Verify and DirtyConversations.
+//   - Every key starts with the tenant; no method reads across tenants but Verify, DirtyConversations, DirtyShard and
+//     Conversations.
 //
 // The package must not know who owns a conversation, sockets, HTTP or actors. Store keeps no state of its own besides
 // pools of buffers; it starts goroutines only within a call (writes to many partitions), which waits for them.

@@ -146,7 +146,8 @@ var (
 		Clustering: []Column{{Name: "conversation", Kind: Blob}},
 		Columns:    []Column{{Name: "kind", Kind: Int}, {Name: "joined_at", Kind: Time}},
 	}
-	// TableDirty marks conversations with events that a projection has not seen.
+	// TableDirty marks conversations whose derived rows or projections may be behind their logs; also, of a
+	// conversation that is there no more, that projections have not heard of it yet.
 	TableDirty = &Table{
 		ID: 6, Name: "dirty",
 		Partition:  []Column{{Name: "shard", Kind: Int}},
@@ -166,6 +167,13 @@ var (
 		Partition: []Column{{Name: "name", Kind: Text}},
 		Columns:   []Column{{Name: "number", Kind: Int}, {Name: "text", Kind: Text}},
 	}
+	// TableCursors holds what is known of each consumer of the log: which generation of it was fed, and whether that
+	// one has been fed everything once. How far it is with each conversation it knows itself.
+	TableCursors = &Table{
+		ID: 9, Name: "cursors",
+		Partition: []Column{{Name: "consumer", Kind: Text}},
+		Columns:   []Column{{Name: "generation", Kind: Text}, {Name: "complete", Kind: Bool}},
+	}
 	// TableBlobRefs says who refers to content, per generation of its copy (storage/blob, Library). The row of
 	// generation -1 holds the generation under which the content is stored from now on; without it that is 0.
 	TableBlobRefs = &Table{
@@ -179,5 +187,5 @@ var (
 // Tables returns every table, by ascending id.
 func Tables() []*Table {
 	return []*Table{TableLog, TableConversation, TableReceipts, TableDedup, TableMemberships, TableDirty, TableUsers,
-		TableMeta, TableBlobRefs}
+		TableMeta, TableCursors, TableBlobRefs}
 }

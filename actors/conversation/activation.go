@@ -33,12 +33,15 @@ type activation struct {
 	leaving  bool
 	clearing bool
 	gone     bool
-	repairs  []chan error
+	repairs  []chan repaired
 	timer    *time.Timer
 	wake     time.Time
 
 	dirty   bool   // the store has a dirty mark
 	delayed *Batch // a commit that waits for the mark to be cleared
+
+	suspect atomic.Bool   // the store may have a dirty mark
+	told    atomic.Uint64 // how far everything that follows the log is; Gone
 }
 
 // messages of the shell, besides the inputs of the core.
@@ -46,9 +49,19 @@ type (
 	passivate struct{}
 	kill      struct{}
 	wakeUp    struct{}
-	cleared   struct{}
-	repair    struct{ done chan error }
+	cleared   struct{ err error }
+	repair    struct {
+		done chan repaired
+		told uint64
+	}
 )
+
+// repaired answers a repair.
+type repaired struct {
+	head   uint64
+	exists bool
+	err    error
+}
 
 // A timer or the sweeper may be late: that is no dead letter worth a line, nor the goroutine that counts them.
 func (passivate) IgnoreDeadLetterLogging() {}
@@ -83,7 +96,11 @@ func (s *shell) Receive(c actor.Context) {
 	case *Batch:
 		a.out--
 		a.dirty = a.dirty || m.marked
-		a.step(m)
+		if m.Err != nil || m.Lost {
+			a.step(m)
+		} else {
+			a.show(m.Events, m)
+		}
 	case *Read:
 		a.out--
 		a.step(m)
@@ -96,14 +113,14 @@ func (s *shell) Receive(c actor.Context) {
 		if len(m.Tail) > 0 {
 			a.dirty = true
 		}
-		a.step(m)
+		a.show(m.Tail, m)
 	case wakeUp:
 		a.wake = time.Time{}
 		a.step(Tick{})
 	case repair:
 		a.inbox.Add(-1)
 		a.repairs = append(a.repairs, m.done)
-		a.dirty = true // that is why it is repaired
+		a.follow(m.told)
 		a.step(Open{})
 	case passivate:
 		a.leaving = true
@@ -111,6 +128,11 @@ func (s *shell) Receive(c actor.Context) {
 		a.out--
 		a.clearing = false
 		a.dirty = false
+		a.suspect.Store(false)
+		a.failRepairs(m.err)
+		if m.err != nil {
+			a.look()
+		}
 		if b := a.delayed; b != nil {
 			a.delayed = nil
 			a.startCommit(b)
@@ -272,8 +294,12 @@ func (a *activation) failRepairs(err error) {
 	if err == nil {
 		return
 	}
+	a.answerRepairs(repaired{err: err})
+}
+
+func (a *activation) answerRepairs(r repaired) {
 	for _, done := range a.repairs {
-		done <- err
+		done <- r
 	}
 	a.repairs = nil
 }
@@ -295,16 +321,24 @@ func (a *activation) depart() bool {
 		a.step(Flush{})
 		return false
 	}
-	if a.dirty && !killed {
+	if a.clearable() && !killed {
 		a.clearing = true
 		a.clear()
 		return false
 	}
-	for _, done := range a.repairs {
-		done <- nil
+	head, _, _, exists := a.state.Peek("")
+	a.answerRepairs(repaired{head: head.Seq, exists: exists})
+	if a.reg.leave(a) {
+		if a.dirty || a.suspect.Load() {
+			a.look() // the mark stays: somebody has to come back for it
+		}
+		return true
 	}
-	a.repairs = nil
-	return a.reg.leave(a)
+	if a.inbox.Load() == 0 && a.clearable() { // just now
+		a.clearing = true
+		a.clear()
+	}
+	return false
 }
 
 func (a *activation) startCommit(b *Batch) {

@@ -108,10 +108,10 @@ func (a *activation) clear() {
 			err = a.reg.cfg.Store.ClearDirty(a.reg.ctx, a.key)
 		}
 		if err != nil {
-			a.reg.cfg.Log.Warn("dirty mark stays: the next start will check the conversation",
+			a.reg.cfg.Log.Warn("dirty mark stays: the conversation will be checked again",
 				"tenant", string(a.key.Tenant), "conversation", a.key.ID.String(), "error", err)
 		}
-		return cleared{}
+		return cleared{err}
 	})
 }
 

@@ -57,6 +57,7 @@ type RegistryConfig struct {
 	Publish    func(*chat.Delivery) // must not block
 	Owner      Owner                // default: always
 	Observer   Observer             // default: none
+	Follower   Follower             // default: nothing follows the logs
 	Rules      chat.Rules
 	Epoch      uint64           // default 1
 	Now        func() time.Time // default time.Now
@@ -74,6 +75,7 @@ type Registry struct {
 	props      *actor.Props
 	commits    chan struct{}
 	committers committers
+	unfollowed bool // there is no Follower
 
 	ctx     context.Context // of all I/O; cancelled when Close runs out of time
 	cancel  context.CancelFunc
@@ -121,7 +123,11 @@ func NewRegistry(c RegistryConfig) *Registry {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Registry{cfg: c, rules: c.Rules.WithDefaults(), commits: make(chan struct{}, c.Commits), committers: committers{jobs: make(chan commitJob)},
+	unfollowed := c.Follower == nil
+	if unfollowed {
+		c.Follower = noFollower{}
+	}
+	g := &Registry{cfg: c, unfollowed: unfollowed, rules: c.Rules.WithDefaults(), commits: make(chan struct{}, c.Commits), committers: committers{jobs: make(chan commitJob)},
 		empty: make(chan struct{}, 1), stop: make(chan struct{}), swept: make(chan struct{})}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.props = actor.PropsFromProducer(func() actor.Actor { return new(shell) },
@@ -199,11 +205,11 @@ func (g *Registry) enter(key chat.ConversationKey) (*activation, error) {
 	return a, nil
 }
 
-// leave removes an activation unless a message is on its way to it.
+// leave removes an activation unless a message is on its way to it, or its dirty mark can go since a moment ago.
 func (g *Registry) leave(a *activation) bool {
 	s := g.shard(a.key)
 	s.mu.Lock()
-	if a.inbox.Load() > 0 {
+	if a.inbox.Load() > 0 || g.ctx.Err() == nil && a.clearable() {
 		s.mu.Unlock()
 		return false
 	}
@@ -228,6 +234,7 @@ type Snapshot struct {
 	Me      chat.Member // zero if the user is no member
 	Set     *chat.MemberSet
 	Members []chat.Member // in the order of joining, as many as were asked for
+	Gone    bool          // its last member left
 }
 
 // Peek looks at a live conversation. known is false if it is not in memory; exists is false if it is, and
@@ -243,6 +250,7 @@ func (g *Registry) Peek(key chat.ConversationKey, user chat.UserID, members int)
 		return snap, false, false
 	}
 	snap.Head, snap.Me, snap.Set, exists = a.state.Peek(user)
+	snap.Gone = a.state.Gone()
 	if exists && members > 0 {
 		snap.Members = a.state.Members(members)
 	}
@@ -266,25 +274,6 @@ func (g *Registry) peek(key chat.ConversationKey) *activation {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.m[key]
-}
-
-// Repair brings the derived rows of a conversation up to its log and clears its dirty mark.
-func (g *Registry) Repair(ctx context.Context, key chat.ConversationKey) error {
-	a, err := g.enter(key)
-	if err != nil {
-		return fmt.Errorf("repair %s: %w", key, err)
-	}
-	done := make(chan error, 1)
-	g.cfg.System.Root.Send(a.pid, repair{done})
-	select {
-	case err = <-done:
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	if err != nil {
-		return fmt.Errorf("repair %s: %w", key, err)
-	}
-	return nil
 }
 
 func (g *Registry) each(f func(*activation)) {

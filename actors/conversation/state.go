@@ -360,6 +360,9 @@ func (s *State) Peek(user chat.UserID) (head chat.Head, me chat.Member, set *cha
 // Known reports whether the state was loaded, so that Peek answers for sure.
 func (s *State) Known() bool { return s.phase == ready }
 
+// Gone reports that the last member left.
+func (s *State) Gone() bool { return s.gone }
+
 // Members copies the members' rows, in the order of joining, at most limit of them.
 func (s *State) Members(limit int) []chat.Member { return oldest(s.members, limit) }
 

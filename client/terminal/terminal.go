@@ -29,7 +29,7 @@ type Config struct {
 	Backoff client.Backoff // default: that of package client
 }
 
-const help = `* /quit leave   /read mark everything as read   /typing show that you type   /history the last messages
+const help = `* /quit leave   /read mark everything as read   /typing show that you type   /history the last messages   /search TEXT find messages
 * a line that begins with // is sent with one slash`
 
 // maxLine bounds a line of input; the hub accepts 10,000 characters.
@@ -148,6 +148,8 @@ func (t *terminal) line(ctx context.Context, line string) error {
 		if _, err := t.history(ctx); err != nil {
 			t.printf("! %v", err)
 		}
+	case strings.HasPrefix(line, "/search "):
+		t.search(ctx, strings.TrimPrefix(line, "/search "))
 	case strings.HasPrefix(line, "/") && !strings.HasPrefix(line, "//"):
 		t.printf("%s", help)
 	default:
@@ -313,6 +315,24 @@ func (t *terminal) handle(e client.Event) {
 		case e.State == client.StateConnecting && e.Err != nil:
 			t.printf("* connection lost, trying again in %v", e.RetryIn.Round(10*time.Millisecond))
 		}
+	}
+}
+
+// search prints what it finds in the conversation, the newest last.
+func (t *terminal) search(ctx context.Context, text string) {
+	found, err := t.c.Search(ctx, client.SearchQuery{Text: text, Conversation: t.conversation})
+	if err != nil {
+		t.printf("! %s", safe(err.Error()))
+		return
+	}
+	t.printf("* %d found", len(found))
+	for i := len(found) - 1; i >= 0; i-- {
+		r := found[i]
+		name := r.Sender
+		if string(r.SenderID) == t.cfg.As {
+			name = "you"
+		}
+		t.printf("* %s %s: %s", r.At.Local().Format(time.DateTime), safe(name), safe(r.Content))
 	}
 }
 

@@ -25,6 +25,7 @@ type cli struct {
 	Token   tokenCmd        `cmd:"" help:"Print a token that the server on a data directory accepts."`
 	Chat    chatCmd         `cmd:"" help:"Chat from the terminal."`
 	Verify  verifyCmd       `cmd:"" help:"Walk the embedded store and report corruption. The server must not be running."`
+	Admin   adminCmd        `cmd:"" help:"Operate a running server over its admin port."`
 	Conf    configCmd       `cmd:"" name:"config" help:"Check, print or document the configuration."`
 	Version versionCmd      `cmd:"" help:"Print the version."`
 }

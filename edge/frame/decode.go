@@ -40,6 +40,7 @@ type ClientFrame struct {
 	Users     []chat.UserID // create_group.members, add_participants, remove_participants: in the order sent
 	Resumes   []ResumePoint
 	Token     string
+	Search    *chat.SearchQuery // search: checked, but for the conversation
 }
 
 // values are the raw JSON values of the known fields, nil where a field is absent or null.
@@ -165,6 +166,8 @@ func (v *values) fields(f *ClientFrame) *Error {
 		if len(f.Token) > MaxToken {
 			return &Error{Code: CodeTooLong, Text: "token: too long"}
 		}
+	case Search:
+		return v.search(f)
 	}
 	return nil // Ping and Leave have no fields
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -56,8 +57,12 @@ func TestDecode(t *testing.T) {
 		`{"type":"rename","name":"N"}`:                                              {Type: frame.Rename, Name: "N"},
 		`{"type":"add_participants","user_ids":[1]}`:                                {Type: frame.AddParticipants, Users: []chat.UserID{"1"}},
 		`{"type":"remove_participants","user_ids":["a"]}`:                           {Type: frame.RemoveParticipants, Users: []chat.UserID{"a"}},
-		`{"type":"leave"}`:               {Type: frame.Leave},
-		`{"type":"auth","token":"t"}`:    {Type: frame.Auth, Token: "t"},
+		`{"type":"leave"}`:                         {Type: frame.Leave},
+		`{"type":"auth","token":"t"}`:              {Type: frame.Auth, Token: "t"},
+		`{"type":"search","query":" ab ","ref":1}`: {Type: frame.Search, Ref: "1", Search: &chat.SearchQuery{Text: "ab", Limit: 50}},
+		`{"type":"search","query":"ab","conversation_id":"` + convText + `","sender_id":7,"date_from":"2026-01-02","date_to":"2026-01-02","has_attachments":false}`: {
+			Type: frame.Search, Conversation: conv, Search: &chat.SearchQuery{Text: "ab", Limit: 50, Sender: "7", HasAttachments: new(bool),
+				From: time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC), Before: time.Date(2026, 1, 3, 0, 0, 0, 0, time.UTC)}},
 		`{"\u0074ype":"\u0070ing"}`:      {Type: frame.Ping},
 		`{"type":"leave","type":"ping"}`: {Type: frame.Ping}, // the last wins
 	} {
@@ -129,6 +134,13 @@ func TestReq040_BadFramesAreErrors(t *testing.T) {
 		{`{"type":"rename"}`, frame.CodeMissingField, "name: required", ""},
 		{`{"type":"add_participants"}`, frame.CodeMissingField, "user_ids: required", ""},
 		{`{"type":"auth"}`, frame.CodeMissingField, "token: required", ""},
+		{`{"type":"search"}`, frame.CodeInvalid, "query: Search query must be at least 2 characters", ""},
+		{`{"type":"search","query":"  a  ","ref":1}`, frame.CodeInvalid, "query: Search query must be at least 2 characters", "1"},
+		{`{"type":"search","query":"` + strings.Repeat("x", 101) + `"}`, frame.CodeInvalid, "query: Search query must be at most 100 characters", ""},
+		{`{"type":"search","query":7}`, frame.CodeInvalidType, "query: must be a string", ""},
+		{`{"type":"search","query":"ab","sender_id":[]}`, frame.CodeInvalidType, "sender_id: must be a user id", ""},
+		{`{"type":"search","query":"ab","date_to":"soon"}`, frame.CodeInvalidType, "date_to: must be a date or a date and time in ISO 8601 format", ""},
+		{`{"type":"search","query":"ab","has_attachments":1}`, frame.CodeInvalidType, "has_attachments: must be true or false", ""},
 	} {
 		var f frame.ClientFrame
 		err := frame.Decode([]byte(c.in), &f)

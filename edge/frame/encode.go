@@ -148,6 +148,56 @@ func appendResume(b []byte, head string, conversation chat.ConversationID, lastS
 	return appendEnd(b, ref)
 }
 
+// AppendSearchResults appends the answer to a search: as many of the results as fit into limit bytes, at least one. It
+// returns the frame and how many there are in it.
+func AppendSearchResults(b []byte, query string, items []chat.SearchItem, limit int, ref string) ([]byte, int) {
+	start, n := len(b), 0
+	var list []byte
+	for n < len(items) {
+		size := len(list)
+		if n > 0 {
+			list = append(list, ',')
+		}
+		list = appendSearchItem(list, &items[n])
+		if n > 0 && len(list) > limit {
+			list = list[:size]
+			break
+		}
+		n++
+	}
+	b = append(b[:start], `{"type":"search_results"`...)
+	b = appendString(b, "query", query)
+	b = appendUint(b, "count", uint64(n))
+	b = append(appendKey(b, "results"), '[')
+	b = append(append(b, list...), ']')
+	b = appendBool(b, "truncated", n < len(items))
+	return appendEnd(b, ref), n
+}
+
+func appendSearchItem(b []byte, it *chat.SearchItem) []byte {
+	e := &it.Event
+	name := it.Sender.Username
+	if name == "" {
+		name = e.ActorName
+	}
+	b = append(b, `{"id":"`...)
+	b = append(b, e.Message.String()...)
+	b = append(b, '"')
+	b = appendUUID(b, "conversation_id", it.Conversation)
+	if it.ConversationName == "" {
+		b = append(appendKey(b, "conversation_name"), "null"...)
+	} else {
+		b = appendString(b, "conversation_name", it.ConversationName)
+	}
+	b = appendString(b, "sender", name)
+	b = appendUser(b, "sender_id", e.Actor)
+	b = appendString(b, "content", e.Content)
+	b = appendString(b, "content_highlight", it.Highlight)
+	b = appendTime(b, "timestamp", e.At)
+	b = appendUint(b, "seq", e.Seq)
+	return append(b, '}')
+}
+
 // AppendOK appends the answer to a request that has no other.
 func AppendOK(b []byte, ref string) []byte { return appendEnd(append(b, `{"type":"ok"`...), ref) }
 

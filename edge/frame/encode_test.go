@@ -59,6 +59,17 @@ func vectors() []string {
 	add(frame.AppendGroupCreated(nil, conv, "G", 3, `"r1"`))
 	add(frame.AppendResumed(nil, conv, 2, 9, ""))
 	add(frame.AppendGap(nil, conv, 2, 5000, `"r1"`))
+	search := func(limit int, ref string, items ...chat.SearchItem) {
+		b, _ := frame.AppendSearchResults(nil, "ne<edle", items, limit, ref)
+		add(b)
+	}
+	hit := chat.SearchItem{Highlight: "a &lt;<mark>needle</mark>", MessageItem: chat.MessageItem{Conversation: conv,
+		Event: e(chat.EventMessage, func(v *chat.Event) { v.Content = "a <needle" }), Sender: chat.User{ID: "7", Username: "alice"}}}
+	named := hit
+	named.ConversationName, named.Sender = "G", chat.User{}
+	search(10, "")
+	search(10, `"r1"`, hit, named)
+	search(1000, "", hit, named)
 	add(frame.AppendOK(nil, "1"))
 	add(frame.AppendPong(nil, ""))
 	add(frame.AppendAuth(nil, at, "1"))

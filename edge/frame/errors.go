@@ -73,6 +73,8 @@ const (
 	TextInvalidFile   = "Invalid file data"
 	TextInvalidJSON   = "Invalid JSON"
 	TextNotSupported  = "Not supported"
+
+	TextSearchUnavailable = "Search is temporarily unavailable, try again later."
 )
 
 // Outcome is how one kind of chat error appears on the wire.
@@ -105,6 +107,7 @@ var Outcomes = []Outcome{
 	{chat.ErrShutdown, CodeUnavailable, "Unavailable, try again later.", CloseOverload, http.StatusServiceUnavailable},
 	{chat.ErrUnavailable, CodeUnavailable, "Unavailable, try again later.", CloseOverload, http.StatusServiceUnavailable},
 	{chat.ErrUnknown, CodeOutcomeUnknown, "Outcome unknown, try again with the same client_id.", CloseOverload, http.StatusServiceUnavailable},
+	{chat.ErrNotSupported, CodeNotSupported, TextNotSupported, ClosePolicy, http.StatusNotImplemented},
 	{chat.ErrInvalid, CodeInvalid, "Invalid request.", ClosePolicy, http.StatusBadRequest},
 }
 

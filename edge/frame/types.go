@@ -20,6 +20,7 @@ const (
 	RemoveParticipants
 	Leave
 	Auth
+	Search
 )
 
 // String returns the name that the wire uses.
@@ -31,13 +32,13 @@ func (t Type) String() string {
 }
 
 var clientTypes = [...]string{"send_message", "typing", "read", "delivered", "create_group", "add_contact", "ping",
-	"resume", "react", "edit", "delete", "rename", "add_participants", "remove_participants", "leave", "auth"}
+	"resume", "react", "edit", "delete", "rename", "add_participants", "remove_participants", "leave", "auth", "search"}
 
 // InConversation reports whether frames of the type are about one conversation: on the path of all
 // conversations they must name it. A resume may name several in its own list instead.
 func (t Type) InConversation() bool {
 	switch t {
-	case CreateGroup, AddContact, Ping, Auth:
+	case CreateGroup, AddContact, Ping, Auth, Search:
 		return false
 	}
 	return true
@@ -67,12 +68,17 @@ const (
 	fieldRemove
 	fieldUserIDs
 	fieldToken
+	fieldQuery
+	fieldSenderID
+	fieldDateFrom
+	fieldDateTo
+	fieldHasAttachments
 	numFields
 )
 
 var fieldNames = [numFields]string{"type", "ref", "conversation_id", "content", "file", "is_voice", "client_id",
 	"is_typing", "message_id", "up_to_seq", "seq", "group_name", "members", "email", "name", "last_seq",
-	"conversations", "emoji", "remove", "user_ids", "token"}
+	"conversations", "emoji", "remove", "user_ids", "token", "query", "sender_id", "date_from", "date_to", "has_attachments"}
 
 var (
 	fieldsByName = func() map[string]field {
@@ -157,6 +163,13 @@ var Types = []FrameType{
 	{"leave", true, true, "", "Leave a group.", nil},
 	{"auth", true, false, "", "Replace the token before it expires; it must be of the same user. Answered by auth.", []Field{
 		{"token", "string", true, ""}}},
+	{"search", true, false, "", "Search the messages of one's conversations, or of the connection's one. Answered by search_results.", []Field{
+		{"query", "string", true, "2 to 100 code points after trimming"},
+		{"conversation_id", "uuid", false, "only in this conversation"},
+		{"sender_id", "user", false, "only messages of this user"},
+		{"date_from", "time", false, "only messages sent then or later; a date or a date and time"},
+		{"date_to", "time", false, "only messages sent until then; a date means all of that day (UTC)"},
+		{"has_attachments", "bool", false, ""}}},
 
 	{"status", false, false, "", "The first frame of every connection.", []Field{
 		{"message", "string", true, "Connected"},
@@ -228,6 +241,12 @@ var Types = []FrameType{
 		{"conversation_id", "uuid", true, ""},
 		{"last_seq", "integer", true, "as asked"},
 		{"head_seq", "integer", true, "the newest event"},
+		{"ref", "", false, ""}}},
+	{"search_results", false, false, "", "What a search found, newest first, at most 50.", []Field{
+		{"query", "string", true, "as it was searched for"},
+		{"count", "integer", true, "number of results"},
+		{"results", "[object]", true, "{id, conversation_id, conversation_name, sender, sender_id, content, content_highlight, timestamp, seq}; content_highlight is HTML, escaped but for <mark>"},
+		{"truncated", "bool", true, "there are more results, which did not fit into one frame: REST answers them"},
 		{"ref", "", false, ""}}},
 	{"ok", false, false, "", "A request with a ref has been carried out and has no other answer.", []Field{
 		{"ref", "", true, ""}}},

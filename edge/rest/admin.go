@@ -26,12 +26,14 @@ type AdminConfig struct {
 	FlightTrace func(io.Writer) (int64, error)
 	// Debug are further pages under /debug/, by name.
 	Debug map[string]http.Handler
+	// Reindex serves /admin/reindex; nil: 404.
+	Reindex http.Handler
 	// Timeout bounds the checks; default 5 s.
 	Timeout time.Duration
 }
 
 // AdminHandler serves the admin port, which is for operators and orchestrators and not for the public:
-// /livez, /readyz, /metrics and /debug/. It asks for no credential: who can reach the port may use it.
+// /livez, /readyz, /metrics, /admin/ and /debug/. It asks for no credential: who can reach the port may use it.
 func AdminHandler(cfg AdminConfig) http.Handler {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 5 * time.Second
@@ -41,6 +43,9 @@ func AdminHandler(cfg AdminConfig) http.Handler {
 	mux.HandleFunc("GET /readyz", cfg.readyz)
 	if cfg.Metrics != nil {
 		mux.Handle("GET /metrics", cfg.Metrics)
+	}
+	if cfg.Reindex != nil {
+		mux.Handle("/admin/reindex", cfg.Reindex)
 	}
 	pages := []string{"pprof/", "build"}
 	mux.HandleFunc("/debug/build", build)

@@ -73,6 +73,7 @@ func table() []route {
 		{conversation + "/archive", signedIn, post((*API).archive)},
 		{conversation + "/unarchive", signedIn, post((*API).unarchive)},
 		{m + "/messages", signedIn, methods{"GET": (*API).listMessages, "POST": (*API).sendMessage}},
+		{m + "/messages/search", signedIn, methods{"GET": (*API).searchMessages, "POST": (*API).searchMessagesBody}},
 		{m + "/messages/{id}", signedIn,
 			methods{"GET": (*API).getMessage, "PATCH": (*API).editMessage, "DELETE": (*API).deleteMessage}},
 		{prefix + "/auth/token", development, post((*API).obtainToken)},

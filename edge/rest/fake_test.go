@@ -3,7 +3,9 @@ package rest_test
 import (
 	"cmp"
 	"context"
+	"html"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +23,8 @@ type fakeHub struct {
 
 	fail  func(name string) error // an error for a command or query, by name
 	calls []string
+
+	searched chat.SearchQuery
 }
 
 type fakeConv struct {
@@ -337,6 +341,30 @@ func (h *fakeHub) Messages(ctx context.Context, p chat.Principal, q chat.Message
 	})
 	items := slice(all, q.Offset, q.Limit)
 	return chat.MessagePage{Total: len(all), Items: items, More: q.Offset+len(items) < len(all)}, nil
+}
+
+// Search looks for the text as it is.
+func (h *fakeHub) Search(ctx context.Context, p chat.Principal, q chat.SearchQuery) ([]chat.SearchItem, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.searched = q
+	if err := h.check(ctx, "search"); err != nil {
+		return nil, err
+	}
+	var found []chat.SearchItem
+	for k, c := range h.convs {
+		if k.Tenant != p.Tenant || c.member(p.User) == nil || (!q.Conversation.IsZero() && q.Conversation != k.ID) {
+			continue
+		}
+		for _, e := range c.events {
+			if e.IsMessage() && strings.Contains(e.Content, q.Text) && q.Admits(&e) {
+				found = append(found, chat.SearchItem{MessageItem: h.messageItem(p, c, e), ConversationName: c.head.Name,
+					Highlight: strings.ReplaceAll(html.EscapeString(e.Content), q.Text, "<mark>"+q.Text+"</mark>")})
+			}
+		}
+	}
+	slices.SortFunc(found, func(a, b chat.SearchItem) int { return b.Event.At.Compare(a.Event.At) })
+	return found[:min(len(found), q.Limit)], nil
 }
 
 func (h *fakeHub) Message(ctx context.Context, p chat.Principal, id chat.MessageID) (chat.MessageItem, error) {

@@ -98,7 +98,7 @@ var queries = []string{
 	"type=direct", "type=%ff", "archived=1", "archived=%20", "conversation=00000000000000000000000000000001",
 	"conversation=zz", "conversation=%00", "before=2026-01-01", "before=9999-12-31T23:59:59.999999999Z", "before=0000-00-00",
 	"before=018f0000-0000-8000-8000-000000000000", "before=ffffffffffffffffffffffffffffffff", "before=%c3%28", "tenant=../x",
-	"a;b=c&page=1", "%zz=1", "&&&", "conversation=1&conversation=2",
+	"q=ab&date_from=zz", "q=%00%00&sender=%ff", "q=ab&has_attachments=maybe&date_to=99999-01-01", "a;b=c&page=1", "%zz=1", "&&&", "conversation=1&conversation=2",
 }
 
 var bodies = []string{
@@ -106,7 +106,7 @@ var bodies = []string{
 	`{"participant_ids":[2,3],"name":"\ud800","message":"x"}`, `{"user_ids":["2",3]}`, `{"content":"x","conversation_id":"zz"}`,
 	`{"content":{"a":[]},"conversation":true,"is_voice":[],"client_id":-0.5}`, `{"name":"n","name":1}`, `{"username":"1","password":null}`,
 	`{"refresh":1,"token":[]}`, `{"tenant":"\u0000","email":"a@b","avatar_url":"//x"}`, "\xef\xbb\xbf{}", "{\"name\":\"\xff\"}",
-	`{"":""}`, `{"participant_ids":[18446744073709551616]}`, `{"participant_ids":["00000000-0000-0000-ffff-ffffffffffff"]}`,
+	`{"query":"ab","conversation_id":7,"date_from":[],"has_attachments":"x","sender":{}}`, `{"":""}`, `{"participant_ids":[18446744073709551616]}`, `{"participant_ids":["00000000-0000-0000-ffff-ffffffffffff"]}`,
 }
 
 // TestReq109_NothingIsA500 combines the parameters, verbs, bodies and ids at random, always the same ones.
@@ -132,11 +132,11 @@ func TestReq109_NothingIsA500(t *testing.T) {
 		}
 		return string(raw)
 	}
-	keys := []string{"page", "type", "archived", "conversation", "before", "tenant", "page_size", "token"}
+	keys := []string{"page", "type", "archived", "conversation", "before", "tenant", "page_size", "token", "q", "sender", "date_from"}
 	verbs := []string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE"}
 	types := []string{"application/json", "", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "a/b; c", "\x00"}
 	statuses := map[int]int{}
-	for range 3000 {
+	for range 6000 {
 		o := all[rnd.IntN(len(all))]
 		method, path := o[0], o[1]
 		if rnd.IntN(8) == 0 {

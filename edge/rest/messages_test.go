@@ -234,7 +234,7 @@ func TestBeforeByTime(t *testing.T) {
 	}
 	b.as("1", "GET", msgs+"?conversation=zz", "").is(400, `{"conversation":["Must be a valid UUID."]}`)
 	b.as("1", "GET", msgs+"?conversation="+chat.ConversationID{}.String(), "").is(404, `{"detail":"Not found."}`)
-	for _, id := range []string{"7", "search", chat.MessageID{}.String(), "%00"} {
+	for _, id := range []string{"7", "seek", chat.MessageID{}.String(), "%00"} {
 		b.as("1", "GET", msgs+id+"/", "").is(404, `{"detail":"Not found."}`)
 		b.as("1", "GET", convs+id+"/", "").is(404, `{"detail":"Not found."}`)
 	}

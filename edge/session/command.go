@@ -90,6 +90,8 @@ func (m *Manager) frame(c caller, text bool, payload []byte) {
 		m.done(&q)
 	case frame.Auth:
 		m.reauthenticate(q, f.Token)
+	case frame.Search:
+		m.search(q, *f.Search)
 	case frame.Resume:
 		for _, p := range f.Resumes {
 			m.resume(q, p)

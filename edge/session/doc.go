@@ -9,12 +9,13 @@
 //   - Commands of one session are submitted in the order in which they arrived.
 //   - A frame is encoded once per delivery, however many sessions get it.
 //   - A request with a ref is answered with that ref exactly once: by its event's frame, by ok, resumed, gap,
-//     group_created, auth or pong, or by error.
+//     group_created, search_results, auth or pong, or by error.
 //
 // An idle session costs a record in a slab and a share of its user's entry: no goroutine, timer or channel.
 //
 // The package must not know sockets (Transport does), how commands are decided (Dispatcher does), or storage.
 //
 // Goroutines: New starts a fixed number of workers for what may wait (key fetches, introducing users) and one
-// that ends sessions whose token has expired; Close stops them and waits.
+// that ends sessions whose token has expired; a search has one of its own, a bounded number at once. Close stops them and
+// waits.
 package session

@@ -49,7 +49,8 @@ type Transport interface {
 type Config struct {
 	Dispatcher Dispatcher
 	Verifier   Verifier
-	Users      Users // nil: nobody wants to know
+	Users      Users    // nil: nobody wants to know
+	Searcher   Searcher // nil: there is no search
 	Limiter    *Limiter
 	Origins    *auth.Origins // default: the hub's own host only
 	CookieName string        // cookie that may hold the token; empty: none
@@ -100,8 +101,11 @@ type Manager struct {
 	states   [numStates]atomic.Int64
 
 	jobs chan func(context.Context)
+	life context.Context // of the goroutines; stop ends it
 	stop context.CancelFunc
-	wg   sync.WaitGroup
+
+	searches atomic.Int32 // running
+	wg       sync.WaitGroup
 }
 
 // New starts the workers of a Manager. Bind must be called before it handles connections, Close at the end.
@@ -134,6 +138,7 @@ func New(cfg Config) *Manager {
 		users: registry{seed: maphash.MakeSeed(), users: make(map[uint64]*user)},
 		seen:  seenCache{seed: maphash.MakeSeed()},
 		jobs:  make(chan func(context.Context), cfg.WorkQueue),
+		life:  ctx,
 		stop:  stop,
 	}
 	m.users.slab, m.expiry.slab = &m.slab, &m.slab

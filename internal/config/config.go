@@ -45,6 +45,11 @@ type Config struct {
 	EditWindow   time.Duration `default:"15m" placeholder:"DUR" help:"How long a message may be edited; negative: never."`
 	IdleAfter    time.Duration `default:"2m" placeholder:"DUR" help:"Idle time after which a conversation leaves memory."`
 
+	Search           string `default:"fts" enum:"fts,meili,off" placeholder:"fts|meili|off" help:"Search for messages: fts keeps an index in the data directory; meili keeps it on a Meilisearch server; off has none."`
+	MeiliURL         string `name:"meili-url" placeholder:"URL" help:"Meilisearch server, such as http://127.0.0.1:7700; for --search meili."`
+	MeiliKeyFile     string `name:"meili-key-file" placeholder:"FILE" help:"File with its API key, read again when the server does not accept it."`
+	MeiliIndexPrefix string `name:"meili-index-prefix" default:"hub" placeholder:"NAME" help:"Prefix of the names of its indexes, for several hubs on one server."`
+
 	Blobs           string        `default:"fs" enum:"fs,s3," placeholder:"fs|s3" help:"Where attachments are stored: fs, in the data directory, or s3, in a bucket."`
 	BlobGrace       time.Duration `default:"24h" placeholder:"DUR" help:"Age below which attachments that nothing refers to, and unfinished uploads, are kept (at least 1h)."`
 	S3Endpoint      string        `name:"s3-endpoint" placeholder:"URL" help:"S3 server, such as https://s3.eu-central-1.amazonaws.com; for --blobs s3."`
@@ -126,6 +131,7 @@ func (c *Config) Check() error {
 		bad("idle-after", "%v is below 1s", c.IdleAfter)
 	}
 	c.checkBlobs(bad)
+	c.checkSearch(bad)
 	if c.DrainTimeout < 0 {
 		bad("drain-timeout", "%v is negative", c.DrainTimeout)
 	}

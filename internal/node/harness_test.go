@@ -22,6 +22,7 @@ import (
 	"github.com/zumodra/hub/internal/node"
 	"github.com/zumodra/hub/storage"
 	"github.com/zumodra/hub/storage/pebble"
+	"github.com/zumodra/hub/storage/search"
 )
 
 // patience bounds the wait for what must happen. It is never a measurement.
@@ -61,6 +62,7 @@ type hub struct {
 	cfg   config.Config
 	clock *clock
 	log   *lockedBuffer
+	index search.Index // instead of the one that the configuration names
 
 	url, ws, admin string
 	http           *http.Client
@@ -89,6 +91,10 @@ func (l *lockedBuffer) String() string {
 // unless the test says so.
 func start(t *testing.T, options ...func(*config.Config)) *hub {
 	t.Helper()
+	return prepared(t, options...).begin()
+}
+
+func prepared(t *testing.T, options ...func(*config.Config)) *hub {
 	h := &hub{t: t, clock: &clock{}, log: &lockedBuffer{}, cfg: config.Config{
 		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Data: t.TempDir(), Dev: true, AuthCookie: "hub_token",
 		UserBurst: 20, MaxMessageBytes: 65536, PingInterval: 20 * time.Second, PongTimeout: 30 * time.Second,
@@ -97,6 +103,12 @@ func start(t *testing.T, options ...func(*config.Config)) *hub {
 	for _, o := range options {
 		o(&h.cfg)
 	}
+	return h
+}
+
+func (h *hub) begin() *hub {
+	t := h.t
+	t.Helper()
 	h.run()
 	t.Cleanup(func() {
 		h.stop()
@@ -107,11 +119,19 @@ func start(t *testing.T, options ...func(*config.Config)) *hub {
 	return h
 }
 
+// startWith is start with an index of the test's.
+func startWith(t *testing.T, index search.Index, options ...func(*config.Config)) *hub {
+	t.Helper()
+	h := prepared(t, options...)
+	h.index = index
+	return h.begin()
+}
+
 // run starts the node and waits until it is ready.
 func (h *hub) run() {
 	h.t.Helper()
 	n, err := node.New(h.cfg, node.Options{
-		Version: "test", Now: h.clock.now,
+		Version: "test", Now: h.clock.now, Index: h.index,
 		Logger: slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

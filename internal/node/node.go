@@ -25,12 +25,14 @@ import (
 	"github.com/zumodra/hub/internal/config"
 	"github.com/zumodra/hub/storage"
 	"github.com/zumodra/hub/storage/pebble"
+	"github.com/zumodra/hub/storage/search"
 )
 
 // Names below the data directory.
 const (
 	SecretFile = "auth-secret" // the token secret of --dev
 	StoreDir   = "store"
+	SearchDir  = "search"
 )
 
 // stopGrace is the time that conversations get to commit and save after the clients are gone.
@@ -50,6 +52,7 @@ type Options struct {
 	Version string
 	Logger  *slog.Logger     // default: discard
 	Now     func() time.Time // default time.Now
+	Index   search.Index     // default: what --search names. The Node closes it
 }
 
 // Node is one running hub.
@@ -61,6 +64,7 @@ type Node struct {
 	engine   *pebble.Engine
 	store    *storage.Store
 	blobs    *blobs
+	index    search.Index // nil: there is no search
 	verifier *auth.Verifier
 	hub      *actors.Hub
 	sessions *session.Manager
@@ -123,6 +127,9 @@ func (n *Node) open() error {
 	if n.blobs, err = openBlobs(&n.cfg, n.store, n.log, n.metrics.registry, n.opts.Now); err != nil {
 		return err
 	}
+	if err := n.openSearch(); err != nil {
+		return err
+	}
 	signer, err := n.openAuth()
 	if err != nil {
 		return err
@@ -183,17 +190,19 @@ func (n *Node) join(signer *auth.Signer) error {
 	}
 	reg := n.metrics.registry
 	out := &edge{}
-	n.hub = actors.New(actors.Config{
+	hc := actors.Config{
 		Store: n.store, Edge: out, Observer: newActorMetrics(reg), Now: n.opts.Now, Log: n.log, Idle: n.cfg.IdleAfter,
 		Rules: chat.Rules{MaxGroupSize: n.cfg.MaxGroupSize, EditWindow: n.cfg.EditWindow},
-	})
+	}
+	n.joinSearch(&hc)
+	n.hub = actors.New(hc)
 	rate := n.cfg.UserRate
 	if rate == 0 {
 		rate = -1 // the limiter's zero value is its default
 	}
 	limiter := session.NewLimiter(session.LimiterConfig{Rate: rate, Burst: n.cfg.UserBurst, Now: n.opts.Now})
 	n.sessions = session.New(session.Config{
-		Dispatcher: n.hub, Verifier: n.verifier, Users: users{n.store}, Limiter: limiter, Origins: origins,
+		Dispatcher: n.hub, Verifier: n.verifier, Users: users{n.store}, Searcher: n.hub, Limiter: limiter, Origins: origins,
 		CookieName: n.cfg.AuthCookie, PreAcceptReject: n.cfg.PreAcceptReject, MaxPerUser: n.cfg.SessionsPerUser,
 		Now: n.opts.Now, Observer: newSessionMetrics(reg), Logger: n.log,
 	})
@@ -227,6 +236,7 @@ func (n *Node) join(signer *auth.Signer) error {
 	}
 	n.sessions.Bind(n.server)
 	reg.MustRegister(edgeCollector(n.server.Stats), hubCollector(n.hub.Stats), sessionCollector(n.sessions.Stats))
+	n.watchSearch(reg)
 	return nil
 }
 
@@ -242,6 +252,7 @@ func (n *Node) openAdmin() (err error) {
 			Ready:   n.ready,
 			Metrics: promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{Registry: n.metrics.registry}),
 			Debug:   map[string]http.Handler{"gc": http.HandlerFunc(collectGarbage)},
+			Reindex: http.HandlerFunc(n.reindex),
 		}),
 	}
 	return nil
@@ -277,7 +288,7 @@ func (n *Node) ready(ctx context.Context) []rest.Check {
 	if err := n.engine.Health(ctx); err != nil {
 		st.OK, st.Detail = false, err.Error()
 	}
-	return []rest.Check{life, st, n.blobs.check()}
+	return append([]rest.Check{life, st, n.blobs.check()}, n.searchChecks()...)
 }
 
 // Run serves until ctx ends, then drains; it returns nil after an orderly end. Everything is closed afterwards.
@@ -358,6 +369,12 @@ func (n *Node) release() {
 	}
 	if n.blobs != nil {
 		n.blobs.close()
+	}
+	if n.index != nil {
+		if err := n.index.Close(); err != nil {
+			n.log.Error("closing the search index", "error", err)
+		}
+		n.index = nil
 	}
 	if n.engine != nil {
 		if err := n.engine.Close(); err != nil {

@@ -48,7 +48,7 @@ func TestReq105_Endpoints(t *testing.T) {
 	t.Parallel()
 	var key string
 	h := start(t, func(c *config.Config) {
-		key = strings.Repeat("k", 40)
+		key, c.Search = strings.Repeat("k", 40), "fts"
 		c.AdminKeyFile = filepath.Join(t.TempDir(), "admin-key")
 		if err := os.WriteFile(c.AdminKeyFile, []byte(key+"\n"), 0o600); err != nil {
 			t.Fatal(err)
@@ -122,6 +122,14 @@ func TestReq105_Endpoints(t *testing.T) {
 	if r := visit(tok, "PATCH", m+mid+"/", object{"content": "changed"}, 200); r.body.str("content") != "changed" || !resourceStamp.MatchString(r.body.str("edited_at")) {
 		t.Error(r.raw)
 	}
+	h.await("a search that finds it", func() bool {
+		found := visit(tok, "GET", m+"search/?q=changed", nil, 200).body.obj("data").list("results")
+		if len(found) > 0 {
+			wantKeys(t, "search result", found[0], "id conversation conversation_name sender content content_highlight timestamp seq")
+		}
+		return len(found) == 1
+	})
+	visit(tok, "POST", m+"search/", object{"query": "changed"}, 200)
 	visit(tok, "DELETE", m+mid+"/", nil, http.StatusNoContent)
 	if r := h.call(tok, "GET", m+mid+"/", nil).want(200); r.body.str("content") != "" || r.body.object("deleted_at") == nil {
 		t.Error(r.raw)

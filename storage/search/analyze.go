@@ -196,6 +196,13 @@ func (c *clusters) next() bool {
 		return true
 	}
 	c.to = i + max(norm.NFKC.NextBoundaryInString(c.s[i:], true), n)
+	for c.to < len(c.s) { // marks that do not compose belong to the character as well
+		r, n := utf8.DecodeRuneInString(c.s[c.to:])
+		if r < 0x300 || !unicode.IsMark(r) && r != 0xe33 && r != 0xeb3 { // the AM of Thai and Lao is one with its consonant
+			break
+		}
+		c.to += n
+	}
 	c.fold(c.s[i:c.to])
 	return true
 }
@@ -285,7 +292,7 @@ func isWhole(r rune) bool {
 
 // combines tells what may change or extend the character before it.
 func combines(r rune) bool {
-	return r >= 0x300 && (unicode.IsMark(r) || r >= 0x1160 && r <= 0x11ff || r == 0xff9e || r == 0xff9f)
+	return r >= 0x300 && (unicode.IsMark(r) || r >= 0x1160 && r <= 0x11ff || r == 0xe33 || r == 0xeb3 || r == 0xff9e || r == 0xff9f)
 }
 
 // isDiacritic tells the marks that a reader can do without.

@@ -18,7 +18,7 @@ type Index interface {
 	Apply(ctx context.Context, changes []chat.IndexChange) error
 	// Cursors returns the seq of the last event applied of each conversation, 0 where there is none.
 	Cursors(ctx context.Context, keys []chat.ConversationKey) ([]uint64, error)
-	// Search finds messages, newest first. A query that cannot be understood is a *chat.FieldError.
+	// Search finds messages, newest first: by time, within a conversation by seq. A query that cannot be understood is a *chat.FieldError.
 	Search(ctx context.Context, q chat.IndexQuery) (chat.SearchAnswer, error)
 	// Generation is the identity of the index as it stands: it changes when the index was made anew, by Rebuild or
 	// because its files or its server's index were not there. Whoever feeds the index compares it with the one that
@@ -40,7 +40,8 @@ type Rebuild interface {
 	Apply(ctx context.Context, changes []chat.IndexChange) error
 	Cursors(ctx context.Context, keys []chat.ConversationKey) ([]uint64, error)
 	// Commit puts the new index in the place of the old one, under a new Generation, and removes the old one.
-	// Afterwards the Rebuild is over, whatever the answer.
+	// Afterwards the Rebuild is over, whatever the answer. What the old index was given meanwhile and the new one was
+	// not is missing then: whoever feeds the index goes on from its Cursors.
 	Commit(ctx context.Context) error
 	// Abort throws the new index away. It does nothing after Commit.
 	Abort(ctx context.Context) error

@@ -4,6 +4,7 @@ import (
 	"html"
 	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/zumodra/hub/storage/search"
@@ -42,6 +43,8 @@ func TestReq082_HighlightIsEscapedAndKeepsCase(t *testing.T) {
 		{"ana", "banana", "b<mark>ana</mark>na"},
 		{"👍", "ok 👍🏽!", "ok <mark>👍🏽</mark>!"},
 		{"joe@example.com", "mail joe@example.com or example.com", "mail <mark>joe@example.com</mark> or example.com"},
+		{"नम", "नमस्ते", "<mark>नम</mark>स्ते"},
+		{"ก", "กำ กี่", "<mark>กำ</mark> <mark>กี่</mark>"},
 		{"soft", "so\u00adft\u200d ball", "<mark>so\u00adft\u200d</mark> ball"},
 	} {
 		got, ok := query(t, c.query).Matcher(search.Rules{}).Highlight(c.content)
@@ -105,6 +108,7 @@ func TestTypos(t *testing.T) {
 func FuzzHighlight(f *testing.F) {
 	f.Add("needle", "<b>NEEDLE</b> & 'needles'")
 	f.Add("cafe 日 👍", "Cafe\u0301 日本 👍🏽 \xff\x00")
+	f.Add("a ก 日", "aั กี่ 日\u3099 a\u0e31 \u0301a \U000e0100")
 	f.Add("a OR b -c", "a&amp;b</mark>")
 	f.Fuzz(func(t *testing.T, text, content string) {
 		q, err := search.Parse(text)
@@ -140,6 +144,11 @@ func FuzzHighlight(f *testing.F) {
 			}
 			if utf8.ValidString(content) && !utf8.ValidString(rest[:i]) {
 				t.Fatalf("a code point is divided: %q", got)
+			}
+			for _, after := range []string{rest[i+len("<mark>"):], rest[j+len("</mark>"):]} {
+				if r, _ := utf8.DecodeRuneInString(after); unicode.IsMark(r) {
+					t.Fatalf("a grapheme cluster is divided: %q", got)
+				}
 			}
 			rest = rest[j+len("</mark>"):]
 		}

@@ -198,7 +198,7 @@ func storeDelete(t *testing.T, s *storage.Store, e storage.Engine) {
 		t.Helper()
 		for _, tb := range storage.Tables() {
 			must(t, e.ScanTable(ctx, tb, func(p storage.Key, r storage.Row) bool {
-				if tb != storage.TableMeta {
+				if tb != storage.TableMeta && tb != storage.TableDirty {
 					t.Errorf("row left in %s: %s %s", tb.Name, show(p), show(r.Clustering))
 				}
 				return true
@@ -207,6 +207,10 @@ func storeDelete(t *testing.T, s *storage.Store, e storage.Engine) {
 		if _, _, err := s.LoadConversation(ctx, key); !errors.Is(err, chat.ErrNotFound) {
 			t.Error(err)
 		}
+		// The mark stays until the projections have heard of it.
+		marks, err := s.DirtyShard(ctx, key.Shard(), chat.ConversationKey{}, 9)
+		must(t, err)
+		equal(t, marks, []chat.ConversationKey{key})
 	}
 	fill()
 	must(t, s.DeleteConversation(ctx, key, []chat.UserID{"gone"}))

@@ -16,6 +16,7 @@ type Store struct {
 	convs map[chat.ConversationKey]*conv
 	users map[chat.UserKey]chat.User
 	dirty map[chat.ConversationKey]bool
+	cons  map[string]chat.ConsumerState
 
 	// Fault, if set, is asked before each call; an error it returns is the call's answer.
 	Fault func(op string, key chat.ConversationKey) error
@@ -36,7 +37,7 @@ type conv struct {
 // New returns an empty store.
 func New() *Store {
 	return &Store{convs: map[chat.ConversationKey]*conv{}, users: map[chat.UserKey]chat.User{},
-		dirty: map[chat.ConversationKey]bool{}, calls: map[string]int{}}
+		dirty: map[chat.ConversationKey]bool{}, cons: map[string]chat.ConsumerState{}, calls: map[string]int{}}
 }
 
 // AddUsers makes users known.

@@ -133,6 +133,7 @@ func (f *file) apply(ctx context.Context, changes []chat.IndexChange) (n counts,
 	}
 	n.add(b.counts)
 	f.words.warn(f.cfg.Logger)
+	f.trim()
 	if f.purge {
 		if err := f.purgeGone(ctx); err != nil {
 			return n, f.fail(ctx, "removing a conversation", err)
@@ -201,16 +202,17 @@ func (b *batch) commit() error {
 			}
 		}
 	}
-	if b.drift > f.drift.Load() {
+	if b.drift > f.saved {
 		if _, err := f.stmt.setDrift.ExecContext(bg, b.drift); err != nil {
 			return err
 		}
-		f.drift.Store(b.drift) // before documents that have it can be found
+		f.drift.Store(max(b.drift, f.drift.Load())) // before documents that have it can be found
 	}
 	if _, err := f.stmt.commit.ExecContext(bg); err != nil {
 		return err
 	}
 	b.begun = false
+	f.saved = max(f.saved, b.drift)
 	f.convs.update(b.convs, b.drop)
 	if len(f.senders) > maxSenders {
 		clear(f.senders)
@@ -583,6 +585,8 @@ func (f *file) purgeSome(conv int64) (err error) {
 }
 
 func (f *file) cursors(ctx context.Context, keys []chat.ConversationKey) ([]uint64, error) {
+	f.gate.RLock()
+	defer f.gate.RUnlock()
 	st, err := f.read.PrepareContext(ctx, "SELECT cursor FROM conv WHERE tenant = ? AND conversation = ? AND gone = 0")
 	if err != nil {
 		return nil, f.fail(ctx, "reading cursors", err)

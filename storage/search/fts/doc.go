@@ -19,7 +19,8 @@
 //     deleted conversation cannot be found from the moment its row is gone; its documents are removed in pieces.
 //   - A word finds words that contain it, and words at a typo, by looking them up in the vocabulary and asking for
 //     all of them. The vocabulary in memory is bounded (Config.VocabularyBytes): beyond, the words seen last are not
-//     found by their middle or with a typo. At most maxInfix and maxTypos words stand for one, those seen first.
+//     found by their middle or with a typo. At most maxInfix and maxTypos words stand for one, fewer where a query has more
+//     than four words, those seen first.
 //   - What cannot be read as a database, or is found to be damaged when it is opened after a crash, is set aside and an
 //     empty index begins, under a new generation. One of another version is removed. Damage that shows in use makes
 //     calls fail until a rebuild or the next start.

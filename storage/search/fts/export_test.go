@@ -74,6 +74,13 @@ func Endless(ctx context.Context, ix *Index) error {
 	return f.fail(ctx, "searching", err)
 }
 
+// LimitLog sets how large the write-ahead log may become, until restore.
+func LimitLog(n int64) (restore func()) {
+	old := maxLog
+	maxLog = n
+	return func() { maxLog = old }
+}
+
 // Path is the file of the database in use.
 func Path(ix *Index) string { return ix.current.path }
 
@@ -91,11 +98,11 @@ func LeavePurge(ix *Index) func() {
 	return func() { f.stmt.nextGone = old; _ = st.Close() }
 }
 
-// Near and Containing are the vocabulary's look-ups.
+// Near is the vocabulary's look-up of typos.
 func Near(words []string, w string) []string {
 	v := &vocabulary{limit: 1 << 20}
 	for _, x := range words {
 		v.add(x)
 	}
-	return v.near(w)
+	return v.near(w, maxTypos)
 }

@@ -67,6 +67,7 @@ type file struct {
 	conn *sql.Conn
 	stmt statements
 	read *sql.DB
+	gate sync.RWMutex // held shared by whoever uses read
 
 	convs   *convCache
 	senders map[chat.UserKey]int64 // of the writer, bounded
@@ -75,7 +76,8 @@ type file struct {
 	docs    atomic.Int64
 	drift   atomic.Int64 // the highest of any document
 	damaged atomic.Bool
-	purge   bool // conversations are gone whose documents are not; of mu
+	purge   bool  // conversations are gone whose documents are not; of mu
+	saved   int64 // the drift that the database knows; of mu
 }
 
 func dataSource(path string, cfg Config, pragmas ...string) string {
@@ -221,6 +223,7 @@ func (f *file) prepare(ctx context.Context) error {
 	}
 	f.docs.Store(docs)
 	f.drift.Store(drift)
+	f.saved = drift
 	rows, err := f.conn.QueryContext(ctx, "SELECT word FROM words ORDER BY id")
 	if err != nil {
 		return err
@@ -265,10 +268,34 @@ func (f *file) settle(ctx context.Context) error {
 	return nil
 }
 
+// maxLog is how large the write-ahead log may become. SQLite begins it anew when no reader is at it, which under steady
+// searching may not happen by itself, nor, as a test showed, by waiting for it with a checkpoint.
+var maxLog int64 = 64 << 20
+
+// trim empties a log that has become too large. For the last step, a short one, searches wait.
+func (f *file) trim() {
+	st, err := os.Stat(f.path + "-wal")
+	if err != nil || st.Size() <= maxLog {
+		return
+	}
+	_, err = f.conn.ExecContext(bg, "PRAGMA wal_checkpoint(PASSIVE)")
+	f.gate.Lock()
+	defer f.gate.Unlock()
+	var busy, log, done int
+	if err == nil {
+		err = f.conn.QueryRowContext(bg, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &log, &done)
+	}
+	if err != nil || busy != 0 {
+		f.cfg.Logger.Warn("the log of the search index is not emptied", "file", f.path, "bytes", st.Size(), "error", err)
+	}
+}
+
 func (f *file) health(ctx context.Context) error {
 	if f.damaged.Load() {
 		return fmt.Errorf("%w: the index is damaged: rebuild it, or restart to begin a new one", search.ErrUnavailable)
 	}
+	f.gate.RLock()
+	defer f.gate.RUnlock()
 	var n int
 	if err := f.read.QueryRowContext(ctx, "SELECT 1 FROM meta WHERE k = 'generation'").Scan(&n); err != nil {
 		return f.fail(ctx, "health", err)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -368,6 +369,44 @@ func TestGoneInPieces(t *testing.T) {
 	}
 	if n := hits(t, ix, `"number2499"`, l); n != 1 {
 		t.Errorf("%d hits", n)
+	}
+}
+
+// TestLogIsTrimmed: searches that never pause do not make the write-ahead log grow for ever.
+func TestLogIsTrimmed(t *testing.T) {
+	const limit = 300_000
+	defer fts.LimitLog(limit)()
+	ix := open(t, fts.Config{Dir: t.TempDir()})
+	l := newLog(1, 500)
+	must(t, ix.Apply(t.Context(), []chat.IndexChange{l.Since(0)}))
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			q := chat.IndexQuery{Tenant: "t", Conversations: []chat.ConversationID{l.Key.ID}}
+			q.Text = "needle"
+			for ctx.Err() == nil {
+				if _, err := ix.Search(ctx, q); err != nil && !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	highest := int64(0)
+	for range 40 {
+		n := uint64(len(l.Events))
+		for i := range 50 {
+			l.Say("bob", searchtest.At(int(n)+i), fmt.Sprint("needle in straw", n, " ", i))
+		}
+		must(t, ix.Apply(t.Context(), []chat.IndexChange{l.Since(n)}))
+		st, err := os.Stat(fts.Path(ix) + "-wal")
+		must(t, err)
+		highest = max(highest, st.Size())
+	}
+	stop()
+	wg.Wait()
+	if highest > limit {
+		t.Errorf("the log has %d bytes", highest)
 	}
 }
 

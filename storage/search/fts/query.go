@@ -22,6 +22,8 @@ func (f *file) search(ctx context.Context, q chat.IndexQuery, query *search.Quer
 	if f.damaged.Load() {
 		return nil, false, false, f.fail(ctx, "searching", errDamaged)
 	}
+	f.gate.RLock()
+	defer f.gate.RUnlock()
 	limit, offset := q.Limit, max(q.Offset, 0)
 	if limit <= 0 || limit > chat.MaxSearchResults {
 		limit = chat.MaxSearchResults
@@ -140,60 +142,107 @@ func ceilMicros(t time.Time) int64 {
 	return us
 }
 
-// text is the query as an expression of FTS5 on the text; wider tells that typos added a word.
+// expander turns a query into an expression of FTS5 on the text.
+type expander struct {
+	words *vocabulary
+	typos bool
+	infix int  // words that may stand for one
+	wider bool // typos added a word
+}
+
+// text is the query as an expression; wider tells that typos added a word.
 func (f *file) text(q *search.Query, typos bool) (expression string, wider bool) {
+	// Every word of the expression is looked up in every segment of the index: many words share the bound.
+	x := &expander{words: f.words, typos: typos, infix: max(8, min(maxInfix, maxWords/len(q.Terms())))}
+	if e, ok := x.tree(q.Expr()); ok {
+		return e, x.wider
+	}
 	var clauses []string
 	for _, c := range q.Clauses() {
-		var must []string
+		var must, not []string
 		for _, t := range c.Must {
-			e, w := f.term(t, typos)
-			must = append(must, e)
-			wider = wider || w
+			must = append(must, x.term(t))
 		}
-		e := strings.Join(must, " AND ")
-		if len(c.Not) > 0 {
-			var not []string
-			for _, t := range c.Not {
-				e, _ := f.term(t, false)
-				not = append(not, e)
-			}
-			e = "(" + e + ") NOT (" + strings.Join(not, " OR ") + ")"
+		for _, t := range c.Not {
+			not = append(not, x.term(t))
 		}
-		clauses = append(clauses, "("+e+")")
+		clauses = append(clauses, conjunction(must, not))
 	}
-	return strings.Join(clauses, " OR "), wider
+	return strings.Join(clauses, " OR "), x.wider
+}
+
+func conjunction(must, not []string) string {
+	e := "(" + strings.Join(must, " AND ") + ")"
+	if len(not) > 0 {
+		e = "(" + e + " NOT (" + strings.Join(not, " OR ") + "))"
+	}
+	return e
+}
+
+// tree is the expression of e as it stands, so that no term comes twice; false if it has an alternative that excludes,
+// which FTS5 has only within a conjunction.
+func (x *expander) tree(e search.Expr) (string, bool) {
+	switch e := e.(type) {
+	case *search.Term:
+		return x.term(e), true
+	case search.Or:
+		var parts []string
+		for _, p := range e {
+			s, ok := x.tree(p)
+			if !ok {
+				return "", false
+			}
+			parts = append(parts, s)
+		}
+		return "(" + strings.Join(parts, " OR ") + ")", true
+	case search.And:
+		var must, not []string
+		for _, p := range e {
+			if n, ok := p.(search.Not); ok {
+				not = append(not, x.term(n.Term))
+				continue
+			}
+			s, ok := x.tree(p)
+			if !ok {
+				return "", false
+			}
+			must = append(must, s)
+		}
+		return conjunction(must, not), len(must) > 0
+	}
+	return "", false
 }
 
 // term is what stands for one term: a phrase, or any of the words that it finds.
-func (f *file) term(t *search.Term, typos bool) (expression string, wider bool) {
+func (x *expander) term(t *search.Term) string {
 	w := t.Words[len(t.Words)-1]
 	if len(t.Words) > 1 || search.Analyze(w)[0].Gram {
 		e := quote(strings.Join(t.Words, " "))
 		if t.Prefix {
 			e += " *"
 		}
-		return e, false
+		return e
 	}
 	words, all := []string{w}, true
 	switch {
 	case t.Infix():
 		var more []string
-		more, all = f.words.containing(w)
+		more, all = x.words.find(w, x.infix)
 		words = append(words, more...)
 	case t.Prefix:
 		var more []string
-		more, all = f.words.beginning(w)
+		more, all = x.words.find("\n"+w, x.infix)
 		words = append(words, more...)
 	}
-	if typos && t.Typo() {
-		near := f.words.near(w)
+	if x.typos && t.Typo() {
+		near := x.words.near(w, min(maxTypos, x.infix))
 		words = append(words, near...)
-		wider = len(near) > 0
+		x.wider = x.wider || len(near) > 0
 	}
 	parts := make([]string, 0, len(words)+1)
-	for i, x := range words {
-		if i == 0 || x != w {
-			parts = append(parts, quote(x))
+	for i, one := range words {
+		if i == 0 || one != w {
+			parts = append(parts, quote(one))
 		}
 	}
 	// The vocabulary did not give all beginnings: FTS5 has them. For a single letter that would be to merge a large part
@@ -202,9 +251,9 @@ func (f *file) term(t *search.Term, typos bool) (expression string, wider bool) 
 		parts = append(parts, quote(w)+" *")
 	}
 	if len(parts) == 1 {
-		return parts[0], wider
+		return parts[0]
 	}
-	return "(" + strings.Join(parts, " OR ") + ")", wider
+	return "(" + strings.Join(parts, " OR ") + ")"
 }
 
 // quote makes a string of FTS5. Tokens hold no quotes.

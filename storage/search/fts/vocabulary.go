@@ -14,6 +14,7 @@ import (
 const (
 	maxInfix = 64
 	maxTypos = 50
+	maxWords = 256 // and for all of them together, but 8 for each
 )
 
 // vocabulary is the words of scripts with spaces, in the order in which they were first seen: the commonest tend to
@@ -58,12 +59,7 @@ func (v *vocabulary) snapshot() (text []byte, complete bool) {
 	return v.text, !v.full
 }
 
-// containing returns words that hold w, and whether these are all.
-func (v *vocabulary) containing(w string) (words []string, all bool) { return v.find(w, maxInfix) }
-
-// beginning returns words that begin with w, and whether these are all.
-func (v *vocabulary) beginning(w string) (words []string, all bool) { return v.find("\n"+w, maxInfix) }
-
+// find returns words that hold w, or begin with what follows if w starts with a line feed, and whether these are all.
 func (v *vocabulary) find(w string, limit int) (words []string, all bool) {
 	text, complete := v.snapshot()
 	needle := []byte(w)
@@ -89,9 +85,9 @@ func wordAt(text []byte, i int) (word []byte, end int) {
 	return text[start:end], end
 }
 
-// near returns words at one typo from w, not w itself. Of a word and its neighbour at least one half is the same, at
+// near returns up to limit words at one typo from w, not w itself. Of a word and its neighbour at least one half is the same, at
 // the same end; only two letters swapped across the middle change both, so that one neighbour is looked up by itself.
-func (v *vocabulary) near(w string) []string {
+func (v *vocabulary) near(w string, limit int) []string {
 	text, _ := v.snapshot()
 	half := len(w) / 2
 	for !utf8.RuneStart(w[half]) {
@@ -99,7 +95,7 @@ func (v *vocabulary) near(w string) []string {
 	}
 	var words []string
 	scan := func(needle string, offset int) {
-		for at := 0; at < len(text) && len(words) < maxTypos; {
+		for at := 0; at < len(text) && len(words) < limit; {
 			i := bytes.Index(text[at:], []byte(needle))
 			if i < 0 {
 				return

@@ -268,7 +268,7 @@ func testTypos(f *fixture) {
 		{"nedle", []int{0}},
 		{"needel", []int{0}},
 		{"reecive", []int{1}},
-		{"recieve it", []int{1}},
+		{"recevie it", []int{1}},
 		{"colour", []int{3}},
 		{"colour red", []int{3}},
 		{`"colour"`, nil},
@@ -342,7 +342,7 @@ func testHighlight(f *fixture) {
 		queries = append(queries, "apple")
 	}
 	if f.has(Typos) {
-		queries = append(queries, "recieve", "batter")
+		queries = append(queries, "recevie", "batter")
 	}
 	for _, text := range queries {
 		q := in(m)

@@ -251,7 +251,7 @@ type oracle struct {
 }
 
 var oracleWords = strings.Fields(`apple pineapple apples Äpfel app needle needles needless haystack hay red wine white beer
-	receive deceive recieve strasse Straße café cafe coffee butter batter better bitter 2024 2025 joe@example.com don't
+	receive deceive recevie strasse Straße café cafe coffee butter batter better bitter 2024 2025 joe@example.com don't
 	日本語 日本 本 語学 手机iPhone 한국어 👍 x y z`)
 
 func (o *oracle) word() string { return oracleWords[o.rng.IntN(len(oracleWords))] }
