@@ -20,6 +20,7 @@ import (
 	"github.com/zumodra/hub/chat"
 	"github.com/zumodra/hub/storage/search"
 	"github.com/zumodra/hub/storage/search/meili"
+	"github.com/zumodra/hub/storage/search/meili/meilitest"
 	"github.com/zumodra/hub/storage/search/searchtest"
 )
 
@@ -99,12 +100,6 @@ func wantSeqs(t *testing.T, hits []chat.SearchHit, want ...uint64) {
 	}
 }
 
-func (f *fake) set(change func()) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	change()
-}
-
 // everyCall calls everything that needs the server.
 func everyCall(ctx context.Context, x *meili.Index, l *searchtest.Log) map[string]error {
 	q := chat.IndexQuery{Tenant: l.Key.Tenant, Conversations: []chat.ConversationID{l.Key.ID}}
@@ -134,7 +129,7 @@ func TestServerThatIsNotThere(t *testing.T) {
 	if s := x.Stats(); s.Failures != 3 || s.Applied != 0 || s.Tasks != 0 {
 		t.Fatalf("%+v", s)
 	}
-	f := &fake{t: t, version: "1.53.0", indexes: map[string]*fakeIndex{}}
+	f := &meilitest.Server{T: t, Version: "1.53.0"}
 	ln, err := net.Listen("tcp", addr)
 	must(t, err)
 	srv := &http.Server{Handler: f}
@@ -147,8 +142,8 @@ func TestServerThatIsNotThere(t *testing.T) {
 
 // TestServerInTrouble: whatever it answers becomes ErrUnavailable with what was said, never with what messages say.
 func TestServerInTrouble(t *testing.T) {
-	f := newFake(t)
-	x := open(t, meili.Config{URL: f.srv.URL, Timeout: 200 * time.Millisecond})
+	f := meilitest.New(t)
+	x := open(t, meili.Config{URL: f.URL, Timeout: 200 * time.Millisecond})
 	l := talk(1, "a needle and a "+secretWord)
 	must(t, x.Apply(t.Context(), []chat.IndexChange{l.Since(0)}))
 	n := uint64(len(l.Events))
@@ -163,14 +158,16 @@ func TestServerInTrouble(t *testing.T) {
 		word  string
 	}{
 		"429": {func(w http.ResponseWriter, _ *http.Request) {
-			refuse(w, 429, "too_many_search_requests", "system", secretWord)
+			meilitest.Refuse(w, 429, "too_many_search_requests", "system", secretWord)
 		}, "429 too_many_search_requests"},
 		"503": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, "503 Service Unavailable"},
 		"500 html": {func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(500)
 			_, _ = io.WriteString(w, "<html>"+secretWord)
 		}, "500"},
-		"disk":     {func(w http.ResponseWriter, _ *http.Request) { refuse(w, 507, "no_space_left_on_device", "system", "") }, "no_space_left_on_device"},
+		"disk": {func(w http.ResponseWriter, _ *http.Request) {
+			meilitest.Refuse(w, 507, "no_space_left_on_device", "system", "")
+		}, "no_space_left_on_device"},
 		"not JSON": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200); _, _ = io.WriteString(w, secretWord) }, ""},
 		"half JSON": {func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(200)
@@ -187,13 +184,13 @@ func TestServerInTrouble(t *testing.T) {
 		}, "does not answer within 200ms"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f.set(func() { f.before = func(w http.ResponseWriter, r *http.Request) bool { c.reply(w, r); return true } })
+			f.Set(func() { f.Before = func(w http.ResponseWriter, r *http.Request) bool { c.reply(w, r); return true } })
 			unavailable(t, x.Apply(t.Context(), []chat.IndexChange{l.Since(n)}), c.word)
 			for call, err := range everyCall(t.Context(), x, l) {
 				t.Log(call)
 				unavailable(t, err, c.word)
 			}
-			f.set(func() { f.before = nil })
+			f.Set(func() { f.Before = nil })
 			must(t, x.Health(t.Context()))
 			wantSeqs(t, find(t, x, "needle", l), 2)
 		})
@@ -211,19 +208,17 @@ func TestKilledAnywhere(t *testing.T) {
 	}
 	for _, after := range []bool{false, true} {
 		for at := 0; ; at++ {
-			f := newFake(t)
+			f := meilitest.New(t)
 			count, hit := 0, false
-			f.before = func(w http.ResponseWriter, r *http.Request) bool {
-				f.mu.Lock()
-				n := count
-				count++
-				f.mu.Unlock()
+			f.Before = func(w http.ResponseWriter, r *http.Request) bool {
+				n := 0
+				f.Set(func() { n = count; count++ })
 				if n != at {
 					return false
 				}
 				hit = true
 				if after { // the request arrives, its answer does not
-					f.set(func() { f.before = nil })
+					f.Set(func() { f.Before = nil })
 					f.ServeHTTP(httptest.NewRecorder(), r)
 				}
 				if c, _, err := w.(http.Hijacker).Hijack(); err == nil {
@@ -243,11 +238,11 @@ func TestKilledAnywhere(t *testing.T) {
 				}
 				return x.Apply(t.Context(), []chat.IndexChange{a.Since(4), {Key: b.Key, Gone: true}})
 			}
-			first := open(t, meili.Config{URL: f.srv.URL})
+			first := open(t, meili.Config{URL: f.URL})
 			err := feed(first, 0)
 			_ = first.Close()
-			f.set(func() { f.before = nil })
-			x := open(t, meili.Config{URL: f.srv.URL})
+			f.Set(func() { f.Before = nil })
+			x := open(t, meili.Config{URL: f.URL})
 			if err != nil {
 				unavailable(t, err)
 				must(t, feed(x, 0))
@@ -259,14 +254,13 @@ func TestKilledAnywhere(t *testing.T) {
 			if !slices.Equal(cursors, []uint64{uint64(len(a.Events)), 0}) {
 				t.Fatalf("cursors %v after request %d was lost", cursors, at)
 			}
-			f.mu.Lock()
-			docs := len(f.indexes["hub_messages_v1_1"].docs)
-			f.mu.Unlock()
+			docs := 0
+			f.Set(func() { docs = len(f.Indexes["hub_messages_v1_1"].Docs) })
 			if docs != 5 { // three messages, a cursor, the generation
 				t.Fatalf("%d documents after request %d was lost", docs, at)
 			}
 			_ = x.Close()
-			f.srv.Close()
+			f.Close()
 			if !hit {
 				t.Logf("%d requests, lost after they arrived: %v", at, after)
 				if at < 15 {
@@ -282,12 +276,12 @@ func TestKilledAnywhere(t *testing.T) {
 func TestRejectedDocuments(t *testing.T) {
 	for _, kind := range []string{"invalid_request", "internal"} {
 		t.Run(kind, func(t *testing.T) {
-			f := newFake(t)
+			f := meilitest.New(t)
 			log := &buffer{}
-			x := open(t, meili.Config{URL: f.srv.URL, Logger: slog.New(slog.NewTextHandler(log, nil))})
-			f.judge = func(_ string, d map[string]any) *fakeError {
+			x := open(t, meili.Config{URL: f.URL, Logger: slog.New(slog.NewTextHandler(log, nil))})
+			f.Judge = func(_ string, d map[string]any) *meilitest.Error {
 				if s, _ := d["content"].(string); strings.Contains(s, secretWord) {
-					return errorOf("invalid_document_fields", kind, "cannot take "+s)
+					return meilitest.ErrorOf("invalid_document_fields", kind, "cannot take "+s)
 				}
 				return nil
 			}
@@ -323,45 +317,47 @@ func TestRejectedDocuments(t *testing.T) {
 // TestServerTakesNothing: a server whose every task fails rejects no document.
 func TestServerTakesNothing(t *testing.T) {
 	for _, kind := range []string{"system", "internal"} {
-		f := newFake(t)
-		x := open(t, meili.Config{URL: f.srv.URL})
+		f := meilitest.New(t)
+		x := open(t, meili.Config{URL: f.URL})
 		must(t, x.Health(t.Context()))
 		l := talk(1, "needle one", "needle two")
-		f.set(func() {
-			f.judge = func(string, map[string]any) *fakeError { return errorOf("no_space_left_on_device", kind, "") }
+		f.Set(func() {
+			f.Judge = func(string, map[string]any) *meilitest.Error {
+				return meilitest.ErrorOf("no_space_left_on_device", kind, "")
+			}
 		})
 		unavailable(t, x.Apply(t.Context(), []chat.IndexChange{l.Since(0)}), "no_space_left_on_device")
 		if s := x.Stats(); s.Rejected != 0 || s.Failures != 1 {
 			t.Fatalf("%s: %+v", kind, s)
 		}
-		f.set(func() { f.judge = nil })
+		f.Set(func() { f.Judge = nil })
 		must(t, x.Apply(t.Context(), []chat.IndexChange{l.Since(0)}))
 		wantSeqs(t, find(t, x, "needle", l), 3, 2)
 	}
 }
 
 func TestTaskThatNeverEnds(t *testing.T) {
-	f := newFake(t)
-	x := open(t, meili.Config{URL: f.srv.URL, TaskTimeout: 20 * time.Millisecond})
+	f := meilitest.New(t)
+	x := open(t, meili.Config{URL: f.URL, TaskTimeout: 20 * time.Millisecond})
 	must(t, x.Health(t.Context()))
 	l := talk(1, "needle")
-	f.set(func() { f.stuck = true })
+	f.Set(func() { f.Stuck = true })
 	unavailable(t, x.Apply(t.Context(), []chat.IndexChange{l.Since(0)}), "has not finished task")
 	if s := x.Stats(); s.Tasks != 0 {
 		t.Fatalf("%+v", s)
 	}
-	f.set(func() { f.stuck = false })
+	f.Set(func() { f.Stuck = false })
 	must(t, x.Apply(t.Context(), []chat.IndexChange{l.Since(0)}))
 	wantSeqs(t, find(t, x, "needle", l), 2)
 }
 
 func TestKeys(t *testing.T) {
-	f := newFake(t)
-	f.key = "the right key"
+	f := meilitest.New(t)
+	f.Key = "the right key"
 	file := filepath.Join(t.TempDir(), "key")
 	must(t, os.WriteFile(file, []byte("another key\n"), 0o600))
-	unavailable(t, open(t, meili.Config{URL: f.srv.URL}).Health(t.Context()), "does not accept the key", "missing_authorization_header")
-	x := open(t, meili.Config{URL: f.srv.URL, KeyFile: file})
+	unavailable(t, open(t, meili.Config{URL: f.URL}).Health(t.Context()), "does not accept the key", "missing_authorization_header")
+	x := open(t, meili.Config{URL: f.URL, KeyFile: file})
 	unavailable(t, x.Health(t.Context()), "does not accept the key", "invalid_api_key")
 	must(t, os.WriteFile(file, []byte("the right key\n"), 0o600))
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) { // read at most once a second
@@ -373,7 +369,7 @@ func TestKeys(t *testing.T) {
 			t.Fatal("the new key is never read")
 		}
 	}
-	if _, err := meili.Open(meili.Config{URL: f.srv.URL, KeyFile: file + ".missing"}); err == nil || !strings.Contains(err.Error(), ".missing") {
+	if _, err := meili.Open(meili.Config{URL: f.URL, KeyFile: file + ".missing"}); err == nil || !strings.Contains(err.Error(), ".missing") {
 		t.Fatalf("%v", err)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/zumodra/hub/chat"
 	"github.com/zumodra/hub/storage/search"
 	"github.com/zumodra/hub/storage/search/meili"
+	"github.com/zumodra/hub/storage/search/meili/meilitest"
 	"github.com/zumodra/hub/storage/search/searchtest"
 )
 
@@ -103,7 +104,9 @@ func TestRecordedExchanges(t *testing.T) {
 		if got := values(body); !reflect.DeepEqual(got, e.Request) {
 			t.Errorf("request %d, %s %s: body\n%v\nrecorded was\n%v", next, e.Method, e.Path, got, e.Request)
 		}
-		answer(w, e.Status, e.Answer)
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(e.Status)
+		_ = json.NewEncoder(w).Encode(e.Answer)
 	}))
 	defer srv.Close()
 	session(t, open(t, meili.Config{URL: srv.URL}))
@@ -113,7 +116,7 @@ func TestRecordedExchanges(t *testing.T) {
 }
 
 func recordSession(t *testing.T, file string) {
-	to, err := url.Parse(newFake(t).srv.URL)
+	to, err := url.Parse(meilitest.New(t).URL)
 	if u := os.Getenv("HUB_MEILI_URL"); u != "" {
 		to, err = url.Parse(u)
 	}
@@ -167,18 +170,21 @@ func TestErrorObjects(t *testing.T) {
 		{500, "internal", "internal", "500 internal"},
 		{503, "too_many_search_requests", "system", "503 too_many_search_requests"},
 	} {
-		f := newFake(t)
-		x := open(t, meili.Config{URL: f.srv.URL})
+		f := meilitest.New(t)
+		x := open(t, meili.Config{URL: f.URL})
 		must(t, x.Health(t.Context()))
-		f.set(func() {
-			f.before = func(w http.ResponseWriter, _ *http.Request) bool { refuse(w, c.status, c.code, c.kind, secretWord); return true }
+		f.Set(func() {
+			f.Before = func(w http.ResponseWriter, _ *http.Request) bool {
+				meilitest.Refuse(w, c.status, c.code, c.kind, secretWord)
+				return true
+			}
 		})
 		for name, err := range everyCall(t.Context(), x, talk(1, "needle")) {
 			t.Log(name)
 			unavailable(t, err, c.says)
 		}
 		if strings.Contains(c.says, "not there") {
-			f.set(func() { f.before = nil })
+			f.Set(func() { f.Before = nil })
 			must(t, x.Health(t.Context()))
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/zumodra/hub/chat"
 	"github.com/zumodra/hub/storage/search"
 	"github.com/zumodra/hub/storage/search/meili"
+	"github.com/zumodra/hub/storage/search/meili/meilitest"
 	"github.com/zumodra/hub/storage/search/searchtest"
 )
 
@@ -20,56 +21,56 @@ const liveUID = "hub_messages_v1_1"
 
 // TestSettingsDrift: what somebody changed in the server is put back, and said.
 func TestSettingsDrift(t *testing.T) {
-	f := newFake(t)
+	f := meilitest.New(t)
 	l := talk(1, "needle")
-	must(t, open(t, meili.Config{URL: f.srv.URL}).Apply(t.Context(), []chat.IndexChange{l.Since(0)}))
-	good := f.indexes[liveUID].settings
-	for name, change := range map[string]func(*fakeSettings){
-		"searchableAttributes": func(s *fakeSettings) { s.SearchableAttributes = []string{"*"} },
-		"filterableAttributes": func(s *fakeSettings) { s.FilterableAttributes = []string{"at"} },
-		"sortableAttributes":   func(s *fakeSettings) { s.SortableAttributes = nil },
-		"rankingRules":         func(s *fakeSettings) { s.RankingRules = []string{"words", "sort"} },
-		"proximityPrecision":   func(s *fakeSettings) { s.ProximityPrecision = "byWord" },
-		"prefixSearch":         func(s *fakeSettings) { s.PrefixSearch = "indexingTime" },
-		"pagination":           func(s *fakeSettings) { s.Pagination.MaxTotalHits = 5 },
-		"typoTolerance":        func(s *fakeSettings) { s.TypoTolerance.Enabled = false },
-		"localizedAttributes":  func(s *fakeSettings) { s.LocalizedAttributes = nil },
+	must(t, open(t, meili.Config{URL: f.URL}).Apply(t.Context(), []chat.IndexChange{l.Since(0)}))
+	good := f.Indexes[liveUID].Settings
+	for name, change := range map[string]func(*meilitest.Settings){
+		"searchableAttributes": func(s *meilitest.Settings) { s.SearchableAttributes = []string{"*"} },
+		"filterableAttributes": func(s *meilitest.Settings) { s.FilterableAttributes = []string{"at"} },
+		"sortableAttributes":   func(s *meilitest.Settings) { s.SortableAttributes = nil },
+		"rankingRules":         func(s *meilitest.Settings) { s.RankingRules = []string{"words", "sort"} },
+		"proximityPrecision":   func(s *meilitest.Settings) { s.ProximityPrecision = "byWord" },
+		"prefixSearch":         func(s *meilitest.Settings) { s.PrefixSearch = "indexingTime" },
+		"pagination":           func(s *meilitest.Settings) { s.Pagination.MaxTotalHits = 5 },
+		"typoTolerance":        func(s *meilitest.Settings) { s.TypoTolerance.Enabled = false },
+		"localizedAttributes":  func(s *meilitest.Settings) { s.LocalizedAttributes = nil },
 	} {
 		t.Run(name, func(t *testing.T) {
-			f.set(func() { s := good; change(&s); f.indexes[liveUID].settings = s })
+			f.Set(func() { s := good; change(&s); f.Indexes[liveUID].Settings = s })
 			log := &buffer{}
-			x := open(t, meili.Config{URL: f.srv.URL, Logger: slog.New(slog.NewTextHandler(log, nil))})
+			x := open(t, meili.Config{URL: f.URL, Logger: slog.New(slog.NewTextHandler(log, nil))})
 			wantSeqs(t, find(t, x, "needle", l), 2)
 			if !strings.Contains(log.String(), "settings="+"["+name+"]") {
 				t.Fatalf("the log:\n%s", log)
 			}
-			f.set(func() {
-				if got := fmt.Sprintf("%+v", f.indexes[liveUID].settings); got != fmt.Sprintf("%+v", good) {
+			f.Set(func() {
+				if got := fmt.Sprintf("%+v", f.Indexes[liveUID].Settings); got != fmt.Sprintf("%+v", good) {
 					t.Errorf("settings %s", got)
 				}
 			})
 		})
 	}
-	f.set(func() { f.log = nil })
-	must(t, open(t, meili.Config{URL: f.srv.URL}).Health(t.Context()))
-	f.set(func() {
-		if slices.ContainsFunc(f.log, func(s string) bool { return !strings.HasPrefix(s, "GET ") && !strings.HasSuffix(s, "/documents/fetch") }) {
-			t.Errorf("an index that is in order was written to: %v", f.log)
+	f.Set(func() { f.Log = nil })
+	must(t, open(t, meili.Config{URL: f.URL}).Health(t.Context()))
+	f.Set(func() {
+		if slices.ContainsFunc(f.Log, func(s string) bool { return !strings.HasPrefix(s, "GET ") && !strings.HasSuffix(s, "/documents/fetch") }) {
+			t.Errorf("an index that is in order was written to: %v", f.Log)
 		}
 	})
 }
 
 // TestIndexRemoved: an index that somebody removed is made anew, whole, under another generation.
 func TestIndexRemoved(t *testing.T) {
-	f := newFake(t)
-	x := open(t, meili.Config{URL: f.srv.URL})
+	f := meilitest.New(t)
+	x := open(t, meili.Config{URL: f.URL})
 	l := talk(1, "needle")
 	must(t, x.Apply(t.Context(), []chat.IndexChange{l.Since(0)}))
 	before, err := x.Generation(t.Context())
 	must(t, err)
-	f.set(func() { delete(f.indexes, liveUID) })
+	f.Set(func() { delete(f.Indexes, liveUID) })
 	unavailable(t, x.Apply(t.Context(), []chat.IndexChange{l.Since(0)}), "not there")
-	f.set(func() { delete(f.indexes, liveUID) })
+	f.Set(func() { delete(f.Indexes, liveUID) })
 	after, err := x.Generation(t.Context())
 	must(t, err)
 	if after == before || after == "" {
@@ -80,20 +81,21 @@ func TestIndexRemoved(t *testing.T) {
 }
 
 func TestOtherPeoplesIndexes(t *testing.T) {
-	f := newFake(t)
-	f.indexes[liveUID] = &fakeIndex{primaryKey: "sku", settings: defaultSettings()}
-	unavailable(t, open(t, meili.Config{URL: f.srv.URL}).Health(t.Context()), `primary key is "sku"`)
-	must(t, open(t, meili.Config{URL: f.srv.URL, Prefix: "other"}).Health(t.Context()))
-	f.version = "1.17.1"
-	unavailable(t, open(t, meili.Config{URL: f.srv.URL}).Health(t.Context()), "1.17.1", "1.18 or newer")
+	f := meilitest.New(t)
+	f.Indexes = map[string]*meilitest.Index{}
+	f.Indexes[liveUID] = &meilitest.Index{PrimaryKey: "sku", Settings: meilitest.DefaultSettings()}
+	unavailable(t, open(t, meili.Config{URL: f.URL}).Health(t.Context()), `primary key is "sku"`)
+	must(t, open(t, meili.Config{URL: f.URL, Prefix: "other"}).Health(t.Context()))
+	f.Version = "1.17.1"
+	unavailable(t, open(t, meili.Config{URL: f.URL}).Health(t.Context()), "1.17.1", "1.18 or newer")
 }
 
 // TestTwoNodes: nodes that start at once make one index; a rebuild of one ends that of the other.
 func TestTwoNodes(t *testing.T) {
-	f := newFake(t)
+	f := meilitest.New(t)
 	var nodes []*meili.Index
 	for range 4 {
-		nodes = append(nodes, open(t, meili.Config{URL: f.srv.URL}))
+		nodes = append(nodes, open(t, meili.Config{URL: f.URL}))
 	}
 	var wg sync.WaitGroup
 	for _, x := range nodes {
@@ -126,28 +128,28 @@ func TestTwoNodes(t *testing.T) {
 	}
 	must(t, second.Commit(t.Context()))
 	wantSeqs(t, find(t, nodes[0], "needle", l), 2)
-	f.set(func() {
-		if len(f.indexes) != 1 {
-			t.Errorf("%d indexes are left", len(f.indexes))
+	f.Set(func() {
+		if len(f.Indexes) != 1 {
+			t.Errorf("%d indexes are left", len(f.Indexes))
 		}
 	})
 }
 
 // TestPayloadsAreBounded by documents and bytes, and few are outstanding.
 func TestPayloadsAreBounded(t *testing.T) {
-	f := newFake(t)
-	x := open(t, meili.Config{URL: f.srv.URL, MaxDocuments: 10, MaxBytes: 3000, Outstanding: 2})
+	f := meilitest.New(t)
+	x := open(t, meili.Config{URL: f.URL, MaxDocuments: 10, MaxBytes: 3000, Outstanding: 2})
 	must(t, x.Health(t.Context()))
 	most := 0
-	f.set(func() {
-		f.before = func(_ http.ResponseWriter, r *http.Request) bool {
+	f.Set(func() {
+		f.Before = func(_ http.ResponseWriter, r *http.Request) bool {
 			if strings.HasSuffix(r.URL.Path, "/documents") && r.ContentLength > 6000 {
 				t.Errorf("a payload of %d bytes", r.ContentLength)
 			}
-			f.set(func() {
+			f.Set(func() {
 				waiting := 0
-				for _, k := range f.tasks {
-					if k.status == "enqueued" {
+				for _, k := range f.Tasks {
+					if k.Status == "enqueued" {
 						waiting++
 					}
 				}
@@ -155,7 +157,7 @@ func TestPayloadsAreBounded(t *testing.T) {
 			})
 			return false
 		}
-		f.polls = 3
+		f.Polls = 3
 	})
 	logs := make([]*searchtest.Log, 8)
 	var wg sync.WaitGroup
@@ -189,8 +191,8 @@ func TestPayloadsAreBounded(t *testing.T) {
 
 // TestThousandsOfConversations are asked about in chunks whose answers are merged.
 func TestThousandsOfConversations(t *testing.T) {
-	f := newFake(t)
-	x := open(t, meili.Config{URL: f.srv.URL})
+	f := meilitest.New(t)
+	x := open(t, meili.Config{URL: f.URL})
 	var logs []*searchtest.Log
 	var changes []chat.IndexChange
 	for i := range 9000 {
@@ -218,8 +220,8 @@ func TestThousandsOfConversations(t *testing.T) {
 
 // TestHiddenByNewer: what only the matcher can tell apart is looked for further back, within bounds.
 func TestHiddenByNewer(t *testing.T) {
-	f := newFake(t)
-	x := open(t, meili.Config{URL: f.srv.URL})
+	f := meilitest.New(t)
+	x := open(t, meili.Config{URL: f.URL})
 	l := searchtest.NewLog(searchtest.Key("t", 1), searchtest.At(0))
 	l.Say("alice", searchtest.At(1), "red wine")
 	for range 700 {
