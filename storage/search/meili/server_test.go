@@ -237,3 +237,23 @@ func TestHiddenByNewer(t *testing.T) {
 	wantSeqs(t, find(t, x, `"red wine"`, l)) // beyond the bound: it ends, without it
 	wantSeqs(t, find(t, x, `"wine red" -"red wine"`, l)[:1], 3202)
 }
+
+// TestOrderAcrossAlternatives: an alternative whose newest candidates do not match is gone on with before older hits of
+// another one are taken for the newest.
+func TestOrderAcrossAlternatives(t *testing.T) {
+	f := meilitest.New(t)
+	x := open(t, meili.Config{URL: f.URL})
+	l := searchtest.NewLog(searchtest.Key("t", 1), searchtest.At(0))
+	for i := range 100 {
+		l.Say("alice", searchtest.At(1+i), "beer")
+	}
+	hidden := l.Say("alice", searchtest.At(200), "red wine")
+	for i := range 150 {
+		l.Say("alice", searchtest.At(300+i), "wine, red")
+	}
+	must(t, x.Apply(t.Context(), []chat.IndexChange{l.Since(0)}))
+	hits := find(t, x, `"red wine" OR beer`, l)
+	if len(hits) != 50 || hits[0].Seq != hidden || hits[1].Seq != hidden-1 {
+		t.Fatalf("found %v", seqs(hits))
+	}
+}
