@@ -9,6 +9,7 @@ import (
 
 	"github.com/zumodra/hub/actors"
 	"github.com/zumodra/hub/actors/internal/faultstore"
+	"github.com/zumodra/hub/actors/projection"
 	"github.com/zumodra/hub/chat"
 )
 
@@ -26,10 +27,11 @@ type nowhere struct{}
 
 func (nowhere) Deliver(*chat.SessionSet, *chat.Delivery) {}
 
-func benchHub(b testing.TB) (*actors.Hub, chat.ConversationID) {
+// benchHub's consumers are told of commits and not fed.
+func benchHub(b testing.TB, consumers ...projection.Consumer) (*actors.Hub, chat.ConversationID) {
 	store := instant{faultstore.New()}
 	store.AddUsers(tenant, "1", "2")
-	h := actors.New(actors.Config{Store: store, Edge: nowhere{}})
+	h := actors.New(actors.Config{Store: store, Edge: nowhere{}, Consumers: consumers})
 	b.Cleanup(func() { _ = h.Close(context.Background()) })
 	res, err := h.Do(context.Background(), as("1"), chat.Create{Kind: chat.Direct, Members: []chat.UserID{"2"}})
 	if err != nil {
@@ -39,8 +41,13 @@ func benchHub(b testing.TB) (*actors.Hub, chat.ConversationID) {
 }
 
 // BenchmarkSend is one send after the other: no group commit, every allocation is paid by one message.
-func BenchmarkSend(b *testing.B) {
-	h, c := benchHub(b)
+func BenchmarkSend(b *testing.B) { benchSend(b) }
+
+// BenchmarkSendFollowed is the same with a consumer that follows the log.
+func BenchmarkSendFollowed(b *testing.B) { benchSend(b, newReader(b)) }
+
+func benchSend(b *testing.B, consumers ...projection.Consumer) {
+	h, c := benchHub(b, consumers...)
 	p := as("1")
 	done := make(chan error, 1)
 	cb := func(_ chat.Result, err error) { done <- err }
@@ -74,7 +81,7 @@ func BenchmarkSendPipelined(b *testing.B) {
 
 // One send from Submit to Publish, the boxing of the command included, stays within its budget.
 func TestAllocationsPerSend(t *testing.T) {
-	h, c := benchHub(t)
+	h, c := benchHub(t, newReader(t))
 	p := as("1")
 	done := make(chan error, 1)
 	cb := func(_ chat.Result, err error) { done <- err }

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -114,6 +116,17 @@ func TestCallsOfTheAPI(t *testing.T) {
 	mux.HandleFunc("GET /api/v1/messages/messages/", func(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, `{"detail":"Not found."}`, http.StatusNotFound)
 	})
+	var asked string
+	mux.HandleFunc("POST /api/v1/messages/messages/search/", func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		if asked = string(b); strings.Contains(asked, "down") {
+			w.Header().Set("Retry-After", "2")
+			http.Error(w, `{"detail":"Search is temporarily unavailable. Try again later."}`, http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, `{"success":true,"data":{"query":"x","count":1,"results":[{"id":"m","conversation":"c","conversation_name":null,
+			"sender":{"id":7,"full_name":"Bob"},"content":"a <b>","content_highlight":"a &lt;b&gt;","timestamp":"2026-01-02T03:04:05.000000Z","seq":9}]}}`)
+	})
 	srv := httptest.NewServer(mux)
 	defer srv.Close()
 	ctx := t.Context()
@@ -139,6 +152,20 @@ func TestCallsOfTheAPI(t *testing.T) {
 		t.Fatal("a 404 is no error")
 	} else if he := (*client.HTTPError)(nil); !errors.As(err, &he) || he.Status != 404 {
 		t.Fatalf("got %v", err)
+	}
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	no := false
+	found, err := c.Search(ctx, client.SearchQuery{Text: "x", Conversation: "c", Sender: "7", From: at, To: at, HasAttachments: &no})
+	want := client.SearchResult{ID: "m", Conversation: "c", Sender: "Bob", SenderID: "7", Seq: 9, Content: "a <b>", Highlight: "a &lt;b&gt;", At: at}
+	if err != nil || len(found) != 1 || found[0] != want {
+		t.Fatalf("%+v, %v", found, err)
+	}
+	if asked != `{"conversation_id":"c","date_from":"2026-01-02T03:04:05Z","date_to":"2026-01-02T03:04:05Z","has_attachments":false,"query":"x","sender":"7"}` {
+		t.Error(asked)
+	}
+	_, err = c.Search(ctx, client.SearchQuery{Text: "down"})
+	if he := (*client.HTTPError)(nil); !errors.As(err, &he) || he.Status != 503 || asked != `{"query":"down"}` {
+		t.Errorf("%v, asked %s", err, asked)
 	}
 	if _, err := client.DevToken(ctx, "http://127.0.0.1:1", "", "alice"); err == nil {
 		t.Fatal("no server is no error")

@@ -51,7 +51,8 @@ type feed struct {
 	wake     chan struct{}
 	wg       sync.WaitGroup
 
-	pending map[chat.ConversationKey]entry
+	pending map[chat.ConversationKey]*entry
+	free    []*entry // to be used again
 	queue   fifo
 	parking []parkedKey // by due
 	waiting int64       // events of those in queue
@@ -92,7 +93,7 @@ type parkedKey struct {
 }
 
 func newFeed(r *Runner, name string, c applier) *feed {
-	return &feed{r: r, name: name, c: c, wake: make(chan struct{}, r.cfg.Workers), pending: make(map[chat.ConversationKey]entry)}
+	return &feed{r: r, name: name, c: c, wake: make(chan struct{}, r.cfg.Workers), pending: make(map[chat.ConversationKey]*entry)}
 }
 
 func (f *feed) start(ctx context.Context) {
@@ -117,8 +118,9 @@ func (f *feed) signal(n int) {
 
 // note takes in that a conversation has more events. It reports false if there is no room for it.
 func (f *feed) note(key chat.ConversationKey, head uint64, events int, now time.Time) bool {
-	e, ok := f.pending[key]
-	if !ok {
+	e := f.pending[key]
+	fresh := e == nil
+	if fresh {
 		if len(f.pending) >= f.r.cfg.Queue {
 			f.overflows++
 			if !f.missed && !f.dropping {
@@ -128,6 +130,7 @@ func (f *feed) note(key chat.ConversationKey, head uint64, events int, now time.
 			f.missedEvents += int64(events)
 			return false
 		}
+		e = f.add(key)
 		e.since = now
 		f.queue.push(key)
 	}
@@ -137,14 +140,34 @@ func (f *feed) note(key chat.ConversationKey, head uint64, events int, now time.
 	e.head, e.marked = max(e.head, head), true
 	e.events += int64(events)
 	f.lag += int64(events)
+	before := f.waiting
 	if e.place == queued {
 		f.waiting += int64(events)
 	}
-	f.pending[key] = e
-	if f.queue.len() == 1 && !ok || f.waiting >= int64(f.r.cfg.Batch) {
+	if full := int64(f.r.cfg.Batch); f.queue.len() == 1 && fresh || before < full && f.waiting >= full {
 		f.signal(1)
 	}
 	return true
+}
+
+// add makes an entry that is queued, for the caller to push.
+func (f *feed) add(key chat.ConversationKey) *entry {
+	var e *entry
+	if n := len(f.free); n > 0 {
+		e, f.free = f.free[n-1], f.free[:n-1]
+	} else {
+		e = new(entry)
+	}
+	f.pending[key] = e
+	return e
+}
+
+func (f *feed) remove(key chat.ConversationKey, e *entry) {
+	delete(f.pending, key)
+	if len(f.free) < 4096 {
+		*e = entry{}
+		f.free = append(f.free, e)
+	}
 }
 
 // searching reports whether there may be marked conversations that are not in pending.
@@ -271,27 +294,23 @@ func (f *feed) take() []item {
 		e := f.pending[key]
 		e.place = busy
 		f.waiting -= e.events
-		f.pending[key] = e
 		items = append(items, item{key: key, claimed: e.head})
 	}
 	return items
 }
 
 func (f *feed) requeue(key chat.ConversationKey) {
-	e, ok := f.pending[key]
-	if !ok {
+	e := f.pending[key]
+	if e == nil {
 		return
 	}
 	e.place = queued
 	f.waiting += e.events
-	f.pending[key] = e
 	f.queue.push(key)
 }
 
 func (f *feed) park(key chat.ConversationKey, now time.Time) {
-	e := f.pending[key]
-	e.place = parked
-	f.pending[key] = e
+	f.pending[key].place = parked
 	f.parking = append(f.parking, parkedKey{key, now.Add(parkFor)})
 }
 
@@ -362,15 +381,16 @@ func (f *feed) settle(it *item, now time.Time) (uint64, bool) {
 		whole = it.done && e.head == it.claimed // or else it is there again
 	}
 	if whole {
-		delete(f.pending, it.key)
+		marked := e.marked
 		if e.full {
 			f.fullLeft--
 		}
+		f.remove(it.key, e)
 		seq := it.next - 1
 		if it.gone {
 			seq = Gone
 		}
-		if !e.marked || !f.r.told(f, it.key) {
+		if !marked || !f.r.told(f, it.key) {
 			return 0, false
 		}
 		return seq, true
@@ -382,7 +402,6 @@ func (f *feed) settle(it *item, now time.Time) (uint64, bool) {
 		}
 	}
 	f.lag += e.events
-	f.pending[it.key] = e
 	if it.later || it.done { // in the latter case what was told cannot be seen yet
 		f.park(it.key, now)
 	} else {
@@ -397,12 +416,12 @@ func (f *feed) again(keys []chat.ConversationKey) {
 	defer f.r.mu.Unlock()
 	now := f.r.cfg.Now()
 	for _, key := range keys {
-		if e, ok := f.pending[key]; ok {
+		if e := f.pending[key]; e != nil {
 			e.marked = true
-			f.pending[key] = e
 			continue
 		}
-		f.pending[key] = entry{marked: true, since: now}
+		e := f.add(key)
+		e.marked, e.since = true, now
 		f.park(key, now)
 	}
 	f.signal(1)

@@ -76,17 +76,17 @@ func (f *feed) page(ctx context.Context, w walk) ([]item, error) {
 	defer f.r.mu.Unlock()
 	kept := items[:0]
 	for _, it := range items {
-		e, waits := f.pending[it.key]
+		e := f.pending[it.key]
+		if e == nil {
+			e = f.add(it.key)
+			e.place = busy
+			kept = append(kept, it)
+		}
 		e.marked = e.marked || !full
 		if full && !e.full {
 			e.full = true
 			f.fullLeft++
 		}
-		if !waits {
-			e.place = busy
-			kept = append(kept, it)
-		}
-		f.pending[it.key] = e
 	}
 	return kept, nil
 }

@@ -145,8 +145,9 @@ func (r *Runner) rebuildInto(ctx context.Context, main *feed, maker Rebuilder, r
 	rb.feed, rb.walk, rb.status.Phase = f, f.full, PhaseFeeding
 	// The walk sees all that can be seen from now on; of what was committed and cannot be seen yet, main was told.
 	for key, e := range main.pending {
-		e.place, e.full = queued, false
-		f.pending[key] = e
+		own := f.add(key)
+		*own = *e
+		own.place, own.full = queued, false
 		f.lag += e.events
 		f.waiting += e.events
 		f.queue.push(key)
@@ -257,10 +258,11 @@ func (r *Runner) merge(main, f *feed) {
 		}
 	}
 	for key, e := range f.pending {
-		old, waits := main.pending[key]
-		if !waits {
-			e.place, e.full = queued, false
-			main.pending[key] = e
+		old := main.pending[key]
+		if old == nil {
+			own := main.add(key)
+			*own = *e
+			own.place, own.full = queued, false
 			main.lag += e.events
 			main.waiting += e.events
 			main.queue.push(key)
@@ -272,7 +274,6 @@ func (r *Runner) merge(main, f *feed) {
 			main.waiting += more
 		}
 		main.lag += more
-		main.pending[key] = old
 	}
 	if f.searching() {
 		main.missed, main.dropping = true, main.dropping || f.dropping

@@ -200,9 +200,8 @@ func (r *Runner) told(f *feed, key chat.ConversationKey) bool {
 		if g == f {
 			continue
 		}
-		if e, waits := g.pending[key]; waits {
+		if e := g.pending[key]; e != nil {
 			e.marked = true
-			g.pending[key] = e
 			return false // it reports when it is done
 		}
 		if g.searching() {

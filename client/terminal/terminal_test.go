@@ -58,6 +58,16 @@ func newHub(t *testing.T) *hub {
 		}
 		_, _ = fmt.Fprintf(w, `{"next":null,"results":[%s]}`, strings.Join(rows, ","))
 	})
+	mux.HandleFunc("POST /api/v1/messages/messages/search/", func(w http.ResponseWriter, r *http.Request) {
+		var b struct{ Query, Conversation string }
+		_ = json.NewDecoder(r.Body).Decode(&b)
+		if b.Query == "down" {
+			http.Error(w, `{"detail":"Search is temporarily unavailable. Try again later."}`, http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = fmt.Fprintf(w, `{"data":{"results":[{"id":"m2","seq":2,"content":"newer \u001b[2J","sender":{"id":"bob","full_name":"bob"}},
+			{"id":"m1","seq":1,"content":"older","sender":{"id":"alice"}}]}}`)
+	})
 	mux.HandleFunc("/ws/", h.socket)
 	h.Server = httptest.NewServer(mux)
 	t.Cleanup(h.Close)
@@ -204,6 +214,14 @@ func TestTwoTalk(t *testing.T) {
 	alice("/history")
 	aliceSees.expect("you: hello")
 	aliceSees.expect("bob: hi")
+	alice("/search hello")
+	aliceSees.expect("* 2 found")
+	aliceSees.expect("you: older")
+	if l := aliceSees.expect("bob: newer"); strings.Contains(l, "\x1b") {
+		t.Errorf("%q", l)
+	}
+	alice("/search down")
+	aliceSees.expect("! search:")
 	alice("forbidden")
 	aliceSees.expect("! ")
 	alice("/quit")

@@ -158,6 +158,7 @@ func TestReq112_AdminHandler(t *testing.T) {
 		Ready:       func(context.Context) []rest.Check { return checks },
 		Metrics:     http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "metric 1\n") }),
 		FlightTrace: func(w io.Writer) (int64, error) { n, err := io.WriteString(w, "trace"); return int64(n), err },
+		Reindex:     http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "reindex by "+r.Method) }),
 		Debug:       map[string]http.Handler{"shards": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "map") })},
 	})
 	get := func(h http.Handler, path string) (int, string) {
@@ -177,6 +178,7 @@ func TestReq112_AdminHandler(t *testing.T) {
 	expect("/readyz", 200, "ok\n")
 	expect("/readyz?verbose", 200, "[+]storage\n[+]shards recovering\nok\n")
 	expect("/metrics", 200, "metric 1")
+	expect("/admin/reindex", 200, "reindex by GET")
 	expect("/debug/", 200, `<a href="/debug/flighttrace">`)
 	expect("/debug/", 200, `<a href="/debug/shards">`)
 	expect("/debug/shards", 200, "map")
@@ -186,7 +188,7 @@ func TestReq112_AdminHandler(t *testing.T) {
 	expect("/debug/pprof/goroutine?debug=1", 200, "goroutine profile")
 
 	empty := rest.AdminHandler(rest.AdminConfig{})
-	for path, want := range map[string]int{"/readyz": 200, "/metrics": 404, "/debug/flighttrace": 404, "/": 404, "/debug/": 200} {
+	for path, want := range map[string]int{"/readyz": 200, "/metrics": 404, "/admin/reindex": 404, "/debug/flighttrace": 404, "/": 404, "/debug/": 200} {
 		if s, body := get(empty, path); s != want {
 			t.Errorf("bare %s: %d %q", path, s, body)
 		}
