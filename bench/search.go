@@ -221,12 +221,15 @@ func (c *corpus) reopen(b *bench, ix **fts.Index, dir string, r *report) error {
 	if err := os.CopyFS(crashed, os.DirFS(dir)); err != nil {
 		return err
 	}
+	defer onOneThread()()
 	began := time.Now()
+	before, _ := threadCPU()
 	copied, err := fts.Open(fts.Config{Dir: crashed, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}
-	r.sized("opening after a crash", "ms", time.Since(began).Seconds()*1e3, "all pages are checked")
+	after, _ := threadCPU()
+	r.sized("opening after a crash", "ms", time.Since(began).Seconds()*1e3, fmt.Sprintf("all pages are checked; CPU %.0f", (after-before).Seconds()*1e3))
 	if n := copied.Stats().Documents; n != int64(c.docs) {
 		return fmt.Errorf("the copy has %d documents", n)
 	}

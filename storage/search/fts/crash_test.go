@@ -134,8 +134,9 @@ func runCrashChild(dir string) error {
 	}
 }
 
-// checkCrashed compares what a crash left with a model that was given the same events.
-func checkCrashed(t *testing.T, dir string, acked []uint64) (documents int64) {
+// checkCrashed compares what a crash left with a model that was given the same events: all documents by their number, a
+// third of the conversations by what is found there.
+func checkCrashed(t *testing.T, dir string, acked []uint64, acks int) (documents int64) {
 	t.Helper()
 	ix := open(t, fts.Config{Dir: dir})
 	keys := crashKeys()
@@ -156,9 +157,12 @@ func checkCrashed(t *testing.T, dir string, acked []uint64) (documents int64) {
 		t.Errorf("%d documents, %d in the model, %v", documents, model.Stats().Documents, err)
 	}
 	for i := range keys {
+		if i%3 != acks%3 {
+			continue
+		}
 		one := q
 		one.Conversations = q.Conversations[i : i+1]
-		for _, s := range []string{"apple", "banana cherry", "damson -elder", `"fig grape"`, "本語", "ete", "w4", "aple", "w1000"} {
+		for _, s := range []string{"apple", "banana cherry", "damson -elder", `"fig grape"`, "本語", "w1000"} {
 			for offset := 0; ; offset += 50 {
 				one.Text, one.Offset = s, offset
 				want, err := model.Search(t.Context(), one)
@@ -179,9 +183,9 @@ func checkCrashed(t *testing.T, dir string, acked []uint64) (documents int64) {
 }
 
 // TestKill9 kills a process that indexes, edits, deletes and rebuilds, again and again. HUB_CRASH_LOOPS says how often,
-// default 6.
+// default 5.
 func TestKill9(t *testing.T) {
-	loops := 6
+	loops := 5
 	if n, err := strconv.Atoi(os.Getenv("HUB_CRASH_LOOPS")); err == nil {
 		loops = n
 	}
@@ -191,7 +195,7 @@ func TestKill9(t *testing.T) {
 	acks, documents := 0, int64(0)
 	for loop := range loops {
 		acks += killOnce(t, dir, acked, 20+rng.IntN(150))
-		documents = checkCrashed(t, dir, acked)
+		documents = checkCrashed(t, dir, acked, acks)
 		if t.Failed() {
 			t.Fatalf("in loop %d", loop)
 		}

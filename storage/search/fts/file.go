@@ -160,6 +160,37 @@ func (f *file) connect(synced bool) (err error) {
 	return nil
 }
 
+// checkTrees reads every page of every table and its indexes. A check of the whole would read the inside of the text
+// index as well and take eight times as long: 0.7 s of CPU against 0.08 for 150,000 messages.
+func (f *file) checkTrees(ctx context.Context) error {
+	rows, err := f.conn.QueryContext(ctx, "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var tables []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return err
+		}
+		tables = append(tables, name)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	for _, t := range tables {
+		var state string
+		if err := f.conn.QueryRowContext(ctx, "PRAGMA quick_check('"+t+"')").Scan(&state); err != nil {
+			return err
+		}
+		if state != "ok" {
+			return fmt.Errorf("%w: %s", errDamaged, state)
+		}
+	}
+	return nil
+}
+
 // check reads the versions and, if the last process did not close the database, all of its pages.
 func (f *file) check(ctx context.Context, thorough bool) error {
 	var app, version int64
@@ -181,13 +212,9 @@ func (f *file) check(ctx context.Context, thorough bool) error {
 	if version != schemaVersion || analysis != search.AnalysisVersion {
 		return fmt.Errorf("%w: schema %d, analysis %d instead of %d, %d", errOutdated, version, analysis, schemaVersion, search.AnalysisVersion)
 	}
-	var state string
 	if thorough {
-		if err := f.conn.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&state); err != nil {
+		if err := f.checkTrees(ctx); err != nil {
 			return err
-		}
-		if state != "ok" {
-			return fmt.Errorf("%w: %s", errDamaged, state)
 		}
 	}
 	if err := f.conn.QueryRowContext(ctx, "SELECT v FROM meta WHERE k = 'generation'").Scan(&f.generation); err != nil {

@@ -278,7 +278,7 @@ func TestDiskFull(t *testing.T) {
 	n := uint64(len(l.Events))
 	l.Edit(2, searchtest.At(500), "edited text")
 	l.Delete(3, searchtest.At(501))
-	for i := range 900 {
+	for i := range 400 {
 		l.Say("bob", searchtest.At(600+i), fmt.Sprint("haystack", i, strings.Repeat(fmt.Sprint(" straw", i), 20)))
 	}
 	err := ix.Apply(t.Context(), []chat.IndexChange{l.Since(n)})
@@ -346,7 +346,7 @@ func TestInterrupt(t *testing.T) {
 func TestGoneInPieces(t *testing.T) {
 	dir := t.TempDir()
 	ix := open(t, fts.Config{Dir: dir})
-	l, m := newLog(1, 2500), newLog(2, 5)
+	l, m := newLog(1, 1200), newLog(2, 5)
 	must(t, ix.Apply(t.Context(), []chat.IndexChange{l.Since(0), m.Since(0)}))
 	restore := fts.LeavePurge(ix)
 	must(t, ix.Apply(t.Context(), []chat.IndexChange{{Key: l.Key, Gone: true}}))
@@ -357,17 +357,17 @@ func TestGoneInPieces(t *testing.T) {
 	restore()
 	must(t, ix.Close())
 	ix = open(t, fts.Config{Dir: dir})
-	if ix.Stats().Documents < 5000 {
+	if ix.Stats().Documents < 2400 {
 		t.Fatalf("the old documents are gone already: %+v", ix.Stats())
 	}
-	if n := hits(t, ix, `"number2499"`, l); n != 1 {
+	if n := hits(t, ix, `"number1199"`, l); n != 1 {
 		t.Errorf("%d hits", n)
 	}
 	must(t, ix.Apply(t.Context(), nil))
-	if n, err := fts.Inspect(ix); err != nil || n != 2505 {
+	if n, err := fts.Inspect(ix); err != nil || n != 1205 {
 		t.Errorf("%d documents, %v", n, err)
 	}
-	if n := hits(t, ix, `"number2499"`, l); n != 1 {
+	if n := hits(t, ix, `"number1199"`, l); n != 1 {
 		t.Errorf("%d hits", n)
 	}
 }
