@@ -121,6 +121,9 @@ func (st *staged) link(path string) error {
 		return st.syncErr
 	}
 	err := os.Link(st.file.Name(), path)
+	if errors.Is(err, iofs.ErrNotExist) {
+		return fmt.Errorf("%w: the upload was removed meanwhile", blob.ErrUnavailable) // it took longer than the grace period
+	}
 	if !errors.Is(err, iofs.ErrExist) {
 		return err
 	}
