@@ -65,6 +65,11 @@ type Config struct {
 	EmailPrivacy bool          `help:"Answer add_contact the same for known and unknown e-mail addresses. A known one gets a friend request, which its sender does not see until it is accepted."`
 	IdleAfter    time.Duration `default:"2m" placeholder:"DUR" help:"Idle time after which a conversation leaves memory."`
 
+	Search           string `default:"fts" enum:"fts,meili,off" placeholder:"fts|meili|off" help:"Search for messages: fts keeps an index in the data directory; meili keeps it on a Meilisearch server; off has none."`
+	MeiliURL         string `name:"meili-url" placeholder:"URL" help:"Meilisearch server, such as http://127.0.0.1:7700; for --search meili."`
+	MeiliKeyFile     string `name:"meili-key-file" placeholder:"FILE" help:"File with its API key, read again when the server does not accept it."`
+	MeiliIndexPrefix string `name:"meili-index-prefix" default:"hub" placeholder:"NAME" help:"Prefix of the names of its indexes, for several hubs on one server."`
+
 	Blobs           string        `default:"fs" enum:"fs,s3," placeholder:"fs|s3" help:"Where attachments are stored: fs, in the data directory, or s3, in a bucket."`
 	BlobGrace       time.Duration `default:"24h" placeholder:"DUR" help:"Age below which attachments that nothing refers to, and unfinished uploads, are kept (at least 1h)."`
 	S3Endpoint      string        `name:"s3-endpoint" placeholder:"URL" help:"S3 server, such as https://s3.eu-central-1.amazonaws.com; for --blobs s3."`
@@ -74,8 +79,6 @@ type Config struct {
 	S3PathStyle     bool          `name:"s3-path-style" help:"Put the bucket into the path instead of the host name, as most servers other than Amazon's need."`
 	S3AccessKeyFile string        `name:"s3-access-key-file" placeholder:"FILE" help:"File with the access key, read again every minute. Default: the environment variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."`
 	S3SecretKeyFile string        `name:"s3-secret-key-file" placeholder:"FILE" help:"File with the secret key."`
-
-	Search string `default:"fts" enum:"fts,off" placeholder:"fts|off" help:"Search for messages: fts keeps an index in the data directory; off has none."`
 
 	DrainTimeout time.Duration `default:"10s" placeholder:"DUR" help:"SIGTERM: time to close all clients in an orderly way."`
 	LogFormat    string        `default:"text" enum:"text,json" placeholder:"text|json" help:"Format of the log on standard error."`
@@ -155,11 +158,7 @@ func (c *Config) Check() error {
 		bad("idle-after", "%v is below 1s", c.IdleAfter)
 	}
 	c.checkBlobs(bad)
-	switch c.Search {
-	case "", "fts", "off": // not set: off
-	default:
-		bad("search", "%q is not fts or off", c.Search)
-	}
+	c.checkSearch(bad)
 	if c.DrainTimeout < 0 {
 		bad("drain-timeout", "%v is negative", c.DrainTimeout)
 	}

@@ -42,7 +42,7 @@ func TestCheckNamesTheFlag(t *testing.T) {
 		"ping-interval": "10ms", "pong-timeout": "1ms", "batch-delay": "1s", "max-group-size": "2", "idle-after": "1ms",
 		"drain-timeout": "-1s", "auth-jwks-url": "ftp://x", "allowed-origins": "example.com", "tls-cert": "only.pem",
 		"blob-grace": "59m", "s3-endpoint": "https://s3.example.com", "s3-bucket": "b", "s3-prefix": "p", "s3-access-key-file": "f",
-		"s3-secret-key-file": "f", "s3-path-style": "true",
+		"s3-secret-key-file": "f", "s3-path-style": "true", "meili-url": "http://x", "meili-key-file": "f", "meili-index-prefix": "x",
 		"max-connections": "-1", "accept-rate": "-1", "reactors": "-2", "sessions-per-user": "-1",
 	} {
 		t.Run(flag, func(t *testing.T) {
@@ -152,5 +152,27 @@ func TestCheckBlobs(t *testing.T) {
 	}
 	if _, err := parse(t, "--dev", "--blobs=nfs"); err == nil {
 		t.Error("--blobs=nfs was taken")
+	}
+}
+
+func TestCheckSearch(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"--search=meili --meili-url=http://127.0.0.1:7700", ""},
+		{"--search=meili --meili-url=https://search.example.com/ --meili-key-file=f --meili-index-prefix=a-b_9", ""},
+		{"--search=off", ""},
+		{"--search=meili", "--meili-url: needed with --search meili"},
+		{"--search=meili --meili-url=127.0.0.1:7700", "--meili-url"},
+		{"--search=meili --meili-url=http://key@host", "--meili-key-file, not in the URL"},
+		{"--search=meili --meili-url=http://host --meili-index-prefix=a/b", "--meili-index-prefix"},
+		{"--search=fts --meili-url=http://host", "--meili-url: only with --search meili"},
+	} {
+		cfg, err := parse(t, append(strings.Fields(c.args), "--dev")...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = cfg.Check()
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", c.args, err, c.want)
+		}
 	}
 }

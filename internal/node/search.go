@@ -17,6 +17,7 @@ import (
 	"github.com/zumodra/hub/edge/rest"
 	"github.com/zumodra/hub/storage/search"
 	"github.com/zumodra/hub/storage/search/fts"
+	"github.com/zumodra/hub/storage/search/meili"
 )
 
 // openSearch opens the index that --search names. One that runs elsewhere need not answer for that.
@@ -29,6 +30,12 @@ func (n *Node) openSearch() (err error) {
 	case "fts":
 		var index *fts.Index
 		if index, err = fts.Open(fts.Config{Dir: filepath.Join(n.cfg.Data, SearchDir), Logger: n.log}); err != nil {
+			return fmt.Errorf("opening the search index: %w", err)
+		}
+		n.index = index
+	case "meili": // which need not be there yet
+		var index *meili.Index
+		if index, err = meili.Open(meili.Config{URL: n.cfg.MeiliURL, KeyFile: n.cfg.MeiliKeyFile, Prefix: n.cfg.MeiliIndexPrefix, Logger: n.log}); err != nil {
 			return fmt.Errorf("opening the search index: %w", err)
 		}
 		n.index = index

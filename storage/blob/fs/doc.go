@@ -13,5 +13,5 @@
 // Writes are refused while less than Config.MinFree is free, a floor that is above that of the embedded store, so that
 // attachments never take the room that messages need.
 //
-// The package starts no goroutines.
+// The package starts goroutines only within Publish, which waits for them.
 package fs

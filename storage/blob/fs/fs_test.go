@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -180,3 +181,18 @@ func TestMemoryIsBounded(t *testing.T) {
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// TestUploadCleanedWhileItLasts: an upload that took too long is refused, and is not said to be there.
+func TestUploadCleanedWhileItLasts(t *testing.T) {
+	s := open(t, fs.Config{})
+	st, err := s.Stage(t.Context(), "acme", strings.NewReader("slow"), 0)
+	must(t, err)
+	defer st.Discard()
+	if n, err := s.Clean(t.Context(), time.Now().Add(time.Hour)); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	if _, err := st.Publish(t.Context(), 0); !errors.Is(err, blob.ErrUnavailable) {
+		t.Fatalf("%v", err)
+	}
+	must(t, s.List(t.Context(), func(i blob.Info) bool { t.Errorf("%v", i); return true }))
+}

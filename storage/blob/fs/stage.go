@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/zumodra/hub/chat"
 	"github.com/zumodra/hub/storage/blob"
 )
@@ -121,6 +123,9 @@ func (st *staged) link(path string) error {
 		return st.syncErr
 	}
 	err := os.Link(st.file.Name(), path)
+	if errors.Is(err, iofs.ErrNotExist) {
+		return fmt.Errorf("%w: the upload was removed meanwhile", blob.ErrUnavailable) // it took longer than the grace period
+	}
 	if !errors.Is(err, iofs.ErrExist) {
 		return err
 	}
@@ -145,30 +150,27 @@ func (st *staged) link(path string) error {
 const maxKnown = 8192
 
 // syncPath makes what is in dir durable, and the names of dir and those above it, which this process or one before it
-// may have made and not synced. The deepest goes first: it usually writes the others along.
+// may have made and not synced: at once, for the file system then writes them together.
 func (s *Store) syncPath(dir string) error {
-	if err := syncDir(dir); err != nil {
-		return err
+	fresh := []string{dir}
+	var g errgroup.Group
+	s.mu.Lock()
+	for d := dir; d != s.root() && !s.known[d]; d = filepath.Dir(d) { // those above a known one are known
+		fresh = append(fresh, filepath.Dir(d))
 	}
-	var fresh []string
-	for d := dir; d != s.root(); d = filepath.Dir(d) {
-		s.mu.Lock()
-		known := s.known[d]
-		s.mu.Unlock()
-		if known {
-			break // and so are those above
-		}
-		if err := syncDir(filepath.Dir(d)); err != nil {
-			return err
-		}
-		fresh = append(fresh, d)
+	s.mu.Unlock()
+	for _, d := range fresh {
+		g.Go(func() error { return syncDir(d) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.known)+len(fresh) > maxKnown {
 		clear(s.known)
 	}
-	for _, d := range fresh {
+	for _, d := range fresh[:len(fresh)-1] { // of the last, only what is in it was synced
 		s.known[d] = true
 	}
 	return nil

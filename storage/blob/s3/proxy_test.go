@@ -23,6 +23,7 @@ var putOptions = minio.PutObjectOptions{DisableMultipart: true}
 // proxy stands between store and server and meddles with bodies. It keeps the Host that the request was signed for.
 type proxy struct {
 	request, response func(r *http.Request, body []byte) []byte
+	refuse            func(r *http.Request) bool // as a key without the right is
 }
 
 func newProxy(t *testing.T, srv *s3test.Server, cfg *s3.Config, secure bool) *proxy {
@@ -51,6 +52,11 @@ func newProxy(t *testing.T, srv *s3test.Server, cfg *s3.Config, secure bool) *pr
 		},
 	}
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p.refuse != nil && p.refuse(r) {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, "<Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Error>")
+			return
+		}
 		if p.request != nil {
 			b, err := io.ReadAll(r.Body)
 			if err != nil {

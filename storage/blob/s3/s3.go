@@ -52,6 +52,7 @@ type Store struct {
 	slots     chan struct{}
 	parts     sync.Pool // *[partSize]byte
 	closed    atomic.Bool
+	writable  atomic.Bool // a write succeeded since the last failure of Health
 }
 
 // Open checks the configuration. It does not talk to the server: Health does.
@@ -174,14 +175,24 @@ type bucket struct{ s *Store }
 
 func (b bucket) String() string { return "bucket " + b.s.cfg.Bucket + " at " + b.s.cfg.Endpoint }
 
-// Health implements blob.Store: it asks for a listing, which needs the bucket, the keys and the right to use them.
+// Health implements blob.Store. It asks for a listing, which needs the bucket, the keys and the right to use them, and
+// writes and removes an empty object the first time and after every failure.
 func (s *Store) Health(ctx context.Context) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
 	_, err := s.page(ctx, s.cfg.Prefix+"tmp/", "", 1)
+	if err == nil && !s.writable.Load() {
+		name := s.temporary()
+		if _, err = s.core.PutObject(ctx, s.cfg.Bucket, name, http.NoBody, 0, "", emptySum, minio.PutObjectOptions{DisableMultipart: true, DisableContentSha256: true}); err == nil {
+			err = s.core.RemoveObject(ctx, s.cfg.Bucket, name, minio.RemoveObjectOptions{})
+		}
+	}
+	s.writable.Store(err == nil)
 	return s.failed(ctx, err, "check", bucket{s})
 }
+
+const emptySum = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" // SHA-256 of nothing
 
 // Stat implements blob.Store.
 func (s *Store) Stat(ctx context.Context, key blob.Key) (blob.Info, error) {

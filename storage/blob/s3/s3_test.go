@@ -86,6 +86,16 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		cfg.Endpoint = "http://127.0.0.1:1"
 		wantErr(t, open(t, cfg).Health(t.Context()), blob.ErrUnavailable, "127.0.0.1:1", "refused")
 	})
+	t.Run("read-only", func(t *testing.T) {
+		cfg := good
+		p := newProxy(t, srv, &cfg, false)
+		p.refuse = func(r *http.Request) bool { return r.Method == http.MethodPut }
+		s := open(t, cfg)
+		wantErr(t, s.Health(t.Context()), blob.ErrUnavailable, "does not accept the keys")
+		p.refuse = nil
+		must(t, s.Health(t.Context()))
+		must(t, s.Health(t.Context()))
+	})
 	t.Run("healthy", func(t *testing.T) { must(t, open(t, good).Health(t.Context())) })
 }
 

@@ -1,5 +1,5 @@
 // Package meili is the search.Index on a Meilisearch server (https://www.meilisearch.com/docs, API of version 1.53;
-// 1.14 or newer is needed).
+// 1.18 or newer is needed).
 //
 // The server finds candidates, newest first; what a query means is decided here, by the same analysis and matcher as in
 // every other index (package search). A document holds, besides what filters and sorts:

@@ -158,7 +158,9 @@ func (a *auth) RoundTrip(r *http.Request) (*http.Response, error) {
 	if resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusUnauthorized {
 		a.mu.Lock()
 		due := time.Since(a.last) > time.Second
-		a.last = time.Now()
+		if due {
+			a.last = time.Now()
+		}
 		a.mu.Unlock()
 		if due {
 			_ = a.read() // the key that there was is refused again, and said so

@@ -11,6 +11,7 @@ import (
 
 	"github.com/zumodra/hub/storage/search"
 	"github.com/zumodra/hub/storage/search/meili"
+	"github.com/zumodra/hub/storage/search/meili/meilitest"
 	"github.com/zumodra/hub/storage/search/searchtest"
 )
 
@@ -28,7 +29,7 @@ func open(t *testing.T, cfg meili.Config) *meili.Index {
 func TestConformance(t *testing.T) {
 	url, key := os.Getenv("HUB_MEILI_URL"), os.Getenv("HUB_MEILI_KEY")
 	if url == "" {
-		searchtest.Run(t, func(t *testing.T) search.Index { return open(t, meili.Config{URL: newFake(t).srv.URL}) })
+		searchtest.Run(t, func(t *testing.T) search.Index { return open(t, meili.Config{URL: meilitest.New(t).URL}) })
 		return
 	}
 	searchtest.Run(t, func(t *testing.T) search.Index {

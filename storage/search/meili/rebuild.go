@@ -11,6 +11,9 @@ import (
 	"github.com/zumodra/hub/storage/search"
 )
 
+// newSuffix names the index that a rebuild fills.
+const newSuffix = "_new"
+
 // rebuild implements search.Rebuild.
 type rebuild struct {
 	x          *Index
@@ -31,7 +34,7 @@ func (x *Index) Rebuild(ctx context.Context) (search.Rebuild, error) {
 	if err := x.ensure(ctx); err != nil {
 		return nil, err
 	}
-	r := &rebuild{x: x, uid: x.live + "_new"}
+	r := &rebuild{x: x, uid: x.live + newSuffix}
 	if err := x.drop(ctx, r.uid); err != nil {
 		return nil, err
 	}

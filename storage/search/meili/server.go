@@ -17,10 +17,11 @@ import (
 	"github.com/zumodra/hub/storage/search"
 )
 
-// Oldest and tested versions of the server: of the features that are used, fetching documents by ids is the newest.
+// Versions of the server: the oldest that takes all that is sent (the client library always sends the parameter rename
+// of a swap, which 1.18 introduced), and the one whose documentation this follows.
 const (
-	oldestMajor, oldestMinor = 1, 14
-	testedVersion            = "1.53"
+	oldestMajor, oldestMinor = 1, 18
+	documentedVersion        = "1.53"
 )
 
 // errNoIndex: the server's index was removed behind our back. It comes with search.ErrUnavailable.
@@ -48,11 +49,12 @@ func (x *Index) failed(ctx context.Context, err error, doing string) error {
 		return fmt.Errorf("search: %s: %w", doing, ctx.Err())
 	}
 	at := "Meilisearch at " + x.cfg.URL
-	var e *meilisearch.Error
+	var e *meilisearch.Error // which does not unwrap
+	errors.As(err, &e)
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), e != nil && errors.Is(e.OriginError, context.DeadlineExceeded):
 		return fmt.Errorf("%w: %s does not answer within %v (%s)", search.ErrUnavailable, at, x.cfg.Timeout, doing)
-	case !errors.As(err, &e):
+	case e == nil:
 		return fmt.Errorf("%w: the answer of %s broke off (%s)", search.ErrUnavailable, at, doing)
 	case e.ErrCode == meilisearch.ErrCodeResponseUnmarshalBody:
 		return fmt.Errorf("%w: %s answers something that is not its JSON (%s)", search.ErrUnavailable, at, doing)
@@ -64,7 +66,9 @@ func (x *Index) failed(ctx context.Context, err error, doing string) error {
 	case a.status == http.StatusUnauthorized || a.status == http.StatusForbidden:
 		return fmt.Errorf("%w: %s does not accept the key, or it lacks a right (%s): %w", search.ErrUnavailable, at, doing, a)
 	case a.code == "index_not_found":
-		x.ensured.Store(false)
+		if !strings.Contains(e.Endpoint, x.live+newSuffix) {
+			x.ensured.Store(false)
+		}
 		return fmt.Errorf("%w: %s (%s): %w: %w", search.ErrUnavailable, at, doing, errNoIndex, a)
 	}
 	return fmt.Errorf("%w: %s answers an error (%s): %w", search.ErrUnavailable, at, doing, a)
@@ -212,7 +216,7 @@ func (x *Index) checkVersion(ctx context.Context) error {
 			v.PkgVersion, oldestMajor, oldestMinor)
 	}
 	if v.PkgVersion != x.version {
-		x.cfg.Logger.Info("search: connected to Meilisearch", "url", x.cfg.URL, "version", v.PkgVersion, "tested_api", testedVersion, "index", x.live)
+		x.cfg.Logger.Info("search: connected to Meilisearch", "url", x.cfg.URL, "version", v.PkgVersion, "written_for", documentedVersion, "index", x.live)
 		x.version = v.PkgVersion
 	}
 	return nil

@@ -1,4 +1,4 @@
-package meili_test
+package meilitest
 
 import (
 	"encoding/json"
@@ -12,10 +12,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
-// fake is a Meilisearch server as its documentation describes it, for the routes, parameters and settings that the
+// Server is a Meilisearch server as its documentation describes it, for the routes, parameters and settings that the
 // driver uses: https://github.com/meilisearch/documentation at 52a04d8 (API 1.53), its file
 // assets/open-api/meilisearch-openapi-mintlify.json for routes, bodies, status codes and error objects;
 // reference/errors/error_codes.mdx; resources/help/known_limitations.mdx (10 words of a query, 511 bytes of a primary key,
@@ -23,59 +22,69 @@ import (
 // letter counts as two); capabilities/full_text_search/advanced/performance_tuning.mdx (byAttribute: the words of a phrase need
 // only be in the same attribute, which lets more through than we want and so tests more).
 //
-// It is strict: a route, parameter, setting, attribute or syntax that is not listed here fails the test.
-type fake struct {
-	t   *testing.T
+// It is strict: a route, parameter, setting, attribute or syntax that is not listed here fails the test. Its fields are
+// changed and looked at within Set once it serves.
+type Server struct {
+	URL string // empty unless made by New
+
+	T       testing.TB
+	Key     string // empty: none is asked for
+	Version string
+	Indexes map[string]*Index
+	Tasks   []*Task
+	Polls   int // a task is carried out after this many questions for it
+
+	// Faults. Before may answer a request itself; it is called outside of Set.
+	Before func(w http.ResponseWriter, r *http.Request) bool
+	Judge  func(uid string, doc map[string]any) *Error // of a document in a task
+	Stuck  bool                                        // tasks stay enqueued
+	Log    []string                                    // method and path of what came
+
+	mu  sync.Mutex
 	srv *httptest.Server
-
-	mu      sync.Mutex
-	key     string
-	version string
-	indexes map[string]*fakeIndex
-	tasks   []*fakeTask
-	polls   int // a task is carried out after this many questions for it; default 1
-
-	// Faults, all under mu. before may answer a request itself.
-	before func(w http.ResponseWriter, r *http.Request) bool
-	judge  func(uid string, doc map[string]any) *fakeError // of a document in a task
-	stuck  bool                                            // tasks stay enqueued
-	log    []string                                        // method and path of what came
 }
 
-type fakeError struct {
+// Error is how the server reports errors.
+type Error struct {
 	Message string `json:"message"`
 	Code    string `json:"code"`
 	Type    string `json:"type"`
 	Link    string `json:"link"`
 }
 
-func errorOf(code, kind, message string) *fakeError {
-	return &fakeError{message, code, kind, "https://docs.meilisearch.com/errors#" + code}
+// ErrorOf makes an error object.
+func ErrorOf(code, kind, message string) *Error {
+	return &Error{message, code, kind, "https://docs.meilisearch.com/errors#" + code}
 }
 
-type fakeTask struct {
-	uid    int
-	index  string
-	kind   string
-	run    func() *fakeError
-	status string
-	err    *fakeError
-	asked  int
+// Task of the queue.
+type Task struct {
+	Status string // enqueued, succeeded, failed
+
+	uid   int
+	index string
+	kind  string
+	run   func() *Error
+	err   *Error
+	asked int
 }
 
-type fakeDoc struct {
+// Document of an index.
+type Document struct {
 	fields map[string]any
 	raw    map[string]json.RawMessage
 	words  map[string][]string // by searchable attribute
 }
 
-type fakeIndex struct {
-	primaryKey string
-	settings   fakeSettings
-	docs       map[string]*fakeDoc
+// Index of the server.
+type Index struct {
+	PrimaryKey string
+	Settings   Settings
+	Docs       map[string]*Document
 }
 
-type fakeTypos struct {
+// Typos are the settings of typo tolerance.
+type Typos struct {
 	Enabled             bool           `json:"enabled"`
 	MinWordSizeForTypos map[string]int `json:"minWordSizeForTypos"`
 	DisableOnWords      []string       `json:"disableOnWords"`
@@ -83,13 +92,14 @@ type fakeTypos struct {
 	DisableOnNumbers    bool           `json:"disableOnNumbers"`
 }
 
-type fakeLocales struct {
+// Locale is the setting of an attribute's languages.
+type Locale struct {
 	Locales           []string `json:"locales"`
 	AttributePatterns []string `json:"attributePatterns"`
 }
 
-// fakeSettings are those of the documentation, with its defaults.
-type fakeSettings struct {
+// Settings of an index.
+type Settings struct {
 	DisplayedAttributes  []string            `json:"displayedAttributes"`
 	SearchableAttributes []string            `json:"searchableAttributes"`
 	FilterableAttributes []string            `json:"filterableAttributes"`
@@ -102,39 +112,52 @@ type fakeSettings struct {
 	Synonyms             map[string][]string `json:"synonyms"`
 	DistinctAttribute    *string             `json:"distinctAttribute"`
 	ProximityPrecision   string              `json:"proximityPrecision"`
-	TypoTolerance        fakeTypos           `json:"typoTolerance"`
+	TypoTolerance        Typos               `json:"typoTolerance"`
 	Faceting             map[string]any      `json:"faceting"`
 	Pagination           struct {
 		MaxTotalHits int `json:"maxTotalHits"`
 	} `json:"pagination"`
 	Embedders           map[string]any `json:"embedders"`
 	SearchCutoffMs      *int           `json:"searchCutoffMs"`
-	LocalizedAttributes []fakeLocales  `json:"localizedAttributes"`
+	LocalizedAttributes []Locale       `json:"localizedAttributes"`
 	FacetSearch         bool           `json:"facetSearch"`
 	PrefixSearch        string         `json:"prefixSearch"`
 }
 
-func defaultSettings() fakeSettings {
-	s := fakeSettings{DisplayedAttributes: []string{"*"}, SearchableAttributes: []string{"*"}, FilterableAttributes: []string{},
+// DefaultSettings are those that the documentation names.
+func DefaultSettings() Settings {
+	s := Settings{DisplayedAttributes: []string{"*"}, SearchableAttributes: []string{"*"}, FilterableAttributes: []string{},
 		SortableAttributes: []string{}, RankingRules: []string{"words", "typo", "proximity", "attribute", "sort", "exactness"},
 		StopWords: []string{}, NonSeparatorTokens: []string{}, SeparatorTokens: []string{}, Dictionary: []string{},
 		Synonyms: map[string][]string{}, ProximityPrecision: "byWord", Embedders: map[string]any{}, FacetSearch: true, PrefixSearch: "indexingTime",
-		TypoTolerance: fakeTypos{true, map[string]int{"oneTypo": 5, "twoTypos": 9}, []string{}, []string{}, false},
+		TypoTolerance: Typos{true, map[string]int{"oneTypo": 5, "twoTypos": 9}, []string{}, []string{}, false},
 		Faceting:      map[string]any{"maxValuesPerFacet": 100, "sortFacetValuesBy": map[string]string{"*": "alpha"}}}
 	s.Pagination.MaxTotalHits = 1000
 	return s
 }
 
-func newFake(t *testing.T) *fake {
-	f := &fake{t: t, version: "1.53.0", indexes: map[string]*fakeIndex{}, polls: 1}
+// New returns a server that serves until the test ends.
+func New(t testing.TB) *Server {
+	f := &Server{T: t, Version: "1.53.0", Polls: 1}
 	f.srv = httptest.NewServer(f)
-	t.Cleanup(f.srv.Close)
+	f.URL = f.srv.URL
+	t.Cleanup(f.Close)
 	return f
 }
 
+// Close ends the server.
+func (f *Server) Close() { f.srv.Close() }
+
+// Set changes or looks at what the server holds.
+func (f *Server) Set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
 // strange fails the test: the driver did something that the fake does not know.
-func (f *fake) strange(format string, args ...any) {
-	f.t.Errorf("the fake server: "+format, args...)
+func (f *Server) strange(format string, args ...any) {
+	f.T.Errorf("the fake server: "+format, args...)
 }
 
 func answer(w http.ResponseWriter, status int, body any) {
@@ -143,16 +166,17 @@ func answer(w http.ResponseWriter, status int, body any) {
 	_ = json.NewEncoder(w).Encode(body)
 }
 
-func refuse(w http.ResponseWriter, status int, code, kind, message string) {
-	answer(w, status, errorOf(code, kind, message))
+// Refuse answers an error.
+func Refuse(w http.ResponseWriter, status int, code, kind, message string) {
+	answer(w, status, ErrorOf(code, kind, message))
 }
 
 var validUID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,400}$`)
 var validID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,511}$`)
 
-func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (f *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
-	before := f.before
+	before := f.Before
 	f.mu.Unlock()
 	if before != nil && before(w, r) {
 		return
@@ -163,15 +187,15 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.log = append(f.log, r.Method+" "+r.URL.Path)
-	if f.key != "" {
+	f.Log = append(f.Log, r.Method+" "+r.URL.Path)
+	if f.Key != "" {
 		switch auth := r.Header.Get("Authorization"); auth {
 		case "":
-			refuse(w, 401, "missing_authorization_header", "auth", "The Authorization header is missing. It must use the bearer authorization method.")
+			Refuse(w, 401, "missing_authorization_header", "auth", "The Authorization header is missing. It must use the bearer authorization method.")
 			return
-		case "Bearer " + f.key:
+		case "Bearer " + f.Key:
 		default:
-			refuse(w, 403, "invalid_api_key", "auth", "The provided API key is invalid.")
+			Refuse(w, 403, "invalid_api_key", "auth", "The provided API key is invalid.")
 			return
 		}
 	}
@@ -215,14 +239,14 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.getTask(w, parts[1])
 	case h == nil:
 		f.strange("unknown route %s %s", r.Method, r.URL.Path)
-		refuse(w, 404, "not_found", "invalid_request", "unknown route")
+		Refuse(w, 404, "not_found", "invalid_request", "unknown route")
 	default:
 		h(w, uid, body)
 	}
 }
 
 // decode refuses what the documentation does not name.
-func (f *fake) decode(body []byte, v any) bool {
+func (f *Server) decode(body []byte, v any) bool {
 	d := json.NewDecoder(strings.NewReader(string(body)))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
@@ -232,59 +256,66 @@ func (f *fake) decode(body []byte, v any) bool {
 	return true
 }
 
-func (f *fake) index(w http.ResponseWriter, uid string) *fakeIndex {
-	ix := f.indexes[uid]
+func (f *Server) index(w http.ResponseWriter, uid string) *Index {
+	ix := f.Indexes[uid]
 	if ix == nil {
-		refuse(w, 404, "index_not_found", "invalid_request", "Index `"+uid+"` not found.")
+		Refuse(w, 404, "index_not_found", "invalid_request", "Index `"+uid+"` not found.")
 	}
 	return ix
 }
 
-func (f *fake) getVersion(w http.ResponseWriter, _ string, _ []byte) {
-	answer(w, 200, map[string]string{"commitSha": "b46889b5f0f2f8b91438a08a358ba8f05fc09fc1", "commitDate": "2026-08-08", "pkgVersion": f.version})
+func (f *Server) getVersion(w http.ResponseWriter, _ string, _ []byte) {
+	answer(w, 200, map[string]string{"commitSha": "b46889b5f0f2f8b91438a08a358ba8f05fc09fc1", "commitDate": "2026-08-08", "pkgVersion": f.Version})
 }
 
 const fakeTime = "2026-08-08T17:05:55.791772Z"
 
-func (f *fake) getIndex(w http.ResponseWriter, uid string, _ []byte) {
+func (f *Server) getIndex(w http.ResponseWriter, uid string, _ []byte) {
 	if ix := f.index(w, uid); ix != nil {
-		answer(w, 200, map[string]any{"uid": uid, "primaryKey": ix.primaryKey, "createdAt": fakeTime, "updatedAt": fakeTime})
+		answer(w, 200, map[string]any{"uid": uid, "primaryKey": ix.PrimaryKey, "createdAt": fakeTime, "updatedAt": fakeTime})
 	}
 }
 
+func (f *Server) put(uid string, ix *Index) {
+	if f.Indexes == nil {
+		f.Indexes = map[string]*Index{}
+	}
+	f.Indexes[uid] = ix
+}
+
 // enqueue answers 202 and lets run happen later.
-func (f *fake) enqueue(w http.ResponseWriter, uid, kind string, run func() *fakeError) {
-	t := &fakeTask{uid: len(f.tasks), index: uid, kind: kind, run: run, status: "enqueued"}
-	f.tasks = append(f.tasks, t)
+func (f *Server) enqueue(w http.ResponseWriter, uid, kind string, run func() *Error) {
+	t := &Task{uid: len(f.Tasks), index: uid, kind: kind, run: run, Status: "enqueued"}
+	f.Tasks = append(f.Tasks, t)
 	answer(w, 202, map[string]any{"taskUid": t.uid, "indexUid": uid, "status": "enqueued", "type": kind, "enqueuedAt": fakeTime})
 }
 
 // carryOut runs the queue up to a task, in order.
-func (f *fake) carryOut(upTo int) {
-	for _, t := range f.tasks[:upTo+1] {
-		if t.status == "enqueued" && !f.stuck {
+func (f *Server) carryOut(upTo int) {
+	for _, t := range f.Tasks[:upTo+1] {
+		if t.Status == "enqueued" && !f.Stuck {
 			if t.err = t.run(); t.err != nil {
-				t.status = "failed"
+				t.Status = "failed"
 			} else {
-				t.status = "succeeded"
+				t.Status = "succeeded"
 			}
 		}
 	}
 }
 
-func (f *fake) getTask(w http.ResponseWriter, id string) {
+func (f *Server) getTask(w http.ResponseWriter, id string) {
 	n, err := strconv.Atoi(id)
-	if err != nil || n >= len(f.tasks) {
-		refuse(w, 404, "task_not_found", "invalid_request", "Task `"+id+"` not found.")
+	if err != nil || n >= len(f.Tasks) {
+		Refuse(w, 404, "task_not_found", "invalid_request", "Task `"+id+"` not found.")
 		return
 	}
-	t := f.tasks[n]
-	if t.asked++; t.asked > f.polls {
+	t := f.Tasks[n]
+	if t.asked++; t.asked > f.Polls {
 		f.carryOut(n)
 	}
-	v := map[string]any{"uid": t.uid, "batchUid": t.uid, "indexUid": t.index, "status": t.status, "type": t.kind, "canceledBy": nil,
+	v := map[string]any{"uid": t.uid, "batchUid": t.uid, "indexUid": t.index, "status": t.Status, "type": t.kind, "canceledBy": nil,
 		"details": nil, "error": nil, "duration": nil, "enqueuedAt": fakeTime, "startedAt": nil, "finishedAt": nil}
-	if t.status != "enqueued" {
+	if t.Status != "enqueued" {
 		v["duration"], v["startedAt"], v["finishedAt"] = "PT1S", fakeTime, fakeTime
 	}
 	if t.err != nil {
@@ -293,7 +324,7 @@ func (f *fake) getTask(w http.ResponseWriter, id string) {
 	answer(w, 200, v)
 }
 
-func (f *fake) postIndexes(w http.ResponseWriter, _ string, body []byte) {
+func (f *Server) postIndexes(w http.ResponseWriter, _ string, body []byte) {
 	var q struct {
 		UID        string `json:"uid"`
 		PrimaryKey string `json:"primaryKey"`
@@ -301,34 +332,34 @@ func (f *fake) postIndexes(w http.ResponseWriter, _ string, body []byte) {
 	if !f.decode(body, &q) {
 		return
 	}
-	f.enqueue(w, q.UID, "indexCreation", func() *fakeError {
-		if f.indexes[q.UID] != nil {
-			return errorOf("index_already_exists", "invalid_request", "Index `"+q.UID+"` already exists.")
+	f.enqueue(w, q.UID, "indexCreation", func() *Error {
+		if f.Indexes[q.UID] != nil {
+			return ErrorOf("index_already_exists", "invalid_request", "Index `"+q.UID+"` already exists.")
 		}
-		f.indexes[q.UID] = &fakeIndex{primaryKey: q.PrimaryKey, settings: defaultSettings(), docs: map[string]*fakeDoc{}}
+		f.put(q.UID, &Index{PrimaryKey: q.PrimaryKey, Settings: DefaultSettings(), Docs: map[string]*Document{}})
 		return nil
 	})
 }
 
-func (f *fake) deleteIndex(w http.ResponseWriter, uid string, _ []byte) {
+func (f *Server) deleteIndex(w http.ResponseWriter, uid string, _ []byte) {
 	// Accepted whether there is one or not; then the task fails.
-	f.enqueue(w, uid, "indexDeletion", func() *fakeError {
-		if f.indexes[uid] == nil {
-			return errorOf("index_not_found", "invalid_request", "Index `"+uid+"` not found.")
+	f.enqueue(w, uid, "indexDeletion", func() *Error {
+		if f.Indexes[uid] == nil {
+			return ErrorOf("index_not_found", "invalid_request", "Index `"+uid+"` not found.")
 		}
-		delete(f.indexes, uid)
+		delete(f.Indexes, uid)
 		return nil
 	})
 }
 
-func (f *fake) getSettings(w http.ResponseWriter, uid string, _ []byte) {
+func (f *Server) getSettings(w http.ResponseWriter, uid string, _ []byte) {
 	if ix := f.index(w, uid); ix != nil {
-		answer(w, 200, ix.settings)
+		answer(w, 200, ix.Settings)
 	}
 }
 
-func (f *fake) patchSettings(w http.ResponseWriter, uid string, body []byte) {
-	var check fakeSettings
+func (f *Server) patchSettings(w http.ResponseWriter, uid string, body []byte) {
+	var check Settings
 	if f.index(w, uid) == nil || !f.decode(body, &check) {
 		return
 	}
@@ -343,34 +374,34 @@ func (f *fake) patchSettings(w http.ResponseWriter, uid string, body []byte) {
 	if check.PrefixSearch != "disabled" && check.PrefixSearch != "indexingTime" || check.ProximityPrecision != "byWord" && check.ProximityPrecision != "byAttribute" {
 		f.strange("prefixSearch %q, proximityPrecision %q", check.PrefixSearch, check.ProximityPrecision)
 	}
-	f.enqueue(w, uid, "settingsUpdate", func() *fakeError {
-		ix := f.indexes[uid]
+	f.enqueue(w, uid, "settingsUpdate", func() *Error {
+		ix := f.Indexes[uid]
 		if ix == nil {
-			return errorOf("index_not_found", "invalid_request", "Index `"+uid+"` not found.")
+			return ErrorOf("index_not_found", "invalid_request", "Index `"+uid+"` not found.")
 		}
-		if err := json.Unmarshal(body, &ix.settings); err != nil {
+		if err := json.Unmarshal(body, &ix.Settings); err != nil {
 			f.strange("settings: %v", err)
 		}
 		return nil
 	})
 }
 
-func (f *fake) putFacetSearch(w http.ResponseWriter, uid string, body []byte) {
+func (f *Server) putFacetSearch(w http.ResponseWriter, uid string, body []byte) {
 	on, err := strconv.ParseBool(strings.TrimSpace(string(body)))
 	if f.index(w, uid) == nil || err != nil {
 		return
 	}
-	f.enqueue(w, uid, "settingsUpdate", func() *fakeError { f.indexes[uid].settings.FacetSearch = on; return nil })
+	f.enqueue(w, uid, "settingsUpdate", func() *Error { f.Indexes[uid].Settings.FacetSearch = on; return nil })
 }
 
 var knownFields = []string{"id", "generation", "cursor", "tenant", "conversation", "seq", "message", "sender", "at", "attachment", "words", "grams", "content"}
 
-func (f *fake) postDocuments(w http.ResponseWriter, uid string, body []byte) {
+func (f *Server) postDocuments(w http.ResponseWriter, uid string, body []byte) {
 	var docs []map[string]json.RawMessage
 	for line := range strings.Lines(string(body)) {
 		var d map[string]json.RawMessage
 		if err := json.Unmarshal([]byte(line), &d); err != nil {
-			refuse(w, 400, "malformed_payload", "invalid_request", "The `ndjson` payload provided is malformed.")
+			Refuse(w, 400, "malformed_payload", "invalid_request", "The `ndjson` payload provided is malformed.")
 			return
 		}
 		for k := range d {
@@ -380,15 +411,15 @@ func (f *fake) postDocuments(w http.ResponseWriter, uid string, body []byte) {
 		}
 		docs = append(docs, d)
 	}
-	f.enqueue(w, uid, "documentAdditionOrUpdate", func() *fakeError {
-		ix := f.indexes[uid]
+	f.enqueue(w, uid, "documentAdditionOrUpdate", func() *Error {
+		ix := f.Indexes[uid]
 		if ix == nil { // the server makes one with the default settings: never what we want
 			f.strange("documents for an index that is not there")
-			return errorOf("index_not_found", "invalid_request", "")
+			return ErrorOf("index_not_found", "invalid_request", "")
 		}
-		fresh := map[string]*fakeDoc{}
+		fresh := map[string]*Document{}
 		for _, raw := range docs {
-			d := &fakeDoc{fields: map[string]any{}, raw: raw, words: map[string][]string{}}
+			d := &Document{fields: map[string]any{}, raw: raw, words: map[string][]string{}}
 			for k, v := range raw {
 				var x any
 				_ = json.Unmarshal(v, &x)
@@ -396,19 +427,19 @@ func (f *fake) postDocuments(w http.ResponseWriter, uid string, body []byte) {
 			}
 			id, _ := d.fields["id"].(string)
 			if !validID.MatchString(id) {
-				return errorOf("invalid_document_id", "invalid_request", "Document identifier `"+id+"` is invalid.")
+				return ErrorOf("invalid_document_id", "invalid_request", "Document identifier `"+id+"` is invalid.")
 			}
-			if f.judge != nil {
-				if err := f.judge(uid, d.fields); err != nil {
+			if f.Judge != nil {
+				if err := f.Judge(uid, d.fields); err != nil {
 					return err
 				}
 			}
-			for _, a := range ix.settings.FilterableAttributes {
+			for _, a := range ix.Settings.FilterableAttributes {
 				if s, ok := d.fields[a].(string); ok && len(s) > 468 {
 					f.strange("%s has %d bytes", a, len(s))
 				}
 			}
-			for _, a := range ix.settings.SearchableAttributes {
+			for _, a := range ix.Settings.SearchableAttributes {
 				s, _ := d.fields[a].(string)
 				d.words[a] = strings.Fields(s)
 				if len(d.words[a]) > 65535 {
@@ -418,13 +449,13 @@ func (f *fake) postDocuments(w http.ResponseWriter, uid string, body []byte) {
 			fresh[id] = d
 		}
 		for id, d := range fresh {
-			ix.docs[id] = d
+			ix.Docs[id] = d
 		}
 		return nil
 	})
 }
 
-func (f *fake) fetchDocuments(w http.ResponseWriter, uid string, body []byte) {
+func (f *Server) fetchDocuments(w http.ResponseWriter, uid string, body []byte) {
 	var q struct {
 		IDs    []string `json:"ids"`
 		Fields []string `json:"fields"`
@@ -437,7 +468,7 @@ func (f *fake) fetchDocuments(w http.ResponseWriter, uid string, body []byte) {
 	}
 	results := []map[string]json.RawMessage{}
 	for _, id := range q.IDs {
-		if d := ix.docs[id]; d != nil && len(results) < q.Limit {
+		if d := ix.Docs[id]; d != nil && len(results) < q.Limit {
 			results = append(results, only(d.raw, q.Fields))
 		}
 	}
@@ -457,20 +488,20 @@ func only(raw map[string]json.RawMessage, fields []string) map[string]json.RawMe
 	return m
 }
 
-func (f *fake) deleteBatch(w http.ResponseWriter, uid string, body []byte) {
+func (f *Server) deleteBatch(w http.ResponseWriter, uid string, body []byte) {
 	var ids []string
 	if !f.decode(body, &ids) {
 		return
 	}
-	f.enqueue(w, uid, "documentDeletion", func() *fakeError {
+	f.enqueue(w, uid, "documentDeletion", func() *Error {
 		for _, id := range ids {
-			delete(f.indexes[uid].docs, id)
+			delete(f.Indexes[uid].Docs, id)
 		}
 		return nil
 	})
 }
 
-func (f *fake) deleteByFilter(w http.ResponseWriter, uid string, body []byte) {
+func (f *Server) deleteByFilter(w http.ResponseWriter, uid string, body []byte) {
 	var q struct {
 		Filter string `json:"filter"`
 	}
@@ -479,17 +510,17 @@ func (f *fake) deleteByFilter(w http.ResponseWriter, uid string, body []byte) {
 		return
 	}
 	match := f.filter(ix, q.Filter)
-	f.enqueue(w, uid, "documentDeletion", func() *fakeError {
-		for id, d := range f.indexes[uid].docs {
+	f.enqueue(w, uid, "documentDeletion", func() *Error {
+		for id, d := range f.Indexes[uid].Docs {
 			if match(d) {
-				delete(f.indexes[uid].docs, id)
+				delete(f.Indexes[uid].Docs, id)
 			}
 		}
 		return nil
 	})
 }
 
-func (f *fake) swapIndexes(w http.ResponseWriter, _ string, body []byte) {
+func (f *Server) swapIndexes(w http.ResponseWriter, _ string, body []byte) {
 	var q []struct {
 		Indexes []string `json:"indexes"`
 		Rename  bool     `json:"rename"`
@@ -499,14 +530,11 @@ func (f *fake) swapIndexes(w http.ResponseWriter, _ string, body []byte) {
 		return
 	}
 	a, b := q[0].Indexes[0], q[0].Indexes[1]
-	f.enqueue(w, "", "indexSwap", func() *fakeError {
-		if f.indexes[a] == nil || f.indexes[b] == nil {
-			return errorOf("index_not_found", "invalid_request", fmt.Sprintf("Indexes `%s`, `%s` not found.", a, b))
+	f.enqueue(w, "", "indexSwap", func() *Error {
+		if f.Indexes[a] == nil || f.Indexes[b] == nil {
+			return ErrorOf("index_not_found", "invalid_request", fmt.Sprintf("Indexes `%s`, `%s` not found.", a, b))
 		}
-		f.indexes[a], f.indexes[b] = f.indexes[b], f.indexes[a]
+		f.Indexes[a], f.Indexes[b] = f.Indexes[b], f.Indexes[a]
 		return nil
 	})
 }
-
-// slow is a time that no test waits for.
-const slow = time.Hour

@@ -1,4 +1,4 @@
-package meili_test
+package meilitest
 
 import (
 	"cmp"
@@ -22,7 +22,7 @@ type fakeQuery struct {
 	Hybrid               *string  `json:"hybrid"` // the library always sends null
 }
 
-func (f *fake) multiSearch(w http.ResponseWriter, _ string, body []byte) {
+func (f *Server) multiSearch(w http.ResponseWriter, _ string, body []byte) {
 	var q struct {
 		Queries []fakeQuery `json:"queries"`
 	}
@@ -31,9 +31,9 @@ func (f *fake) multiSearch(w http.ResponseWriter, _ string, body []byte) {
 	}
 	results := []any{}
 	for _, s := range q.Queries {
-		ix := f.indexes[s.IndexUID]
+		ix := f.Indexes[s.IndexUID]
 		if ix == nil {
-			refuse(w, 404, "index_not_found", "invalid_request", "Inside `.queries[0]`: Index `"+s.IndexUID+"` not found.")
+			Refuse(w, 404, "index_not_found", "invalid_request", "Inside `.queries[0]`: Index `"+s.IndexUID+"` not found.")
 			return
 		}
 		results = append(results, f.search(ix, s))
@@ -41,18 +41,18 @@ func (f *fake) multiSearch(w http.ResponseWriter, _ string, body []byte) {
 	answer(w, 200, map[string]any{"results": results})
 }
 
-func (f *fake) search(ix *fakeIndex, s fakeQuery) any {
+func (f *Server) search(ix *Index, s fakeQuery) any {
 	if s.MatchingStrategy != "all" || s.Limit == nil || s.Filter == "" {
 		f.strange("search %+v", s)
 	}
 	filter, match := f.filter(ix, s.Filter), f.matcher(ix, s.Q)
-	var found []*fakeDoc
-	for _, d := range ix.docs {
+	var found []*Document
+	for _, d := range ix.Docs {
 		if filter(d) && match(d) {
 			found = append(found, d)
 		}
 	}
-	if len(ix.settings.RankingRules) == 0 || ix.settings.RankingRules[0] != "sort" {
+	if len(ix.Settings.RankingRules) == 0 || ix.Settings.RankingRules[0] != "sort" {
 		f.strange("the first ranking rule is not sort: newest first would not hold")
 	}
 	type by struct {
@@ -62,7 +62,7 @@ func (f *fake) search(ix *fakeIndex, s fakeQuery) any {
 	var order []by
 	for _, o := range s.Sort {
 		a, dir, _ := strings.Cut(o, ":")
-		if !slices.Contains(ix.settings.SortableAttributes, a) || dir != "asc" && dir != "desc" {
+		if !slices.Contains(ix.Settings.SortableAttributes, a) || dir != "asc" && dir != "desc" {
 			f.strange("sort %q", o)
 		}
 		factor := 1
@@ -71,7 +71,7 @@ func (f *fake) search(ix *fakeIndex, s fakeQuery) any {
 		}
 		order = append(order, by{a, factor})
 	}
-	slices.SortFunc(found, func(a, b *fakeDoc) int {
+	slices.SortFunc(found, func(a, b *Document) int {
 		for _, o := range order {
 			c := 0
 			switch x := a.fields[o.attribute].(type) {
@@ -89,7 +89,7 @@ func (f *fake) search(ix *fakeIndex, s fakeQuery) any {
 		return cmp.Compare(a.fields["id"].(string), b.fields["id"].(string))
 	})
 	total := len(found)
-	found = found[:min(len(found), ix.settings.Pagination.MaxTotalHits)]
+	found = found[:min(len(found), ix.Settings.Pagination.MaxTotalHits)]
 	found = found[min(s.Offset, len(found)):]
 	found = found[:min(*s.Limit, len(found))]
 	hits := make([]map[string]json.RawMessage, len(found))
@@ -103,7 +103,7 @@ func (f *fake) search(ix *fakeIndex, s fakeQuery) any {
 var queryPart = regexp.MustCompile(`^(?:"([\p{L}\p{N}]+(?: [\p{L}\p{N}]+)*)"|([\p{L}\p{N}]+))(?: |$)`)
 
 // matcher understands "phrases" and words. Of more than ten, those after the tenth do not count.
-func (f *fake) matcher(ix *fakeIndex, q string) func(*fakeDoc) bool {
+func (f *Server) matcher(ix *Index, q string) func(*Document) bool {
 	type part struct {
 		phrase []string
 		word   string
@@ -122,20 +122,20 @@ func (f *fake) matcher(ix *fakeIndex, q string) func(*fakeDoc) bool {
 		f.strange("a query without words")
 	}
 	parts = parts[:min(len(parts), 10)]
-	if ix.settings.PrefixSearch != "disabled" {
+	if ix.Settings.PrefixSearch != "disabled" {
 		f.strange("prefix search is on: the fake does not know it")
 	}
-	return func(d *fakeDoc) bool {
+	return func(d *Document) bool {
 		for _, p := range parts {
 			ok := false
-			for _, a := range ix.settings.SearchableAttributes {
+			for _, a := range ix.Settings.SearchableAttributes {
 				words := d.words[a]
 				if p.word == "" {
 					ok = ok || !slices.ContainsFunc(p.phrase, func(w string) bool { return !slices.Contains(words, w) })
 					continue
 				}
 				typos := 0
-				t := ix.settings.TypoTolerance
+				t := ix.Settings.TypoTolerance
 				if n := len([]rune(p.word)); t.Enabled && !slices.Contains(t.DisableOnAttributes, a) {
 					if n >= t.MinWordSizeForTypos["oneTypo"] {
 						typos = 1
@@ -195,8 +195,8 @@ var (
 )
 
 // filter understands conditions joined by AND: attribute, operator and value, or attribute IN [values].
-func (f *fake) filter(ix *fakeIndex, s string) func(*fakeDoc) bool {
-	var all []func(*fakeDoc) bool
+func (f *Server) filter(ix *Index, s string) func(*Document) bool {
+	var all []func(*Document) bool
 	for _, c := range strings.Split(s, " AND ") {
 		attribute := ""
 		if m := inList.FindStringSubmatch(c); m != nil {
@@ -208,7 +208,7 @@ func (f *fake) filter(ix *fakeIndex, s string) func(*fakeDoc) bool {
 				}
 				set[strings.Trim(v, `"`)] = true
 			}
-			all = append(all, func(d *fakeDoc) bool { return set[d.fields[attribute]] })
+			all = append(all, func(d *Document) bool { return set[d.fields[attribute]] })
 		} else if m := condition.FindStringSubmatch(c); m != nil {
 			attribute = m[1]
 			op, want := m[2], m[3]
@@ -218,13 +218,13 @@ func (f *fake) filter(ix *fakeIndex, s string) func(*fakeDoc) bool {
 				if want == "true" || want == "false" {
 					v = want == "true"
 				}
-				all = append(all, func(d *fakeDoc) bool { return d.fields[attribute] == v })
+				all = append(all, func(d *Document) bool { return d.fields[attribute] == v })
 			default:
 				n, err := strconv.ParseFloat(want, 64)
 				if err != nil {
 					f.strange("filter %q compares with %q", c, want)
 				}
-				all = append(all, func(d *fakeDoc) bool {
+				all = append(all, func(d *Document) bool {
 					v, ok := d.fields[attribute].(float64)
 					return ok && (op == ">=" && v >= n || op == "<=" && v <= n || op == "<" && v < n || op == ">" && v > n)
 				})
@@ -232,11 +232,11 @@ func (f *fake) filter(ix *fakeIndex, s string) func(*fakeDoc) bool {
 		} else {
 			f.strange("filter %q", c)
 		}
-		if attribute != "" && !slices.Contains(ix.settings.FilterableAttributes, attribute) {
+		if attribute != "" && !slices.Contains(ix.Settings.FilterableAttributes, attribute) {
 			f.strange("attribute %q is not filterable", attribute)
 		}
 	}
-	return func(d *fakeDoc) bool {
+	return func(d *Document) bool {
 		for _, c := range all {
 			if !c(d) {
 				return false
