@@ -49,10 +49,12 @@ func Flags(t testing.TB, keyspace string) []string {
 	return []string{"--store", "scylla", "--cql-hosts", strings.Join(Hosts(t), ","), "--cql-keyspace", keyspace, "--cql-lease", leaseTime, "--cql-migrate"}
 }
 
-// Environ is this process's environment without the address of the cluster, which would be a setting to a hub that is
-// started with it.
+// Environ is this process's environment without the addresses of the servers that suites run against (HUB_CQL_HOSTS,
+// HUB_MEILI_URL, HUB_S3_ENDPOINT and what belongs to them), which would be settings to a hub that is started with it.
 func Environ() []string {
-	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, HostsEnv+"=") })
+	return slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "HUB_CQL_") || strings.HasPrefix(v, "HUB_MEILI_") || strings.HasPrefix(v, "HUB_S3_")
+	})
 }
 
 // Copy makes another keyspace hold what one holds at this moment, about: what the hub that writes to it would find if
