@@ -38,6 +38,8 @@ func TestMeasurementsRun(t *testing.T) {
 		{"idle", options{conns: 50}, []string{"hub", "reactor", "gws", "gobwas", "gobwas+tls", "reactor+tls", "hub+tls"}},
 		{"sends", options{conns: 10, seconds: 0.1, flight: 1}, []string{"1 in flight: bare Pebble", "1 in flight: storage alone", "1 in flight: minimal server", "1 in flight: hub",
 			"1 in flight: hub, multiplexed"}},
+		{"lag", options{conns: 10, seconds: 0.3}, []string{"CPU of the hub, --search fts", "CPU of the hub, --search off", "events not in the index, p99",
+			"from the last send until all is in the index"}},
 		{"cql", options{conns: 10, seconds: 0.1, flight: 1}, []string{"1 in flight: bare gocql", "1 in flight: storage alone", "1 in flight: hub"}},
 		{"reads", options{conns: 300, messages: 5000, seconds: 0.2}, []string{"store, last 50, idle, p99", "store, last 50, beside sends, p99", "hub, last 50, idle, p99",
 			"hub, last 50, beside sends, p99", "hub, list 50 of 300 conversations, idle, p99", "hub, list 50 of 300 conversations, beside sends, p99"}},

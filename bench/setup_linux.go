@@ -15,6 +15,7 @@ func measurements() []measurement {
 		{"accept", "CPU of accept + upgrade, and with authentication", measureAccept},
 		{"allocs", "heap allocations of a send and of a delivery, in one process", measureAllocs},
 		{"search", "the embedded index: messages a second, size, and how long queries take", measureSearch},
+		{"lag", "how far the search index is behind the log, and what it costs a send", measureLag},
 		{"cql", "durable sends on a CQL server against inserts by the bare driver", measureCQL},
 		{"sends", "durable sends against the store's own commit rate", measureSends},
 		{"reads", "newest 50 messages and lists, with 5 M messages stored", measureReads},
