@@ -40,7 +40,8 @@ ifeq ($(CQL_NODES),1)
 	$(GO) test -count=1 -tags reactor_portable ./edge/reactor
 	$(CASSANDRA) -- $(MAKE) test-cql GO="$(GO)"
 else
-	$(CASSANDRA) -nodes $(CQL_NODES) -- $(GO) test -count=1 -v -timeout 30m -run 'TestReplicaLost' ./internal/crashtest
+	$(CASSANDRA) -nodes $(CQL_NODES) -- sh -c '$(GO) test -count=1 -timeout 15m ./storage/scylla && \
+		$(GO) test -count=1 -v -timeout 30m -run TestReplicaLost ./internal/crashtest'
 endif
 
 # Under a cluster, HUB_CQL_HOSTS. The faults come last and alone: they stop its server.
