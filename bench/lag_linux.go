@@ -73,6 +73,7 @@ func measureLag(o options) (*report, error) {
 			}
 			r.row("from the last send until all is in the index", "").add(got.rest)
 		}
+		l.client.close()
 		h.stop(5 * time.Second)
 	}
 	r.note("the lag is read from the hub's own metrics every %v; messages are 128 bytes", lagEvery)
