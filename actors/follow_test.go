@@ -178,6 +178,7 @@ func TestConsumersSeeThePresent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := newReader(t)
 		r := newRig(t, actors.Config{Consumers: []projection.Consumer{x}})
+		synctest.Wait() // all marks were looked at: one of a conversation that is being created puts it off for a second
 		c := r.direct("1", "2")
 		m := r.do("1", chat.Send{Conversation: c, Content: "first"}).Event.Message
 		d := r.do("1", chat.Send{Conversation: c, Content: "secret"}).Event.Message

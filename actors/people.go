@@ -38,6 +38,11 @@ func (h *Hub) startPeople() {
 	if c.Observer != nil {
 		uc.Answered = c.Observer.Answered
 	}
+	if c.Owner != nil { // who owns a user's conversations with himself owns the user
+		uc.MayAck = func(k chat.UserKey) bool {
+			return c.Owner.MayAck(chat.ConversationKey{Tenant: k.Tenant, ID: chat.DirectID(k.Tenant, k.User, k.User)})
+		}
+	}
 	h.people = user.NewRegistry(uc)
 	h.presence = newPresence(c.People, c.Now, c.Log)
 }

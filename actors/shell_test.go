@@ -429,6 +429,30 @@ func TestOlderEpochIsRefused(t *testing.T) {
 	}
 }
 
+// I4: that goes for positions as well, which are not in the log.
+func TestPositionsAreNotAckedWithoutOwnership(t *testing.T) {
+	owner := &fickle{}
+	r := newRig(t, actors.Config{Owner: owner})
+	c := r.direct("1", "2")
+	r.do("1", chat.Send{Conversation: c, Content: "x"})
+	r.open("1", c, 11)
+	r.store.SetFaults(func(op string, _ chat.ConversationKey) error {
+		owner.lost.Store(owner.lost.Load() || op == "SaveWatermarks")
+		return nil
+	}, nil)
+	r.fails("2", chat.MarkRead{Conversation: c}, chat.ErrUnknown)
+	r.store.SetFaults(nil, nil)
+	for _, n := range r.edge.notices(11) {
+		if n.Read != nil {
+			t.Errorf("%+v was told", n.Read)
+		}
+	}
+	owner.lost.Store(false)
+	if res := r.do("2", chat.MarkRead{Conversation: c}); res.Marked != 0 { // it did happen
+		t.Fatalf("%+v", res)
+	}
+}
+
 func TestDoGivesUpWithItsContext(t *testing.T) {
 	r := newRig(t, actors.Config{})
 	c := r.direct("1", "2")

@@ -133,6 +133,7 @@ func (a *activation) write(w *Write) *Write {
 	ctx, store := a.reg.ctx, a.reg.cfg.Store
 	if w.Watermarks {
 		w.Err = a.untilKnown(false, func() error { return store.SaveWatermarks(ctx, a.key, w.Members, w.Receipts) })
+		w.Lost = w.Err == nil && !a.reg.cfg.Owner.MayAck(a.key)
 		return w
 	}
 	var wait time.Duration

@@ -65,6 +65,10 @@ func (s *State) written(w *Write) {
 	if s.write != w {
 		return
 	}
+	if w.Lost {
+		s.abort(chat.ErrUnavailable)
+		return
+	}
 	s.write = nil
 	switch {
 	case w.Watermarks:

@@ -73,7 +73,7 @@ func (a *activation) follow(seq uint64) {
 	a.suspect.Store(true)
 	for {
 		old := a.told.Load()
-		if old >= seq || a.told.CompareAndSwap(old, seq) {
+		if seq == 0 || old >= seq && (old != Gone || seq == Gone) || a.told.CompareAndSwap(old, seq) {
 			return
 		}
 	}
@@ -114,5 +114,6 @@ func (a *activation) clearable() bool {
 	if !exists {
 		return a.told.Load() == Gone
 	}
-	return a.told.Load() >= head.Seq
+	told := a.told.Load()
+	return told >= head.Seq && told != Gone // which was said of what had this id before
 }

@@ -125,6 +125,8 @@ type Write struct {
 	Users  []chat.UserID
 
 	Err error
+	// Lost says, of Watermarks, that the write happened while the conversation was not ours any more.
+	Lost bool
 
 	marks []mark
 	seq   uint64

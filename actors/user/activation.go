@@ -152,7 +152,18 @@ func (a *activation) setPreferences(r *Request) error {
 		}
 		r.Change(&r.result.Preferences)
 	}
-	return g.untilKnown(func() error { return g.cfg.Store.PutPreferences(g.ctx, a.key, r.result.Preferences) })
+	if err := g.untilKnown(func() error { return g.cfg.Store.PutPreferences(g.ctx, a.key, r.result.Preferences) }); err != nil {
+		return err
+	}
+	return g.owned(a.key)
+}
+
+// owned answers chat.ErrUnknown if what was written may have been written beside another owner, who may have seen it or not.
+func (g *Registry) owned(k chat.UserKey) error {
+	if g.cfg.MayAck(k) {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", chat.ErrUnknown, chat.ErrUnavailable)
 }
 
 func (g *Registry) decide(r *Request) error {
@@ -179,6 +190,9 @@ func (g *Registry) settle(p *chat.Pair, was bool, by chat.Principal) error {
 		if err := g.insist(func() error { return g.cfg.Bar(g.ctx, p, by) }); err != nil {
 			return err
 		}
+	}
+	if err := g.owned(p.Key.Home()); err != nil {
+		return err // and the pair stays unsettled: its owner carries out what follows from it
 	}
 	if err := g.cfg.Store.SettlePair(g.ctx, p.Key); err != nil {
 		g.cfg.Log.Warn("pair stays unsettled: the next start will settle it", slog.String("tenant", string(p.Key.Tenant)),

@@ -34,6 +34,8 @@ type Config struct {
 	// Bar tells the direct conversation of two users whether one of them blocked the other; by is one of the two. It
 	// returns once the conversation goes by it, or does not exist. It may block until ctx ends.
 	Bar func(ctx context.Context, pair *chat.Pair, by chat.Principal) error
+	// MayAck says whether this node may still answer for a user (I4). It is asked after every write; default: always.
+	MayAck func(k chat.UserKey) bool
 	// Answered is told of every command; default: nobody is.
 	Answered func(name string, err error, d time.Duration)
 	Rules    chat.Rules
@@ -84,6 +86,9 @@ func NewRegistry(c Config) *Registry {
 	}
 	if c.Operations == 0 {
 		c.Operations = 4096
+	}
+	if c.MayAck == nil {
+		c.MayAck = func(chat.UserKey) bool { return true }
 	}
 	if c.Answered == nil {
 		c.Answered = func(string, error, time.Duration) {}

@@ -205,6 +205,45 @@ func (r *rig) do(me chat.UserID, cmd chat.PeopleCommand) chat.Pair {
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// I4: what was written after ownership was lost is not acknowledged, is left to the owner to settle, and is read anew.
+func TestNotAckedWithoutOwnership(t *testing.T) {
+	var lost atomic.Bool
+	r := newRig(t, func(c *user.Config) { c.MayAck = func(chat.UserKey) bool { return !lost.Load() } })
+	lose := func(op string) error {
+		lost.Store(lost.Load() || op == "saved" || op == "putted")
+		return nil
+	}
+	r.store.fault = lose
+	if _, err := r.try("b", chat.Block{User: "a"}); !errors.Is(err, chat.ErrUnknown) {
+		t.Errorf("block: %v", err)
+	}
+	pair := chat.PairOf("t", "a", "b")
+	if !r.store.unsettled[pair] {
+		t.Error("the pair was settled")
+	}
+	lost.Store(false)
+	change := func(want bool) error {
+		ch := make(chan error, 1)
+		r.ChangePreferences(key("a"), func(p *chat.Preferences) { p.HideReceipts = want }, func(_ chat.Preferences, err error) { ch <- err })
+		return <-ch
+	}
+	if err := change(true); !errors.Is(err, chat.ErrUnknown) {
+		t.Errorf("preferences: %v", err)
+	}
+	lost.Store(false)
+	ch := make(chan chat.Preferences, 1)
+	r.AskPreferences(key("a"), func(p chat.Preferences, _ error) { ch <- p })
+	if p := <-ch; !p.HideReceipts {
+		t.Error("the preferences in memory are not those that are stored")
+	}
+	r.store.mu.Lock()
+	r.store.fault = nil
+	r.store.mu.Unlock()
+	if err := r.Repair(context.Background(), pair); err != nil || r.store.unsettled[pair] || !r.barred[pair] {
+		t.Errorf("repair: %v", err)
+	}
+}
+
 // Accept, reject, cancel and block at once: one of them wins, and the others are told what it left.
 func TestReq093_Req094_OneWinner(t *testing.T) {
 	r := newRig(t, nil)

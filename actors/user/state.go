@@ -1,6 +1,8 @@
 package user
 
 import (
+	"errors"
+
 	"github.com/zumodra/hub/chat"
 )
 
@@ -105,8 +107,12 @@ func (s *State) finished(r *Request, fx *Effects) {
 	} else {
 		s.lines[r.Pair] = line
 	}
-	if r.Pair == (chat.PairKey{}) && r.err == nil {
+	switch {
+	case r.Pair != (chat.PairKey{}):
+	case r.err == nil:
 		s.preferences, s.loaded = r.result.Preferences, true
+	case errors.Is(r.err, chat.ErrUnknown): // they may have been changed
+		s.preferences, s.loaded = chat.Preferences{}, false
 	}
 	fx.Answer = append(fx.Answer, r)
 	if len(line) > 0 {

@@ -173,7 +173,11 @@ func TestEveryWriteMayFindNoRoom(t *testing.T) {
 	}
 }
 
-const fullChild = "HUB_FULL_CHILD" // in the environment of the process whose log cannot be synced
+// In the environment of the process whose log cannot be synced: its directory, and whether it appends groups.
+const (
+	fullChild  = "HUB_FULL_CHILD"
+	fullGroups = "HUB_FULL_GROUPS"
+)
 
 // A sync that fails is the end of the process, told through Config.Fatal, although the write was not acknowledged: nobody
 // knows what of the log is on disk. The next start finds all that was acknowledged.
@@ -196,28 +200,37 @@ func TestFailedSyncIsTheEnd(t *testing.T) {
 				os.Exit(7)
 			}})
 		s, key := storage.New(e, storage.Config{}), crashKey(0)
+		grouped := os.Getenv(fullGroups) != ""
 		for seq := uint64(1); ; seq++ {
 			broken.Store(seq > 20)
-			err := s.AppendEvents(t.Context(), key, []chat.Event{crashEvent(key, seq)})
+			events := []chat.Event{crashEvent(key, seq)}
+			var err error
+			if grouped {
+				err = s.AppendGroup(t.Context(), []chat.Append{{Key: key, Events: events}})
+			} else {
+				err = s.AppendEvents(t.Context(), key, events)
+			}
 			if err != nil || seq > 20 {
 				_, _ = io.WriteString(os.Stdout, fmt.Sprintln("it goes on:", err))
 				os.Exit(8)
 			}
 		}
 	}
-	dir = filepath.Join(t.TempDir(), "store")
-	exe, err := os.Executable()
-	must(t, err)
-	cmd := exec.Command(exe, "-test.run", "^TestFailedSyncIsTheEnd$")
-	cmd.Env = append(os.Environ(), fullChild+"="+dir)
-	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != 7 || !strings.Contains(string(out), "FATAL the log of") {
-		t.Fatalf("%v: %s", err, out)
+	for _, groups := range []string{"", "1"} {
+		dir := filepath.Join(t.TempDir(), "store")
+		exe, err := os.Executable()
+		must(t, err)
+		cmd := exec.Command(exe, "-test.run", "^TestFailedSyncIsTheEnd$")
+		cmd.Env = append(os.Environ(), fullChild+"="+dir, fullGroups+"="+groups)
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 7 || !strings.Contains(string(out), "FATAL the log of") {
+			t.Fatalf("groups %q: %v: %s", groups, err, out)
+		}
+		acked := make([]uint64, crashWriters)
+		acked[0] = 20
+		checkCrashed(t, pebble.Config{Dir: dir}, acked)
 	}
-	acked := make([]uint64, crashWriters)
-	acked[0] = 20
-	checkCrashed(t, pebble.Config{Dir: dir}, acked)
 }
 
 // A store that is closed while it waits for room ends the wait soon.

@@ -117,10 +117,10 @@ func (e *Engine) ApplyGroup(ctx context.Context, batches []storage.Batch) error 
 		return batch.Close()
 	}
 	locks.each(func(i int) { e.stripes[i].RLock() })
-	err := e.db.ApplyNoSyncWait(batch, pebble.Sync)
+	err := e.apply(batch)
 	locks.each(func(i int) { e.stripes[i].RUnlock() })
 	if err == nil {
-		err = batch.SyncWait()
+		err = e.wait(batch)
 	}
 	if err = errors.Join(err, batch.Close()); err != nil {
 		return fmt.Errorf("%w: commit of a group: %w", storage.ErrUnknownOutcome, err)
