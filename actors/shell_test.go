@@ -405,8 +405,15 @@ func TestNotAckedWithoutOwnership(t *testing.T) {
 	r := newRig(t, actors.Config{Owner: owner})
 	c := r.direct("1", "2")
 	r.open("2", c, 12)
-	owner.lost.Store(true)
+	r.store.SetFaults(func(op string, _ chat.ConversationKey) error {
+		owner.lost.Store(owner.lost.Load() || op == "AppendEvents")
+		return nil
+	}, nil)
 	r.fails("1", chat.Send{Conversation: c, ClientID: "a", Content: "x"}, chat.ErrUnknown)
+	// Nor is anything else answered meanwhile, as if it were known: a successor may know better.
+	r.fails("1", chat.Send{Conversation: c, ClientID: "a", Content: "x"}, chat.ErrUnavailable)
+	r.fails("2", chat.Attach{Conversation: c}, chat.ErrUnavailable)
+	r.store.SetFaults(nil, nil)
 	owner.lost.Store(false)
 	if res := r.do("1", chat.Send{Conversation: c, ClientID: "a", Content: "x"}); res.Event.Seq != 2 || !res.Duplicate {
 		t.Fatalf("%+v", res)

@@ -109,16 +109,29 @@ func (a *activation) untilKnown(tried bool, write func() error) error {
 	}
 }
 
+// errNotOwner answers while this node may not answer for the conversation.
+var errNotOwner = fmt.Errorf("%w: the conversation is not this node's now", chat.ErrUnavailable)
+
+// owned carries a write out unless the conversation is not this node's: one that was suspended must not overwrite what
+// its successor wrote. The check narrows the window in which it could; what an owner acknowledges is checked after.
+func (a *activation) owned(write func() error) error {
+	if !a.reg.cfg.Owner.MayAck(a.key) {
+		return errNotOwner
+	}
+	return write()
+}
+
 // clear takes the dirty mark away. Commits wait meanwhile, so that none sets the mark before it is cleared.
 func (a *activation) clear() {
 	a.start(func() any {
-		err := a.reg.cfg.Store.ClearDirty(a.reg.ctx, a.key)
+		clearDirty := func() error { return a.reg.cfg.Store.ClearDirty(a.reg.ctx, a.key) }
+		err := a.owned(clearDirty)
 		var wait time.Duration
 		for range 3 {
 			if err == nil || !a.pause(&wait) {
 				break
 			}
-			err = a.reg.cfg.Store.ClearDirty(a.reg.ctx, a.key)
+			err = a.owned(clearDirty)
 		}
 		if err != nil {
 			a.reg.cfg.Log.Warn("dirty mark stays: the conversation will be checked again",
@@ -132,17 +145,20 @@ func (a *activation) clear() {
 func (a *activation) write(w *Write) *Write {
 	ctx, store := a.reg.ctx, a.reg.cfg.Store
 	if w.Watermarks {
-		w.Err = a.untilKnown(false, func() error { return store.SaveWatermarks(ctx, a.key, w.Members, w.Receipts) })
+		w.Err = a.untilKnown(false, func() error {
+			return a.owned(func() error { return store.SaveWatermarks(ctx, a.key, w.Members, w.Receipts) })
+		})
 		w.Lost = w.Err == nil && !a.reg.cfg.Owner.MayAck(a.key)
 		return w
 	}
 	var wait time.Duration
 	for {
-		if w.Delete {
-			w.Err = store.DeleteConversation(ctx, a.key, w.Users)
-		} else {
-			w.Err = store.SaveDerived(ctx, a.key, *w.Derived)
-		}
+		w.Err = a.owned(func() error {
+			if w.Delete {
+				return store.DeleteConversation(ctx, a.key, w.Users)
+			}
+			return store.SaveDerived(ctx, a.key, *w.Derived)
+		})
 		if w.Err == nil || ctx.Err() != nil || !a.pause(&wait) {
 			return w
 		}

@@ -158,6 +158,11 @@ func (g *Registry) Submit(key chat.ConversationKey, r *Request) {
 		r.Done(chat.Result{}, chat.ErrShutdown)
 		return
 	}
+	if !g.cfg.Owner.MayAck(key) {
+		// Also what writes nothing is the owner's to answer: this node may not know what its successor wrote.
+		r.Done(chat.Result{}, errNotOwner)
+		return
+	}
 	a, err := g.enter(key)
 	if err != nil {
 		r.Done(chat.Result{}, err)

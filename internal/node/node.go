@@ -406,6 +406,7 @@ func (n *Node) drain(limit time.Duration) {
 
 // release closes whatever is open, in the reverse order of opening. It may be called more than once.
 func (n *Node) release() {
+	n.state.Store(draining) // the admin port may be asked until it is closed
 	if n.server != nil {
 		_ = n.server.Close()
 	}
