@@ -85,6 +85,7 @@ type feed struct {
 
 	applied, failed, overflows uint64
 	complained                 time.Time
+	told                       bool // the log was told of a failure, and not yet of its end
 }
 
 type parkedKey struct {
@@ -440,8 +441,8 @@ func (f *feed) fail(err error, now time.Time) {
 	pause += rand.N(pause/4 + 1)
 	f.retryAt = now.Add(pause)
 	f.checkAt = time.Time{} // it may be another one when it comes back
-	if f.failures == 1 || now.Sub(f.complained) >= time.Minute {
-		f.complained = now
+	if f.complained.IsZero() || now.Sub(f.complained) >= time.Minute { // also one that fails now and then, again and again
+		f.complained, f.told = now, true
 		f.r.cfg.Log.Warn("projection: the consumer fails, it will be tried again", "consumer", f.name, "failures", f.failures,
 			"conversations", len(f.pending), "error", err)
 	}
@@ -451,8 +452,11 @@ func (f *feed) recovered(now time.Time) {
 	if f.failures == 0 {
 		return
 	}
-	f.r.cfg.Log.Info("projection: the consumer works again", "consumer", f.name, "failures", f.failures,
-		"conversations", len(f.pending))
+	if f.told {
+		f.told = false
+		f.r.cfg.Log.Info("projection: the consumer works again", "consumer", f.name, "failures", f.failures,
+			"conversations", len(f.pending))
+	}
 	f.failures, f.lastErr = 0, nil
 	f.retryAt = now
 	f.signal(f.r.cfg.Workers)

@@ -151,6 +151,7 @@ func hashIn(t *testing.T, text string) string {
 // holds every message that was acknowledged before it began, once and in order, has the state hash of the backup, and
 // serves.
 func TestReq149_BackupUnderLoad(t *testing.T) {
+	embeddedOnly(t)
 	data, dir := t.TempDir(), t.TempDir()
 	s := serve(t, data, "--dev", "--user-rate", "0")
 	putBlob(t, data, "ab/cd/abcd", []byte("a blob"))
@@ -279,6 +280,7 @@ func smallBackup(t *testing.T) (data, file string) {
 }
 
 func TestReq149_DamagedBackupIsRefused(t *testing.T) {
+	embeddedOnly(t)
 	data, file := smallBackup(t)
 	out, _, _ := run(t, nil, "verify", "--data", data, "--hash")
 	shown, _, _ := run(t, nil, "backup", "--verify", file)
@@ -332,6 +334,7 @@ func flipped(b []byte, at int) []byte {
 }
 
 func TestBackupRefuses(t *testing.T) {
+	embeddedOnly(t)
 	_, file := smallBackup(t)
 	dir := t.TempDir()
 	full := filepath.Join(dir, "full")
@@ -402,6 +405,7 @@ func foreignTar(t *testing.T) string {
 
 // What a server that was killed during a backup leaves is removed by the next one.
 func TestBackupOfAKilledServer(t *testing.T) {
+	embeddedOnly(t)
 	data := t.TempDir()
 	s := serve(t, data, "--dev", "--user-rate", "0")
 	ctx, stop := context.WithCancel(t.Context())

@@ -120,6 +120,7 @@ func (s *server) sendOnce(token, conversation, text string) string {
 // can be read; nothing acknowledged is lost; and when there is space the same process goes on. Once with the floor that
 // keeps the store away from the end of the disk, and once without, so that its log runs into the end.
 func TestFullDisk(t *testing.T) {
+	embeddedOnly(t)
 	for name, floor := range map[string]int{"floor": 24 << 20, "no floor": 0} {
 		t.Run(name, func(t *testing.T) {
 			disk := smallDisk(t, 96<<20)
@@ -195,6 +196,7 @@ func TestFullDisk(t *testing.T) {
 
 // A server that is killed while its disk is full does not start before there is space, says why, and loses nothing.
 func TestKilledOnAFullDisk(t *testing.T) {
+	embeddedOnly(t)
 	disk := smallDisk(t, 96<<20)
 	data := filepath.Join(disk, "data")
 	args := []string{"--dev", "--user-rate", "0", "--min-free-bytes", "0"}
