@@ -440,7 +440,7 @@ func (f *feed) fail(err error, now time.Time) {
 	pause := min(firstBackoff<<min(f.failures-1, 20), f.r.cfg.MaxBackoff)
 	pause += rand.N(pause/4 + 1)
 	f.retryAt = now.Add(pause)
-	f.checkAt = time.Time{} // it may be another one when it comes back
+	f.checkAt = time.Time{}                                            // it may be another one when it comes back
 	if f.complained.IsZero() || now.Sub(f.complained) >= time.Minute { // also one that fails now and then, again and again
 		f.complained, f.told = now, true
 		f.r.cfg.Log.Warn("projection: the consumer fails, it will be tried again", "consumer", f.name, "failures", f.failures,
