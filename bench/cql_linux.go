@@ -71,7 +71,7 @@ func measureCQL(o options) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := b.startHub(anyCPU, "--store", "scylla", "--cql-hosts", hosts, "--cql-keyspace", benchKeyspace)
+	h, err := b.startHub(anyCPU, "--store", "scylla", "--cql-hosts", hosts, "--cql-keyspace", benchKeyspace, "--search", "off")
 	if err != nil {
 		return nil, err
 	}
