@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/zumodra/hub/chat"
 )
 
@@ -24,20 +26,40 @@ type dirtyWalk struct {
 
 func (w *dirtyWalk) ended() bool { return w.shard >= chat.Shards }
 
+// shardReads is how many shards are read at once: on a store that is a network away, one after the other takes long.
+const shardReads = 32
+
 func (w *dirtyWalk) next(ctx context.Context, s Store, limit int) ([]item, error) {
 	var items []item
 	at := *w // which moves only if all goes well
 	for !at.ended() && len(items) < limit {
-		keys, err := s.DirtyShard(ctx, at.shard, at.after, limit)
-		if err != nil {
+		first := at
+		pages := make([][]chat.ConversationKey, min(shardReads, chat.Shards-first.shard))
+		g, ctx := errgroup.WithContext(ctx)
+		for i := range pages {
+			after := chat.ConversationKey{}
+			if i == 0 {
+				after = first.after
+			}
+			g.Go(func() (err error) {
+				pages[i], err = s.DirtyShard(ctx, first.shard+i, after, limit)
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil {
 			return nil, fmt.Errorf("look for marked conversations: %w", err)
 		}
-		for _, k := range keys {
-			items = append(items, item{key: k})
-			at.after = k
-		}
-		if len(keys) < limit {
-			at.shard, at.after = at.shard+1, chat.ConversationKey{}
+		for i, keys := range pages {
+			for _, k := range keys {
+				items = append(items, item{key: k})
+			}
+			if len(keys) == limit { // there may be more
+				at = dirtyWalk{shard: first.shard + i, after: keys[limit-1]}
+				break
+			}
+			if at = (dirtyWalk{shard: first.shard + i + 1}); len(items) >= limit {
+				break // the rest is read again
+			}
 		}
 	}
 	*w = at
