@@ -40,14 +40,17 @@ func (l *load) start(ctx context.Context, t *testing.T, s *server, users int) *s
 		if err != nil {
 			t.Fatal(err)
 		}
-		l.acked[conv.ID] = make(map[string]uint64)
+		acked := make(map[string]uint64)
+		l.mu.Lock()
+		l.acked[conv.ID] = acked
+		l.mu.Unlock()
 		for w := range 4 {
 			wg.Go(func() {
 				for i := 0; ctx.Err() == nil; i++ {
 					text := fmt.Sprintf("%d/%d %s", w, i, strings.Repeat("words ", i%200))
 					if m, err := c.Send(ctx, conv.ID, text); err == nil {
 						l.mu.Lock()
-						l.acked[conv.ID][strings.TrimSpace(text)] = m.Seq
+						acked[strings.TrimSpace(text)] = m.Seq
 						l.count++
 						l.mu.Unlock()
 					}

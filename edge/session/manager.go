@@ -185,7 +185,7 @@ func (m *Manager) Drain(ctx context.Context) error {
 		}
 		r := m.slab.get(i)
 		r.mu.Lock()
-		if r.state == stateOpen {
+		if r.state == stateOpen || r.state == stateDraining { // both have had their first frame
 			b = frame.AppendGoaway(b[:0], m.retryAfter())
 			_ = m.tr.Send(r.handle, reactor.NewFrame(true, b), reactor.Durable) // gone is as good
 		}
