@@ -14,6 +14,7 @@ func (p Principal) Key() UserKey { return UserKey{p.Tenant, p.User} }
 
 // Origin says which session a command came from. The zero value is "none" (REST).
 type Origin struct {
+	Node    NodeID // that holds the session; 0: this one, where there is no other
 	Session SessionID
 	Ref     string // the client's reference, echoed in the reply
 }

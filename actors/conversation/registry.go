@@ -249,13 +249,7 @@ func (g *Registry) Waiting() int { return g.committers.waiting() }
 func (g *Registry) SeenBytes() int64 { return g.seen.Used() }
 
 // Snapshot is what a live conversation shows without being asked by message.
-type Snapshot struct {
-	Head    chat.Head
-	Me      chat.Member // zero if the user is no member
-	Set     *chat.MemberSet
-	Members []chat.Member // in the order of joining, as many as were asked for
-	Gone    bool          // its last member left
-}
+type Snapshot = chat.Snapshot
 
 // Peek looks at a live conversation. known is false if it is not in memory; exists is false if it is, and
 // there is no such conversation.
