@@ -221,6 +221,7 @@ type Notice struct {
 	Event  *Event
 	Typing *TypingNotice
 	Read   *ReadNotice
+	Head   *HeadNotice
 	// Origin is the session whose command caused it: it gets the same frame with its Ref.
 	Origin Origin
 }
@@ -241,6 +242,9 @@ type ReadNotice struct {
 	Seq      uint64
 	At       time.Time
 }
+
+// HeadNotice says how far the log reaches: deliveries may have got lost, and who has less resumes.
+type HeadNotice struct{ Seq uint64 }
 
 // Delivery is what one commit of one conversation has to tell its members, in order. Immutable.
 type Delivery struct {

@@ -25,8 +25,9 @@ var (
 	ErrUnavailable  = errors.New("unavailable")          // storage or owner cannot be reached now; retry
 	ErrUnknown      = errors.New("outcome unknown")      // a write may or may not have happened; retry with the same client id
 	ErrShutdown     = errors.New("shutting down")
-	ErrMoved        = errors.New("shard moved")  // this node does not own it: ask the owner. Never reaches a client
-	ErrUnauthorized = errors.New("unauthorized") // no, or no valid, credential
+	ErrMoved        = errors.New("shard moved")            // this node does not own it: ask the owner. Never reaches a client
+	ErrUnknownSet   = errors.New("unknown set of members") // a Parcel names one that was not sent. Never reaches a client
+	ErrUnauthorized = errors.New("unauthorized")           // no, or no valid, credential
 	ErrTokenExpired = errors.New("token expired")
 	ErrNotSupported = errors.New("not supported") // by this server as it is configured
 )

@@ -266,7 +266,10 @@ type UserKey struct {
 func (k UserKey) String() string { return string(k.Tenant) + "/" + string(k.User) }
 
 // Shard is the directory shard that knows the user's sessions.
-func (k UserKey) Shard() int {
+func (k UserKey) Shard() int { return int(k.Hash() % Shards) }
+
+// Hash is stable across processes and versions.
+func (k UserKey) Hash() uint64 {
 	h := uint64(14695981039346656037)
 	for i := range len(k.Tenant) {
 		h = (h ^ uint64(k.Tenant[i])) * 1099511628211
@@ -275,7 +278,7 @@ func (k UserKey) Shard() int {
 	for i := range len(k.User) {
 		h = (h ^ uint64(k.User[i])) * 1099511628211
 	}
-	return int(mix64(h) % Shards)
+	return mix64(h)
 }
 
 // mix64 is the finaliser of splitmix64 (Steele, Lea, Flood 2014): every input bit reaches every output bit.
