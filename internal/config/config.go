@@ -32,9 +32,23 @@ type Config struct {
 	CQLCompression string        `name:"cql-compression" default:"none" enum:"none,snappy" placeholder:"none|snappy" help:"Compression between hub and cluster; pays off across zones only."`
 	CQLTimeout     time.Duration `name:"cql-timeout" default:"5s" placeholder:"DUR" help:"How long one attempt at the cluster may take; above the servers' own limits."`
 	CQLLease       time.Duration `name:"cql-lease" default:"10s" placeholder:"DUR" help:"How long the claim of a hub that vanished keeps others from the keyspace."`
-	MinFreeBytes   int64         `default:"268435456" placeholder:"BYTES" help:"Free space of the data directory's disk below which nothing is accepted: sends are answered unavailable, /readyz turns 503, reads go on. 0: no floor."`
 
-	AuthSecretFile    string   `placeholder:"FILE" help:"HS256 secret of at least 32 bytes that tokens are signed with."`
+	NodeName         string   `placeholder:"NAME" help:"Name of this node among those of the cluster, the same after a restart: shards go to names. Default: the host's name."`
+	Roles            []string `default:"edge,actors" placeholder:"ROLE,..." help:"What this node does: edge serves clients, actors owns conversations and users."`
+	GossipListen     string   `placeholder:"HOST:PORT" help:"Where nodes find one another (TCP and UDP). Given, other nodes may join this one; needs --cluster-listen and --store scylla."`
+	GossipAdvertise  string   `placeholder:"HOST:PORT" help:"Under which address the others reach --gossip-listen, if it is another."`
+	GossipKeyFile    string   `placeholder:"FILE" help:"Keys that gossip is encrypted with, one a line: 16, 24 or 32 bytes in base64. The first encrypts, all decrypt; read again when it changes."`
+	Join             []string `placeholder:"HOST:PORT,..." help:"Gossip addresses of some nodes, or a DNS name of all: tried until one answers."`
+	ClusterListen    string   `placeholder:"HOST:PORT" help:"Where the other nodes send commands and deliveries."`
+	ClusterAdvertise string   `placeholder:"HOST:PORT" help:"Under which address the others reach --cluster-listen, if it is another."`
+	ClusterCert      string   `placeholder:"FILE" help:"Certificate of this node for the others, PEM; both sides of a stream show one."`
+	ClusterKey       string   `placeholder:"FILE" help:"Private key of --cluster-cert, PEM."`
+	ClusterCA        string   `name:"cluster-ca" placeholder:"FILE" help:"Certificates that those of the other nodes are verified with, PEM."`
+	ClusterInsecure  bool     `help:"Allow --cluster-listen without certificates and --gossip-listen without keys on addresses other than loopback: whoever reaches them reads and writes everything."`
+
+	MinFreeBytes int64 `default:"268435456" placeholder:"BYTES" help:"Free space of the data directory's disk below which nothing is accepted: sends are answered unavailable, /readyz turns 503, reads go on. 0: no floor."`
+
+	AuthSecretFile    string   `placeholder:"FILE" help:"HS256 secret of at least 32 bytes that tokens are signed with. With --dev it is made if it does not exist."`
 	AuthPublicKeyFile string   `placeholder:"FILE" help:"PEM public key (RSA, ECDSA P-256 or Ed25519) that tokens are verified with."`
 	AuthJwksURL       string   `name:"auth-jwks-url" placeholder:"URL" help:"JWKS document with the public keys that tokens are verified with; cached and refreshed."`
 	AuthIssuer        string   `placeholder:"ISS" help:"Refuse tokens of another issuer (claim iss)."`
@@ -157,6 +171,7 @@ func (c *Config) Check() error {
 	if c.IdleAfter < time.Second {
 		bad("idle-after", "%v is below 1s", c.IdleAfter)
 	}
+	c.checkCluster(bad)
 	c.checkBlobs(bad)
 	c.checkSearch(bad)
 	if c.DrainTimeout < 0 {

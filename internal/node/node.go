@@ -180,14 +180,18 @@ func (n *Node) openStore() error {
 
 func (n *Node) openAuth() (signer *auth.Signer, err error) {
 	c := auth.Config{JWKSURL: n.cfg.AuthJwksURL, Issuer: n.cfg.AuthIssuer, Audience: n.cfg.AuthAudience, Now: n.opts.Now, Logger: n.log}
-	if n.cfg.AuthSecretFile != "" {
+	if n.cfg.AuthSecretFile != "" && !n.cfg.Dev {
 		c.SecretFiles = []string{n.cfg.AuthSecretFile}
 	}
 	if n.cfg.AuthPublicKeyFile != "" {
 		c.PublicKeyFiles = []string{n.cfg.AuthPublicKeyFile}
 	}
 	if n.cfg.Dev {
-		secret, err := auth.EnsureSecret(filepath.Join(n.cfg.Data, SecretFile))
+		file := n.cfg.AuthSecretFile // of all nodes of a cluster
+		if file == "" {
+			file = filepath.Join(n.cfg.Data, SecretFile)
+		}
+		secret, err := auth.EnsureSecret(file)
 		if err != nil {
 			return nil, err
 		}
