@@ -324,7 +324,7 @@ func TestPanicWhileACommitIsUnderWay(t *testing.T) {
 }
 
 // A conversation whose store stands still takes a bounded number of commands.
-func TestOverload(t *testing.T) {
+func TestReq166_OverloadIsRefused(t *testing.T) {
 	r := newRig(t, actors.Config{})
 	c := r.direct("1", "2")
 	release := make(chan struct{})
