@@ -12,6 +12,8 @@ import (
 )
 
 type adminCmd struct {
+	Cluster clusterCmd `cmd:"" help:"Show the nodes of a running server's cluster: shards, leases, sessions, versions."`
+	Drain   drainCmd   `cmd:"" help:"Make a running server hand its shards over, send its clients elsewhere and end, as SIGTERM does."`
 	Reindex reindexCmd `cmd:"" help:"Make the search index of a running server anew from its conversations. Search goes on meanwhile."`
 }
 

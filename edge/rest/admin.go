@@ -30,6 +30,8 @@ type AdminConfig struct {
 	Backup http.Handler
 	// Reindex serves /admin/reindex; nil: 404.
 	Reindex http.Handler
+	// Drain is called by POST /admin/drain; it must not block. nil: 404.
+	Drain func()
 	// Timeout bounds the checks; default 5 s.
 	Timeout time.Duration
 }
@@ -51,6 +53,12 @@ func AdminHandler(cfg AdminConfig) http.Handler {
 	}
 	if cfg.Reindex != nil {
 		mux.Handle("/admin/reindex", cfg.Reindex)
+	}
+	if cfg.Drain != nil {
+		mux.HandleFunc("POST /admin/drain", func(w http.ResponseWriter, _ *http.Request) {
+			cfg.Drain()
+			plain(w, http.StatusAccepted, "draining\n")
+		})
 	}
 	pages := []string{"pprof/", "build"}
 	mux.HandleFunc("/debug/build", build)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -83,6 +84,9 @@ type Node struct {
 	metrics  *metrics
 	backups  *backups.Live
 
+	stop     chan struct{} // closed by Drain
+	stopOnce sync.Once
+
 	addr     atomic.Pointer[net.Addr] // public, once it is bound
 	state    atomic.Int32             // starting, serving, draining
 	repaired atomic.Int64
@@ -123,7 +127,7 @@ func New(cfg config.Config, opts Options) (*Node, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	n := &Node{cfg: cfg, opts: opts, log: opts.Logger, metrics: newMetrics(opts.Version)}
+	n := &Node{cfg: cfg, opts: opts, log: opts.Logger, metrics: newMetrics(opts.Version), stop: make(chan struct{})}
 	if err := n.open(); err != nil {
 		n.release()
 		return nil, err
@@ -292,6 +296,7 @@ func (n *Node) openAdmin() (err error) {
 			Metrics: promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{Registry: n.metrics.registry}),
 			Debug:   map[string]http.Handler{"gc": http.HandlerFunc(collectGarbage)},
 			Backup:  n.backupHandler(),
+			Drain:   n.Drain,
 			Reindex: http.HandlerFunc(n.reindex),
 		}),
 	}
@@ -338,9 +343,21 @@ func (n *Node) ready(ctx context.Context) []rest.Check {
 	return append(checks, n.searchChecks()...)
 }
 
-// Run serves until ctx ends, then drains; it returns nil after an orderly end. Everything is closed afterwards.
+// Drain makes Run end in an orderly way, as the end of its context does. It does not wait.
+func (n *Node) Drain() { n.stopOnce.Do(func() { close(n.stop) }) }
+
+// Run serves until ctx ends or Drain is called, then drains; it returns nil after an orderly end. Everything is closed afterwards.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.release()
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	go func() {
+		select {
+		case <-n.stop:
+			end()
+		case <-ctx.Done():
+		}
+	}()
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	g, run := errgroup.WithContext(run)
