@@ -47,12 +47,12 @@ func benchDelivery(users []chat.UserID) chat.Parcel {
 
 func BenchmarkAppendSend(b *testing.B) {
 	q := benchSend()
-	benchAppend(b, func(buf []byte) ([]byte, error) { return wire.AppendQuestion(buf, 17, q) })
+	benchAppend(b, func(buf []byte) ([]byte, error) { return wire.AppendQuestion(buf, 17, 1, q) })
 }
 
 func BenchmarkDecodeSend(b *testing.B) {
-	buf, err := wire.AppendQuestion(nil, 17, benchSend())
-	benchDecode(b, buf, err, func() error { _, _, err := wire.DecodeQuestion(buf); return err })
+	buf, err := wire.AppendQuestion(nil, 17, 1, benchSend())
+	benchDecode(b, buf, err, func() error { _, _, _, err := wire.DecodeQuestion(buf); return err })
 }
 
 func BenchmarkAppendSent(b *testing.B) {

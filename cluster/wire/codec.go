@@ -52,14 +52,14 @@ func release(b []byte, m message) {
 	}
 }
 
-// AppendQuestion appends q, asked of the owner of a shard. It fails for a shard that there is not and with ErrUnknownType;
-// b is unchanged then.
-func AppendQuestion(b []byte, shard int, q chat.Question) ([]byte, error) {
+// AppendQuestion appends q, asked of the owner of a shard, with a place that means something to the router. It fails for a
+// shard that there is not and with ErrUnknownType; b is unchanged then.
+func AppendQuestion(b []byte, shard int, place uint64, q chat.Question) ([]byte, error) {
 	if shard < 0 || shard >= chat.Shards {
 		return b, fmt.Errorf("wire: there is no shard %d", shard)
 	}
 	m := pb.QuestionFromVTPool()
-	m.Shard = uint32(shard)
+	m.Shard, m.Place = uint32(shard), place
 	if err := putQuestion(m, q); err != nil {
 		return b, err
 	}
@@ -67,17 +67,17 @@ func AppendQuestion(b []byte, shard int, q chat.Question) ([]byte, error) {
 }
 
 // DecodeQuestion reads what AppendQuestion wrote. The shard is valid also with ErrUnknownType.
-func DecodeQuestion(b []byte) (shard int, q chat.Question, err error) {
+func DecodeQuestion(b []byte) (shard int, place uint64, q chat.Question, err error) {
 	m := pb.QuestionFromVTPool()
 	defer release(b, m)
 	if err := unmarshal(b, m); err != nil {
-		return 0, nil, err
+		return 0, 0, nil, err
 	}
 	if shard, err = shardOf(m.Shard); err != nil {
-		return 0, nil, err
+		return 0, 0, nil, err
 	}
 	q, err = question(m)
-	return shard, q, err
+	return shard, m.Place, q, err
 }
 
 // AppendAnswer appends an answer, or, if there is one, an error instead of it.

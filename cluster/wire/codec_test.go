@@ -22,13 +22,13 @@ type failer interface {
 
 func checkQuestion(t failer, shard int, q chat.Question) {
 	t.Helper()
-	b, err := wire.AppendQuestion([]byte("before"), shard, q)
+	b, err := wire.AppendQuestion([]byte("before"), shard, 1<<63+1, q)
 	if err != nil || !bytes.HasPrefix(b, []byte("before")) {
 		t.Fatalf("%#v: %q, %v", q, b, err)
 	}
-	s, got, err := wire.DecodeQuestion(b[6:])
-	if err != nil || s != shard {
-		t.Fatalf("%#v: shard %d, %v", q, s, err)
+	s, place, got, err := wire.DecodeQuestion(b[6:])
+	if err != nil || s != shard || place != 1<<63+1 {
+		t.Fatalf("%#v: shard %d, place %d, %v", q, s, place, err)
 	}
 	if diff := cmp.Diff(q, got, sameAs); diff != "" {
 		t.Fatalf("sent (-), received (+):\n%s", diff)
@@ -88,7 +88,7 @@ func TestZeroValuesTravel(t *testing.T) {
 	for _, q := range questions {
 		switch q.(type) {
 		case chat.CarryOut, chat.Relate: // nothing without a command
-			if b, err := wire.AppendQuestion([]byte("x"), 0, q); !errors.Is(err, wire.ErrUnknownType) || string(b) != "x" {
+			if b, err := wire.AppendQuestion([]byte("x"), 0, 0, q); !errors.Is(err, wire.ErrUnknownType) || string(b) != "x" {
 				t.Errorf("%s: %q, %v", q.Name(), b, err)
 			}
 		default:
@@ -172,7 +172,7 @@ func TestShardSetsOfEverySizeTravel(t *testing.T) {
 
 func TestShardsAreInRange(t *testing.T) {
 	for _, n := range []int{-1, chat.Shards} {
-		if _, err := wire.AppendQuestion(nil, n, chat.Read{}); err == nil {
+		if _, err := wire.AppendQuestion(nil, n, 0, chat.Read{}); err == nil {
 			t.Errorf("shard %d was encoded", n)
 		}
 		if _, err := wire.AppendParcel(nil, chat.Enrol{Shard: n}); err == nil {
@@ -188,7 +188,7 @@ func TestShardsAreInRange(t *testing.T) {
 	message := func(field protowire.Number, inner []byte) []byte {
 		return protowire.AppendBytes(protowire.AppendTag(nil, field, protowire.BytesType), inner)
 	}
-	if _, _, err := wire.DecodeQuestion(append(varint(1, chat.Shards), message(3, nil)...)); !errors.Is(err, wire.ErrMalformed) {
+	if _, _, _, err := wire.DecodeQuestion(append(varint(1, chat.Shards), message(3, nil)...)); !errors.Is(err, wire.ErrMalformed) {
 		t.Errorf("a question of shard %d: %v", chat.Shards, err)
 	}
 	for _, p := range [][]byte{
@@ -209,7 +209,7 @@ func TestShardsAreInRange(t *testing.T) {
 func TestNewerNodes(t *testing.T) {
 	fresh := protowire.AppendBytes(protowire.AppendTag(nil, 900, protowire.BytesType), []byte("later"))
 	shard := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), 17)
-	if n, q, err := wire.DecodeQuestion(append(shard, fresh...)); !errors.Is(err, wire.ErrUnknownType) || n != 17 {
+	if n, _, q, err := wire.DecodeQuestion(append(shard, fresh...)); !errors.Is(err, wire.ErrUnknownType) || n != 17 {
 		t.Errorf("question: %d, %#v, %v", n, q, err)
 	}
 	if a, err := wire.DecodeAnswer(fresh); !errors.Is(err, wire.ErrUnknownType) {
@@ -224,21 +224,21 @@ func TestNewerNodes(t *testing.T) {
 			command = protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), []byte{0x08, 99})
 		}
 		b := protowire.AppendBytes(protowire.AppendTag(nil, question, protowire.BytesType), command)
-		if _, q, err := wire.DecodeQuestion(b); !errors.Is(err, wire.ErrUnknownType) {
+		if _, _, q, err := wire.DecodeQuestion(b); !errors.Is(err, wire.ErrUnknownType) {
 			t.Errorf("command: %#v, %v", q, err)
 		}
 	}
-	known, err := wire.AppendQuestion(nil, 5, fullOf(questions[1])[0])
+	known, err := wire.AppendQuestion(nil, 5, 0, fullOf(questions[1])[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, q, err := wire.DecodeQuestion(append(known, fresh...)); err != nil || !cmp.Equal(q, fullOf(questions[1])[0]) {
+	if _, _, q, err := wire.DecodeQuestion(append(known, fresh...)); err != nil || !cmp.Equal(q, fullOf(questions[1])[0]) {
 		t.Errorf("with an unknown field: %#v, %v", q, err)
 	}
 }
 
 func TestUnknownTypesAreNotEncoded(t *testing.T) {
-	if _, err := wire.AppendQuestion(nil, 0, nil); !errors.Is(err, wire.ErrUnknownType) {
+	if _, err := wire.AppendQuestion(nil, 0, 0, nil); !errors.Is(err, wire.ErrUnknownType) {
 		t.Error(err)
 	}
 	if _, err := wire.AppendAnswer(nil, nil, nil); !errors.Is(err, wire.ErrUnknownType) {
@@ -248,11 +248,11 @@ func TestUnknownTypesAreNotEncoded(t *testing.T) {
 		t.Error(err)
 	}
 	type odd struct{ chat.Leave }
-	if _, err := wire.AppendQuestion(nil, 0, chat.CarryOut{Command: odd{}}); !errors.Is(err, wire.ErrUnknownType) {
+	if _, err := wire.AppendQuestion(nil, 0, 0, chat.CarryOut{Command: odd{}}); !errors.Is(err, wire.ErrUnknownType) {
 		t.Error(err)
 	}
 	type oddPerson struct{ chat.Block }
-	if _, err := wire.AppendQuestion(nil, 0, chat.Relate{Command: oddPerson{}}); !errors.Is(err, wire.ErrUnknownType) {
+	if _, err := wire.AppendQuestion(nil, 0, 0, chat.Relate{Command: oddPerson{}}); !errors.Is(err, wire.ErrUnknownType) {
 		t.Error(err)
 	}
 }
@@ -289,7 +289,7 @@ func seeds(f *testing.F, add func([]byte)) {
 	}
 	for _, kind := range questions {
 		for _, q := range fullOf(kind) {
-			must(wire.AppendQuestion(nil, 7, q))
+			must(wire.AppendQuestion(nil, 7, 3, q))
 		}
 	}
 	for _, kind := range answers {
@@ -306,7 +306,7 @@ func seeds(f *testing.F, add func([]byte)) {
 func FuzzDecodeQuestion(f *testing.F) {
 	seeds(f, func(b []byte) { f.Add(b) })
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if shard, q, err := wire.DecodeQuestion(b); err == nil {
+		if shard, _, q, err := wire.DecodeQuestion(b); err == nil {
 			checkQuestion(t, shard, q)
 		}
 	})

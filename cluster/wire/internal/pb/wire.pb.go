@@ -204,6 +204,7 @@ type Question struct {
 	Prefer        *Prefer                `protobuf:"bytes,8,opt,name=prefer,proto3" json:"prefer,omitempty"`
 	AskPresence   *AskPresence           `protobuf:"bytes,9,opt,name=ask_presence,json=askPresence,proto3" json:"ask_presence,omitempty"`
 	Declare       *Declare               `protobuf:"bytes,10,opt,name=declare,proto3" json:"declare,omitempty"`
+	Place         uint64                 `protobuf:"fixed64,11,opt,name=place,proto3" json:"place,omitempty"` // among questions that must stay in order, see router
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -306,6 +307,13 @@ func (x *Question) GetDeclare() *Declare {
 		return x.Declare
 	}
 	return nil
+}
+
+func (x *Question) GetPlace() uint64 {
+	if x != nil {
+		return x.Place
+	}
+	return 0
 }
 
 type Answer struct {
@@ -4063,7 +4071,7 @@ var File_cluster_wire_wire_proto protoreflect.FileDescriptor
 
 const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\n" +
-	"\x17cluster/wire/wire.proto\x12\x0ehub.cluster.v1\"\xe5\x03\n" +
+	"\x17cluster/wire/wire.proto\x12\x0ehub.cluster.v1\"\xfb\x03\n" +
 	"\bQuestion\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x125\n" +
 	"\tcarry_out\x18\x02 \x01(\v2\x18.hub.cluster.v1.CarryOutR\bcarryOut\x12(\n" +
@@ -4075,7 +4083,8 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x06prefer\x18\b \x01(\v2\x16.hub.cluster.v1.PreferR\x06prefer\x12>\n" +
 	"\fask_presence\x18\t \x01(\v2\x1b.hub.cluster.v1.AskPresenceR\vaskPresence\x121\n" +
 	"\adeclare\x18\n" +
-	" \x01(\v2\x17.hub.cluster.v1.DeclareR\adeclare\"\xa1\x03\n" +
+	" \x01(\v2\x17.hub.cluster.v1.DeclareR\adeclare\x12\x14\n" +
+	"\x05place\x18\v \x01(\x06R\x05place\"\xa1\x03\n" +
 	"\x06Answer\x12+\n" +
 	"\x05error\x18\x01 \x01(\v2\x15.hub.cluster.v1.ErrorR\x05error\x12(\n" +
 	"\x04done\x18\x02 \x01(\v2\x14.hub.cluster.v1.DoneR\x04done\x121\n" +

@@ -51,6 +51,12 @@ func (m *Question) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Place != 0 {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(m.Place))
+		i--
+		dAtA[i] = 0x59
+	}
 	if m.Declare != nil {
 		size, err := m.Declare.MarshalToSizedBufferVT(dAtA[:i])
 		if err != nil {
@@ -5044,6 +5050,9 @@ func (m *Question) SizeVT() (n int) {
 		l = m.Declare.SizeVT()
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
+	if m.Place != 0 {
+		n += 9
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -6800,6 +6809,16 @@ func (m *Question) UnmarshalVT(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 11:
+			if wireType != 1 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Place", wireType)
+			}
+			m.Place = 0
+			if (iNdEx + 8) > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Place = uint64(binary.LittleEndian.Uint64(dAtA[iNdEx:]))
+			iNdEx += 8
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
