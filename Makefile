@@ -13,7 +13,7 @@ CASSANDRA := $(GO) run ./internal/cassandra/run
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   := -X main.version=$(VERSION)
 
-.PHONY: help build run test test-race test-integration test-s3 test-cql test-cluster test-crash lint vuln fuzz bench cover docs requirements clean
+.PHONY: help build run test test-race test-integration test-s3 test-cql test-cluster test-crash lint vuln fuzz bench cover docs generate requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -84,6 +84,9 @@ cover: ## coverage of the tests, per package and in coverage.html
 
 docs: ## regenerate docs/configuration.md from the flags
 	$(GO) run ./cmd/hub config doc > docs/configuration.md
+
+generate: ## regenerate the node-to-node codec from cluster/wire/wire.proto (the generated files are committed)
+	$(GO) -C internal/tools run ./protogen -dir ../.. cluster/wire/wire.proto
 
 requirements: ## numbered requirements and the tests that carry their number
 	@grep -rhoE 'func TestReq[0-9]{3}[A-Za-z0-9_]*' --include='*_test.go' . | sed 's/func //' | sort
