@@ -15,6 +15,9 @@ import (
 
 	"github.com/zumodra/hub/actors/conversation"
 	"github.com/zumodra/hub/actors/directory"
+	"github.com/zumodra/hub/actors/directory/enrol"
+	"github.com/zumodra/hub/actors/directory/fanout"
+	"github.com/zumodra/hub/actors/directory/home"
 	"github.com/zumodra/hub/actors/projection"
 	"github.com/zumodra/hub/actors/user"
 	"github.com/zumodra/hub/chat"
@@ -44,6 +47,7 @@ type Config struct {
 	Store    Store
 	People   People // what is between users; nil: users have neither contacts nor blocks nor preferences
 	Edge     Edge
+	Cluster  Cluster            // the nodes that share the store; nil: this one is alone
 	Owner    conversation.Owner // default: this node owns every conversation
 	Observer Observer           // default: none
 	// Consumers follow the logs.
@@ -84,6 +88,7 @@ type Hub struct {
 	workers  *workers
 	convs    *conversation.Registry
 	dir      *directory.Directory
+	delivery atomic.Pointer[delivery] // to other nodes; nil without Config.Cluster
 	directs  directs
 	people   *user.Registry // nil without Config.People, as is presence
 	presence *presence
@@ -116,7 +121,7 @@ func New(c Config) *Hub {
 		actor.WithDeadLetterRequestLogging(false), actor.WithDeadLetterThrottleCount(0))
 	h.dir = directory.New(directory.Config{System: h.system, Dispatcher: h.workers, Edge: c.Edge,
 		Groups: c.Groups, Queue: c.Queue, Presence: func(k chat.UserKey, online bool) {
-			if h.presence != nil {
+			if h.presence != nil && h.cfg.Cluster == nil { // else a home decides
 				h.presence.changed(k, online)
 			}
 		}})
@@ -127,12 +132,17 @@ func New(c Config) *Hub {
 		follower = h.follow
 	}
 	h.search = newSearches(&c)
+	publish := h.dir.Publish
+	if c.Cluster != nil {
+		publish = h.publish
+	}
 	h.convs = conversation.NewRegistry(conversation.RegistryConfig{
-		System: h.system, Dispatcher: h.workers, Store: c.Store, Publish: h.dir.Publish, Owner: c.Owner,
+		System: h.system, Dispatcher: h.workers, Store: c.Store, Publish: publish, Owner: c.Owner,
 		Observer: c.Observer, Follower: follower, Rules: c.Rules, Epoch: c.Epoch, Now: c.Now, Idle: c.Idle, Cap: c.Cap,
 		Commits: c.Commits, Log: c.Log, Barred: h.barred()})
 	h.startPeople()
 	h.directs.now = c.Now
+	h.startDelivery()
 	return h
 }
 
@@ -192,6 +202,7 @@ func (h *Hub) Close(ctx context.Context) error {
 	h.cancel()
 	h.unfollow(ctx)
 	err := errors.Join(h.closePeople(ctx), h.convs.Close(ctx))
+	h.closeDelivery(ctx)
 	h.dir.Close()
 	if h.presence != nil { // which the directory told of the last sessions
 		h.presence.close()
@@ -351,12 +362,18 @@ type Stats struct {
 	SeenPending  int    // last-seen times that wait to be written
 	SeenDropped  uint64 // that were not
 	Directory    directory.Stats
+	Home         home.Stats // the rest is zero without Config.Cluster
+	Enrolment    enrol.Stats
+	Fanout       fanout.Stats
 }
 
 // Stats returns a snapshot for metrics.
 func (h *Hub) Stats() Stats {
 	s := Stats{Live: h.convs.Live(), Waiting: h.convs.Waiting(), SeenBytes: h.convs.SeenBytes(), DirectHits: h.directs.hits.Load(), DirectMisses: h.directs.misses.Load(),
 		Directory: h.dir.Stats()}
+	if d := h.delivery.Load(); d != nil {
+		s.Home, s.Enrolment, s.Fanout = d.home.Stats(), d.enrol.Stats(), d.pub.Stats()
+	}
 	if h.people != nil {
 		s.Users = h.people.Live()
 		s.SeenPending, s.SeenDropped = h.presence.pending(), h.presence.dropped.Load()

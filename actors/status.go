@@ -10,7 +10,7 @@ import (
 )
 
 // connected reports whether the user is there: with a session, or by their own word.
-func (h *Hub) connected(k chat.UserKey) bool { return h.dir.Online(k) || h.presence.isDeclared(k) }
+func (h *Hub) connected(k chat.UserKey) bool { return h.there(k) || h.presence.isDeclared(k) }
 
 // standing answers of users whether they are there, as others may know it. Who is invisible is not, and was last seen
 // when that began.

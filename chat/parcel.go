@@ -21,16 +21,23 @@ type (
 		Shards   *ShardSet
 	}
 	// Enrol tells the owner of a directory shard of users that came to the sender, whose first session opened there, or
-	// left it. With All, Came is everybody of the shard who is there, and whoever was there before has left.
+	// left it. With All, Came is everybody of the shard who is there, and whoever was there before has left; Open says
+	// that some of them have sessions that opened before: who cannot tell whether the sender missed deliveries refuses
+	// (ErrNotFound), and these sessions have to come back and resume.
 	Enrol struct {
 		Shard      int
 		Came, Left []UserKey
 		All        bool
+		Open       bool
 	}
 	// Digests tells the owner of directory shards what the sender has enrolled there. It answers with Recount.
 	Digests struct{ List []ShardDigest }
-	// Recount asks a node to enrol all its users of these shards again.
-	Recount struct{ Shards *ShardSet }
+	// Recount asks a node to enrol all its users of these shards again. Missed says that deliveries to them got lost that
+	// nobody remembers: their sessions have to come back and resume.
+	Recount struct {
+		Shards *ShardSet
+		Missed bool
+	}
 	// Charges tells what users spent of their rate limit elsewhere.
 	Charges struct{ List []Charge }
 )

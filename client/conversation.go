@@ -269,6 +269,32 @@ func (c *Client) onResumed(s *session, f *serverFrame) {
 	c.settle(s, cv)
 }
 
+// onHead takes the news that the log reaches up to a seq: what lies between may have got lost on its way.
+func (c *Client) onHead(f *serverFrame) {
+	if f.Conversation == "" || f.HeadSeq == 0 {
+		return
+	}
+	cv := c.convs[f.Conversation]
+	switch {
+	case cv == nil || !cv.known && cv.phase != phaseForgotten:
+		// Nothing of it was seen: what gets lost are its first events here, of which all that is known is the last.
+		if cv == nil {
+			cv = c.conversation(f.Conversation)
+		}
+		cv.known = true
+		if !c.cfg.FromStart {
+			cv.last = f.HeadSeq - 1
+		}
+	case !cv.known || f.HeadSeq <= cv.last:
+		return
+	}
+	cv.seen = max(cv.seen, f.HeadSeq)
+	if cv.phase == phaseLive || cv.phase == phaseNew {
+		c.log.Info("events may be missing", "conversation", cv.id, "after", cv.last, "head", f.HeadSeq)
+		c.want(cv)
+	}
+}
+
 // settle decides what a conversation needs after a resume ended.
 func (c *Client) settle(s *session, cv *conversation) {
 	c.drain(cv)

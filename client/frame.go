@@ -130,7 +130,7 @@ func (f *serverFrame) logEvent(next uint64) Event {
 		return &ReactionEvent{f.log(), f.MessageID, f.Emoji, f.Removed || f.Remove, name, id}
 	case "participants_changed", "conversation_updated":
 		return &ChangeEvent{f.log(), f.Type, f.Change, f.Name, f.raw}
-	case "status", "typing", "read", "delivered", "presence", "error", "goaway", "ping", "pong", "resumed", "gap",
+	case "status", "typing", "read", "delivered", "presence", "error", "goaway", "ping", "pong", "resumed", "gap", "head",
 		"ok", "auth", "group_created", "contact_added":
 		return nil
 	}

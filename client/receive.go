@@ -30,6 +30,8 @@ func (c *Client) receive(s *session, b []byte) error {
 		c.onResumed(s, f)
 	case "gap":
 		c.onGap(s, f)
+	case "head":
+		c.onHead(f)
 	case "typing":
 		name := f.TypingUser
 		if name == "" {

@@ -76,6 +76,36 @@ func TestHoleIsRepairedAndDuplicatesAreDropped(t *testing.T) {
 	})
 }
 
+// A head notice says that the log reaches further than what came: the client asks for it.
+func TestHeadNotice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, r, c := online(t, nil)
+		c.send(`{"type":"head","conversation_id":"c","head_seq":10}`)
+		c.send(`{"type":"head","conversation_id":"c","head_seq":12}`)
+		c.send(`{"type":"head","conversation_id":"c","head_seq":12}`)
+		f := c.expect("resume")
+		if f.LastSeq != 10 || f.Conversation != "c" {
+			t.Fatalf("%+v", f)
+		}
+		c.message("c", 11)
+		c.message("c", 12)
+		c.send(`{"type":"resumed","conversation_id":"c","head_seq":12,"ref":%q}`, f.Ref)
+		c.send(`{"type":"head","conversation_id":"c","head_seq":12}`)
+		r.wantLog("11", "12")
+		c.quiet()
+
+		// Of a conversation that the client never heard of it asks for what it knows of.
+		c.send(`{"type":"head","conversation_id":"d","head_seq":3}`)
+		if f = c.expect("resume"); f.LastSeq != 2 || f.Conversation != "d" {
+			t.Fatalf("%+v", f)
+		}
+		c.message("d", 3)
+		c.send(`{"type":"resumed","conversation_id":"d","head_seq":3,"ref":%q}`, f.Ref)
+		r.wantLog("11", "12", "3")
+		c.quiet()
+	})
+}
+
 // More is missing than is held back: the client asks again until it has everything.
 func TestHoleLargerThanTheBuffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/zumodra/hub/actors/directory/sets"
 	"github.com/zumodra/hub/actors/internal/mailbox"
 	"github.com/zumodra/hub/chat"
 )
@@ -39,6 +40,8 @@ type Config struct {
 type Directory struct {
 	cfg    Config
 	groups []*group
+	sets   sets.Receiver
+	parts  parts
 
 	deliveries, overflows, shed, rebuilt atomic.Uint64
 }
@@ -114,7 +117,7 @@ func (d *Directory) present(k chat.UserKey, online bool) {
 }
 
 // large is the size of a conversation from which on every group is told without looking at the members.
-const large = 64
+const large = sets.Large - 1
 
 // Publish hands a delivery to the groups of its recipients.
 func (d *Directory) Publish(m *chat.Delivery) {

@@ -45,7 +45,7 @@ type group struct {
 
 	version uint64                // counts changes of sessions
 	changed [changes]chat.UserKey // changed[v%changes] made version v+1
-	cache   map[chat.ConversationKey]*cached
+	cache   map[part]*cached
 
 	lostMu sync.Mutex
 	lost   map[chat.ConversationKey]*loss
@@ -68,6 +68,12 @@ func (l *loss) add(m *chat.MemberSet) {
 	}
 }
 
+// part of a conversation's members: all, or those whose directory shards another node owns.
+type part struct {
+	key  chat.ConversationKey
+	from chat.NodeID
+}
+
 type cached struct {
 	members *chat.MemberSet
 	version uint64
@@ -76,30 +82,33 @@ type cached struct {
 
 func newGroup(d *Directory, index int) *group {
 	return &group{dir: d, index: index, users: make(map[chat.UserKey]sessions),
-		cache: make(map[chat.ConversationKey]*cached)}
+		cache: make(map[part]*cached)}
 }
 
-// post queues a delivery, or notes that it could not be.
-func (g *group) post(m *chat.Delivery) {
-	if g.losing.Load() > 0 && g.lose(m, false) {
-		return
+// post queues a delivery, or notes that it could not be, in which case it reports false.
+func (g *group) post(m *chat.Delivery) bool { return g.queue(m, m, m.Recipients) }
+
+func (g *group) queue(msg any, m *chat.Delivery, to *chat.MemberSet) bool {
+	if g.losing.Load() > 0 && g.lose(m, to, false) {
+		return false
 	}
 	if g.queued.Add(1) <= int64(g.dir.cfg.Queue) {
 		g.dir.deliveries.Add(1)
-		g.dir.cfg.System.Root.Send(g.pid, m)
-		return
+		g.dir.cfg.System.Root.Send(g.pid, msg)
+		return true
 	}
 	g.queued.Add(-1)
 	if ephemeral(m) {
 		g.dir.shed.Add(1)
-		return
+		return false
 	}
-	g.lose(m, true)
+	g.lose(m, to, true)
+	return false
 }
 
 // lose notes a delivery that does not reach its sessions. Unless first it does so only if the conversation has
 // lost one already; it reports whether the delivery is accounted for.
-func (g *group) lose(m *chat.Delivery, first bool) bool {
+func (g *group) lose(m *chat.Delivery, to *chat.MemberSet, first bool) bool {
 	g.lostMu.Lock()
 	l := g.lost[m.Key]
 	switch {
@@ -121,7 +130,7 @@ func (g *group) lose(m *chat.Delivery, first bool) bool {
 		l.again = true
 		first = false
 	}
-	l.add(m.Recipients)
+	l.add(to)
 	g.lostMu.Unlock()
 	g.dir.overflows.Add(1)
 	if first {
@@ -145,15 +154,25 @@ func (g *group) Receive(c actor.Context) {
 	switch m := c.Message().(type) {
 	case *chat.Delivery:
 		g.queued.Add(-1)
-		if set := g.resolve(m.Key, m.Recipients); len(set.Sessions) > 0 {
-			g.dir.cfg.Edge.Deliver(set, m)
-		}
+		g.deliver(part{key: m.Key}, m.Recipients, m)
+	case *directed:
+		g.queued.Add(-1)
+		g.deliver(part{m.d.Key, m.from}, m.to, m.d)
+		m.handled()
 	case *register:
 		g.register(m)
+	case *evict:
+		g.evict(m)
 	case *lostMarker:
 		g.overflowed(m)
 	case *barrier:
 		close(m.done)
+	}
+}
+
+func (g *group) deliver(p part, to *chat.MemberSet, d *chat.Delivery) {
+	if set := g.resolve(p, to); len(set.Sessions) > 0 {
+		g.dir.cfg.Edge.Deliver(set, d)
 	}
 }
 
@@ -268,13 +287,13 @@ func (u *sessions) remove(s session) bool {
 }
 
 // resolve finds the sessions of this group's users among the members that get the conversation's deliveries.
-func (g *group) resolve(key chat.ConversationKey, members *chat.MemberSet) *chat.SessionSet {
-	c := g.cache[key]
-	if c != nil && c.members == members && g.holds(c, key.Tenant) {
+func (g *group) resolve(p part, members *chat.MemberSet) *chat.SessionSet {
+	c := g.cache[p]
+	if c != nil && c.members == members && g.holds(c, p.key.Tenant) {
 		c.version = g.version
 		return c.set
 	}
-	set := g.find(key, members)
+	set := g.find(p.key, members)
 	if c == nil {
 		if len(g.cache) >= g.dir.cfg.Cache {
 			for k := range g.cache { // any one: what is in use comes back
@@ -283,7 +302,7 @@ func (g *group) resolve(key chat.ConversationKey, members *chat.MemberSet) *chat
 			}
 		}
 		c = &cached{}
-		g.cache[key] = c
+		g.cache[p] = c
 	}
 	*c = cached{members: members, version: g.version, set: set}
 	return set

@@ -120,6 +120,14 @@ func AppendReceipt(b []byte, conversation chat.ConversationID, n *chat.ReadNotic
 	return append(b, '}')
 }
 
+// AppendHead appends a head frame.
+func AppendHead(b []byte, conversation chat.ConversationID, n *chat.HeadNotice) []byte {
+	b = append(b, `{"type":"head"`...)
+	b = appendUUID(b, "conversation_id", conversation)
+	b = appendUint(b, "head_seq", n.Seq)
+	return append(b, '}')
+}
+
 // AppendGroupCreated appends a group_created frame; participants counts the creator, too (requirement 39).
 func AppendGroupCreated(b []byte, conversation chat.ConversationID, name string, participants int, ref string) []byte {
 	b = append(b, `{"type":"group_created","group":{"name":`...)

@@ -61,6 +61,7 @@ func vectors() []string {
 	add(frame.AppendContactAdded(nil, `a"<`, `"r1"`))
 	add(frame.AppendResumed(nil, conv, 2, 9, ""))
 	add(frame.AppendGap(nil, conv, 2, 5000, `"r1"`))
+	add(frame.AppendHead(nil, conv, &chat.HeadNotice{Seq: 9}))
 	search := func(limit int, ref string, items ...chat.SearchItem) {
 		b, _ := frame.AppendSearchResults(nil, "ne<edle", items, limit, ref)
 		add(b)

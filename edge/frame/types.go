@@ -245,6 +245,9 @@ var Types = []FrameType{
 		{"last_seq", "integer", true, "as asked"},
 		{"head_seq", "integer", true, "the newest event"},
 		{"ref", "", false, ""}}},
+	{"head", false, true, "", "How far the log of a conversation reaches: events may have got lost on their way. Who has less resumes.", []Field{
+		{"conversation_id", "uuid", true, ""},
+		{"head_seq", "integer", true, "the newest event"}}},
 	{"search_results", false, false, "", "What a search found, newest first, at most 50.", []Field{
 		{"query", "string", true, "as it was searched for"},
 		{"count", "integer", true, "number of results"},

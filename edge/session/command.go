@@ -115,7 +115,7 @@ func (m *Manager) frame(c caller, text bool, payload []byte) {
 			return
 		}
 		kept := q // never changed: the closure holds it by value, which keeps q off the heap
-		m.cfg.Dispatcher.Submit(c.u.principal(), chat.Origin{Session: chat.SessionID(c.h), Ref: q.ref}, cmd,
+		m.cfg.Dispatcher.Submit(c.u.principal(), chat.Origin{Node: m.cfg.Self, Session: chat.SessionID(c.h), Ref: q.ref}, cmd,
 			func(res chat.Result, err error) {
 				q := kept
 				m.finish(&q, cmd, res, err)
@@ -245,7 +245,7 @@ func (m *Manager) done(q *request) { m.obs.Command(q.typ, "", m.cfg.Now().Sub(q.
 func (m *Manager) resume(q request, p frame.ResumePoint) {
 	q.target = p.Conversation
 	cmd := chat.Resume{Conversation: p.Conversation, LastSeq: p.LastSeq}
-	m.cfg.Dispatcher.Submit(q.u.principal(), chat.Origin{Session: chat.SessionID(q.h), Ref: q.ref}, cmd, func(res chat.Result, err error) {
+	m.cfg.Dispatcher.Submit(q.u.principal(), chat.Origin{Node: m.cfg.Self, Session: chat.SessionID(q.h), Ref: q.ref}, cmd, func(res chat.Result, err error) {
 		if err == nil && res.View == nil {
 			err = errors.New("resume without a view")
 		}

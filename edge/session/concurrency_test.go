@@ -24,6 +24,7 @@ type crowd struct {
 	mu      sync.Mutex
 	live    map[chat.SessionID]bool
 	bad     atomic.Int64
+	entered atomic.Int64 // and have not exited
 }
 
 func (d *crowd) Submit(_ chat.Principal, _ chat.Origin, _ chat.Command, done func(chat.Result, error)) {
@@ -53,6 +54,24 @@ func (d *crowd) Unregister(_ chat.UserKey, _ chat.ConversationID, s chat.Session
 	}
 	delete(d.live, s)
 }
+
+// Enter is answered later, at once, or with an error.
+func (d *crowd) Enter(_ chat.UserKey, done func(error)) bool {
+	d.entered.Add(1)
+	if rand.N(2) == 0 {
+		return true
+	}
+	d.answers.Go(func() {
+		var err error
+		if rand.N(10) == 0 {
+			err = chat.ErrUnavailable
+		}
+		done(err)
+	})
+	return false
+}
+
+func (d *crowd) Exit(chat.UserKey) { d.entered.Add(-1) }
 
 func (d *crowd) Seen(_ context.Context, u chat.User) (chat.User, error) { return u, nil }
 
@@ -110,8 +129,8 @@ func TestConcurrentLives(t *testing.T) {
 	if s := m.Stats(); s != (session.Stats{}) {
 		t.Errorf("left behind: %+v", s)
 	}
-	if len(d.live) != 0 || d.bad.Load() != 0 {
-		t.Errorf("directory: %d left, %d wrong", len(d.live), d.bad.Load())
+	if len(d.live) != 0 || d.bad.Load() != 0 || d.entered.Load() != 0 {
+		t.Errorf("directory: %d left, %d wrong, %d have not exited", len(d.live), d.bad.Load(), d.entered.Load())
 	}
 }
 

@@ -67,9 +67,11 @@ func prepare(sessions []chat.SessionID) any {
 	return reactor.NewSet(handles)
 }
 
-// owns reports whether the notice's origin is a session in set. Another node's session may have the same
-// number, but not also be one of the user who caused the event.
+// owns reports whether the notice's origin is a session in set. Another node's session may have the same number.
 func (m *Manager) owns(set *chat.SessionSet, d *chat.Delivery, n *chat.Notice) bool {
+	if n.Origin.Node != 0 && n.Origin.Node != m.cfg.Self {
+		return false
+	}
 	if !slices.Contains(set.Sessions, n.Origin.Session) {
 		return false
 	}
@@ -152,6 +154,9 @@ func (e *encoded) encode() {
 				out.name, out.class = "delivered", reactor.Ephemeral
 			}
 			b = frame.AppendReceipt(room(256), id, n.Read)
+		case n.Head != nil:
+			out.name = "head"
+			b = frame.AppendHead(room(96), id, n.Head)
 		default:
 			continue
 		}

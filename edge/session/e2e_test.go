@@ -57,6 +57,10 @@ func (r *room) Unregister(_ chat.UserKey, _ chat.ConversationID, s chat.SessionI
 	r.set = nil
 }
 
+func (r *room) Enter(chat.UserKey, func(error)) bool { return true }
+
+func (r *room) Exit(chat.UserKey) {}
+
 func (r *room) deliver(n chat.Notice) {
 	r.mu.Lock()
 	if r.set == nil {

@@ -74,6 +74,9 @@ type hub struct {
 	registered map[chat.SessionID]int
 	seen       []chat.User
 	seenErr    error
+	hold       bool // Enter waits
+	entering   []func(error)
+	entered    map[chat.UserKey]int
 }
 
 type submitted struct {
@@ -100,6 +103,29 @@ func (h *hub) Submit(p chat.Principal, o chat.Origin, cmd chat.Command, done fun
 func (h *hub) Register(_ chat.UserKey, _ chat.ConversationID, s chat.SessionID) { h.count(s, 1) }
 
 func (h *hub) Unregister(_ chat.UserKey, _ chat.ConversationID, s chat.SessionID) { h.count(s, -1) }
+
+// Enter is at once unless the test holds it.
+func (h *hub) Enter(k chat.UserKey, done func(error)) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.entered == nil {
+		h.entered = map[chat.UserKey]int{}
+	}
+	h.entered[k]++
+	if !h.hold {
+		return true
+	}
+	h.entering = append(h.entering, done)
+	return false
+}
+
+func (h *hub) Exit(k chat.UserKey) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.entered[k]--; h.entered[k] < 0 {
+		panic("a session exits that did not enter")
+	}
+}
 
 func (h *hub) count(s chat.SessionID, n int) {
 	h.mu.Lock()

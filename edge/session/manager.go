@@ -23,6 +23,11 @@ type Dispatcher interface {
 	// the callback of an Attach it precedes every delivery of later commits.
 	Register(k chat.UserKey, conversation chat.ConversationID, s chat.SessionID)
 	Unregister(k chat.UserKey, conversation chat.ConversationID, s chat.SessionID)
+	// Enter says that a session of the user is about to open on this node. It reports true if it may at once; if not,
+	// done is called once, later and from another goroutine: the session may open then unless there is an error.
+	Enter(k chat.UserKey, done func(error)) bool
+	// Exit takes one Enter back, whatever became of it.
+	Exit(k chat.UserKey)
 }
 
 // Verifier checks access tokens; auth.Verifier is one.
@@ -55,6 +60,8 @@ type Transport interface {
 type Config struct {
 	Dispatcher Dispatcher
 	Verifier   Verifier
+	// Self is this node, where sessions of others may have the same numbers as its own; 0: there are no others.
+	Self       chat.NodeID
 	Users      Users    // nil: nobody wants to know
 	Contacts   Contacts // nil: add_contact is not supported
 	Searcher   Searcher // nil: there is no search

@@ -23,6 +23,10 @@ func (silent) Register(chat.UserKey, chat.ConversationID, chat.SessionID) {}
 
 func (silent) Unregister(chat.UserKey, chat.ConversationID, chat.SessionID) {}
 
+func (silent) Enter(chat.UserKey, func(error)) bool { return true }
+
+func (silent) Exit(chat.UserKey) {}
+
 // TestIdleSessionsAreSmall: 20,000 users with one session each. The bound is generous towards the allocator;
 // what is meant is 200 to 250 bytes, not a goroutine's 4,000.
 func TestIdleSessionsAreSmall(t *testing.T) {

@@ -182,7 +182,8 @@ func (m *Manager) introduce(s link) {
 // others see, as it is in REST.
 func named(u *chat.User) bool { return u.Username != string(u.ID) }
 
-// attach asks the conversation whether the user is a member.
+// attach sees to it that deliveries to the user come to this node, and asks the conversation whether the user is a
+// member.
 func (m *Manager) attach(s link) {
 	r := s.r
 	r.mu.Lock()
@@ -191,6 +192,28 @@ func (m *Manager) attach(s link) {
 		return
 	}
 	m.set(r, stateAttaching)
+	r.entered = true
+	at := m.cfg.Dispatcher.Enter(r.user.key(), func(err error) {
+		if err != nil {
+			code, reason := closeFor(err)
+			m.end(s, code, reason)
+			return
+		}
+		m.join(s)
+	})
+	r.mu.Unlock()
+	if at {
+		m.join(s)
+	}
+}
+
+func (m *Manager) join(s link) {
+	r := s.r
+	r.mu.Lock()
+	if r.handle != s.h || r.state != stateAttaching {
+		r.mu.Unlock()
+		return
+	}
 	u, conversation, single := r.user, r.conversation, r.single
 	r.mu.Unlock()
 	if !single {
@@ -313,12 +336,16 @@ func (m *Manager) Closed(c reactor.Conn, code uint16, _ string) {
 	if registered {
 		m.cfg.Dispatcher.Unregister(u.key(), r.conversation, chat.SessionID(c.Handle))
 	}
+	if r.entered {
+		m.cfg.Dispatcher.Exit(u.key())
+	}
 	if u != nil {
 		m.users.leave(u, c.Session)
 	}
 	m.expiry.remove(c.Session)
 	m.set(r, stateFree)
-	r.handle, r.user, r.pending, r.typing, r.registered, r.single = 0, nil, nil, nil, false, false
+	r.handle, r.user, r.pending, r.typing = 0, nil, nil, nil
+	r.entered, r.registered, r.single = false, false, false
 	r.replayed, r.replayAt = 0, 0
 	r.conversation = chat.ConversationID{}
 	r.mu.Unlock()

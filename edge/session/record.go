@@ -33,6 +33,7 @@ type record struct {
 	pending      *pending // until open
 	typing       *typingSet
 	state        state
+	entered      bool // Dispatcher.Enter was called
 	registered   bool
 	single       bool // on /ws/chat/{id}/
 
