@@ -43,18 +43,27 @@ type reader struct {
 
 // reader asks the conversation for leave to read, and how far.
 func (h *Hub) reader(ctx context.Context, p chat.Principal, id chat.ConversationID) (*reader, error) {
-	v, err := h.attach(ctx, p, id)
+	got, err := h.leave(ctx, p, id)
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{h: h, view: v, next: v.Head.Seq}
-	for _, e := range h.convs.Rewritten(v.Head.Key) {
+	r := &reader{h: h, view: got.View, next: got.View.Head.Seq}
+	for _, e := range got.Rewritten {
 		if r.changed == nil {
 			r.changed = make(map[uint64]*chat.Event)
 		}
 		r.changed[e.Seq] = e
 	}
 	return r, nil
+}
+
+// leave is the conversation's leave to read it, with the message rows that the store does not show yet.
+func (h *Hub) leave(ctx context.Context, p chat.Principal, id chat.ConversationID) (chat.Reading, error) {
+	if h.closed.Load() {
+		return chat.Reading{}, fmt.Errorf("conversation %s: %w", id, chat.ErrShutdown)
+	}
+	got, err := decide[chat.Reading](ctx, h, chat.ConversationKey{Tenant: p.Tenant, ID: id}.Shard(), chat.Read{Principal: p, Conversation: id})
+	return got, unattached(id, err)
 }
 
 func (r *reader) key() chat.ConversationKey { return r.view.Head.Key }

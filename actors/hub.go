@@ -68,6 +68,8 @@ type Config struct {
 	Cap     int           // live conversations; default 200,000
 	Commits int           // commits at once; default 4096
 	Repairs int           // conversations checked at once at the start; default 64
+	// Patience is how long a command or a question may look for the node that decides about it; default 10 s.
+	Patience time.Duration
 
 	Searches      int           // at once; default 64
 	SearchTimeout time.Duration // of the index; default 5 s
@@ -95,7 +97,10 @@ type Hub struct {
 	follow   *projection.Runner // nil: nothing follows the logs
 	search   searches
 
-	ctx     context.Context // of look-ups
+	asking     [chat.Shards]atomic.Int32 // questions to other nodes under way
+	unrepaired [chat.Shards]atomic.Bool  // see repaired
+
+	ctx     context.Context // of look-ups, and of questions
 	cancel  context.CancelFunc
 	io      sync.WaitGroup
 	ioMu    sync.RWMutex // orders io.Add before Close's Wait
@@ -113,6 +118,12 @@ func New(c Config) *Hub {
 	}
 	if c.Repairs <= 0 {
 		c.Repairs = 64
+	}
+	if c.Patience <= 0 {
+		c.Patience = 10 * time.Second
+	}
+	if c.Owner == nil && c.Cluster != nil {
+		c.Owner = owners{c.Cluster}
 	}
 	h := &Hub{cfg: c, rules: c.Rules.WithDefaults(), store: c.Store, workers: newWorkers(c.Workers)}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
@@ -212,13 +223,16 @@ func (h *Hub) Close(ctx context.Context) error {
 	return err
 }
 
-// Submit hands a command to its conversation. It never blocks. done is called exactly once, from any
+// Submit hands a command to its conversation, on whichever node that is. It never blocks. done is called exactly once, from any
 // goroutine, the caller's included, and must not block. A message is judged in the caller's goroutine when its
 // conversation is at rest.
 func (h *Hub) Submit(p chat.Principal, o chat.Origin, cmd chat.Command, done func(chat.Result, error)) {
 	if h.closed.Load() {
 		done(chat.Result{}, chat.ErrShutdown)
 		return
+	}
+	if h.cfg.Cluster != nil && o.Session != 0 {
+		o.Node = h.cfg.Cluster.Self()
 	}
 	// Whether one of the two of a direct conversation blocked the other, the conversation itself knows (package user).
 	switch c := cmd.(type) {
@@ -235,7 +249,16 @@ func (h *Hub) Submit(p chat.Principal, o chat.Origin, cmd chat.Command, done fun
 	}
 }
 
+// send hands a command to its conversation, on whichever node.
 func (h *Hub) send(p chat.Principal, o chat.Origin, cmd chat.Command, done func(chat.Result, error)) {
+	if h.cfg.Cluster != nil {
+		h.carry(p, o, cmd, done)
+		return
+	}
+	h.sendHere(p, o, cmd, done)
+}
+
+func (h *Hub) sendHere(p chat.Principal, o chat.Origin, cmd chat.Command, done func(chat.Result, error)) {
 	h.convs.Submit(chat.ConversationKey{Tenant: p.Tenant, ID: cmd.Target()},
 		&conversation.Request{Principal: p, Origin: o, Command: cmd, At: h.cfg.Now(), Done: done})
 }
@@ -334,7 +357,7 @@ func (h *Hub) create(p chat.Principal, o chat.Origin, c chat.Create, done func(c
 		done(chat.Result{}, fmt.Errorf("%w: kind of conversation", chat.ErrInvalid))
 		return
 	}
-	h.lookup(done, func(ctx context.Context) error { return h.mayCreate(ctx, p, &c) }, func() { h.found(p, o, c, done) })
+	h.lookup(done, func(ctx context.Context) error { return h.mayCreate(ctx, p, &c) }, func() { h.looked(p, o, c, done) })
 }
 
 // Register makes a session get the deliveries of one conversation of the user, or of all if it is zero. Called
@@ -347,9 +370,6 @@ func (h *Hub) Register(k chat.UserKey, c chat.ConversationID, s chat.SessionID) 
 func (h *Hub) Unregister(k chat.UserKey, c chat.ConversationID, s chat.SessionID) {
 	h.dir.Unregister(k, c, s)
 }
-
-// Online reports whether the user has a session.
-func (h *Hub) Online(k chat.UserKey) bool { return h.dir.Online(k) }
 
 // Stats of the hub since the start.
 type Stats struct {
@@ -385,11 +405,15 @@ func (h *Hub) Stats() Stats {
 // there is nothing.
 func (h *Hub) attach(ctx context.Context, p chat.Principal, id chat.ConversationID) (*chat.View, error) {
 	res, err := h.Do(ctx, p, chat.Attach{Conversation: id})
+	return res.View, unattached(id, err)
+}
+
+func unattached(id chat.ConversationID, err error) error {
 	switch {
 	case errors.Is(err, chat.ErrNotMember):
-		return nil, fmt.Errorf("conversation %s: %w", id, chat.ErrNotFound)
+		return fmt.Errorf("conversation %s: %w", id, chat.ErrNotFound)
 	case err != nil:
-		return nil, fmt.Errorf("conversation %s: %w", id, err)
+		return fmt.Errorf("conversation %s: %w", id, err)
 	}
-	return res.View, nil
+	return nil
 }

@@ -40,15 +40,21 @@ func (h *Hub) standings(ctx context.Context, k chat.UserKey) ([]standing, error)
 		return nil, fmt.Errorf("list memberships: %w", err)
 	}
 	out := make([]standing, 0, len(rows))
+	keys := make([]chat.ConversationKey, len(rows))
+	for i := range rows {
+		keys[i] = rows[i].Key
+	}
 	var rest []chat.ConversationKey
-	for _, row := range rows {
-		snap, exists, known := h.convs.Peek(row.Key, k.User, 0)
+	err = h.peek(ctx, chat.Peek{User: k.User, Keys: keys}, func(i int, s *chat.Snapshot) {
 		switch {
-		case !known:
-			rest = append(rest, row.Key)
-		case exists && snap.Me.User != "":
-			out = append(out, standing{snap.Head, snap.Me})
+		case !s.Known:
+			rest = append(rest, keys[i])
+		case s.Exists && s.Me.User != "":
+			out = append(out, standing{s.Head, s.Me})
 		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	if len(rest) == 0 {
 		return out, nil
@@ -116,15 +122,21 @@ func window(offset, limit, n int) (from, to int) {
 // items fills in members and users.
 func (h *Hub) items(ctx context.Context, p chat.Principal, page []standing, limit int) ([]chat.ConversationItem, error) {
 	members := make([][]chat.Member, len(page))
+	all := make([]chat.ConversationKey, len(page))
+	for i := range page {
+		all[i] = page[i].head.Key
+	}
 	var keys []chat.ConversationKey
 	var at []int
-	for i := range page {
-		key := page[i].head.Key
-		if snap, exists, _ := h.convs.Peek(key, p.User, limit); exists {
-			members[i] = snap.Members
+	err := h.peek(ctx, chat.Peek{User: p.User, Keys: all, Members: limit}, func(i int, s *chat.Snapshot) {
+		if s.Exists {
+			members[i] = s.Members
 		} else {
-			keys, at = append(keys, key), append(at, i)
+			keys, at = append(keys, all[i]), append(at, i)
 		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	rest, err := h.listMembers(ctx, keys, limit)
 	if err != nil {

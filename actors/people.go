@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/zumodra/hub/actors/conversation"
 	"github.com/zumodra/hub/actors/user"
 	"github.com/zumodra/hub/chat"
 )
@@ -38,7 +37,12 @@ func (h *Hub) startPeople() {
 	if c.Observer != nil {
 		uc.Answered = c.Observer.Answered
 	}
-	if c.Owner != nil { // who owns a user's conversations with himself owns the user
+	if cl := c.Cluster; cl != nil {
+		uc.MayAck = func(k chat.UserKey) bool {
+			_, ok := cl.Term(k.Shard())
+			return ok
+		}
+	} else if c.Owner != nil { // who owns a user's conversations with himself owns the user
 		uc.MayAck = func(k chat.UserKey) bool {
 			return c.Owner.MayAck(chat.ConversationKey{Tenant: k.Tenant, ID: chat.DirectID(k.Tenant, k.User, k.User)})
 		}
@@ -90,26 +94,17 @@ func (h *Hub) barred() func(context.Context, chat.PairKey) (bool, uint64, error)
 	}
 }
 
-// bar tells the direct conversation of a pair, if there is one.
+// bar tells the direct conversation of a pair, if there is one, on whichever node.
 func (h *Hub) bar(ctx context.Context, p *chat.Pair, by chat.Principal) error {
-	key := p.Key.Direct()
-	answer := make(chan error, 1)
-	h.convs.Submit(key, &conversation.Request{Principal: by, At: h.cfg.Now(),
-		Command: conversation.Bar{Conversation: key.ID, On: p.Blocked(), Version: p.Version},
-		Done:    func(_ chat.Result, err error) { answer <- err }})
-	select {
-	case err := <-answer:
-		if errors.Is(err, chat.ErrNotFound) || errors.Is(err, chat.ErrNotMember) {
-			return nil // there is none
-		}
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
+	_, err := decide[chat.Done](ctx, h, p.Key.Direct().Shard(), chat.Bar{Pair: *p, By: by})
+	if errors.Is(err, chat.ErrNotFound) || errors.Is(err, chat.ErrNotMember) {
+		return nil // there is none
 	}
+	return err
 }
 
 // mayCreate checks that the members exist and that none of them and the caller blocked one another. For a direct
-// conversation found asks once more, when no block can come between.
+// conversation the pair's home asks once more, when no block can come between.
 func (h *Hub) mayCreate(ctx context.Context, p chat.Principal, c *chat.Create) error {
 	if err := h.known(ctx, p.Tenant, c.Members); err != nil {
 		return err
@@ -141,23 +136,55 @@ func (h *Hub) blocked(ctx context.Context, p chat.Principal, users []chat.UserID
 	return out, nil
 }
 
-// found sends a Create on. That of a direct conversation holds the pair until it is answered: a block that comes
-// meanwhile waits, and then finds the conversation.
-func (h *Hub) found(p chat.Principal, o chat.Origin, c chat.Create, done func(chat.Result, error)) {
+// looked sends a Create on, whose users have been looked up. That of a direct conversation goes by way of the pair's home.
+func (h *Hub) looked(p chat.Principal, o chat.Origin, c chat.Create, done func(chat.Result, error)) {
 	if h.people == nil || c.Kind != chat.Direct {
 		h.send(p, o, c, done)
 		return
 	}
-	h.people.Guard(chat.PairOf(p.Tenant, p.User, c.Members[0]), func(err error, release func()) {
+	h.put(h.ctx, pairOf(p, c).Home().Shard(), chat.FoundDirect{Principal: p, Origin: o, Create: c}, resultOf(done))
+}
+
+// found sends the Create of a direct conversation on and holds the pair, whose home is here, until it is answered: a
+// block that comes meanwhile waits, and then finds the conversation.
+func (h *Hub) found(t term, q chat.FoundDirect, done func(chat.Result, error)) {
+	h.people.Guard(pairOf(q.Principal, q.Create), func(err error, release func()) {
 		if err != nil {
 			done(chat.Result{}, err)
 			return
 		}
-		h.send(p, o, c, func(res chat.Result, err error) {
+		done := func(res chat.Result, err error) {
 			release()
+			done(res, err)
+		}
+		h.send(q.Principal, q.Origin, q.Create, func(res chat.Result, err error) {
+			if err == nil && !t.lasts() {
+				h.foundLate(q, res, done)
+				return
+			}
 			done(res, err)
 		})
 	})
+}
+
+// foundLate is the end of a Create whose pair was not held until it was answered: the next home did not wait for it. A
+// block that came meanwhile may not have found the conversation, and is told to it now.
+func (h *Hub) foundLate(q chat.FoundDirect, res chat.Result, done func(chat.Result, error)) {
+	h.lookup(func(_ chat.Result, err error) {
+		if !errors.Is(err, chat.ErrBlocked) {
+			err = fmt.Errorf("%w: %w", chat.ErrUnknown, err)
+		}
+		done(chat.Result{}, err)
+	}, func(ctx context.Context) error {
+		ps, err := h.cfg.People.GetPairs(ctx, []chat.PairKey{pairOf(q.Principal, q.Create)})
+		if err != nil || !ps[0].Blocked() {
+			return err
+		}
+		if err := h.bar(ctx, &ps[0], q.Principal); err != nil {
+			return err
+		}
+		return chat.ErrBlocked
+	}, func() { done(res, nil) })
 }
 
 // addMembers leaves out those with whom the caller has a block (requirement 16).
@@ -187,16 +214,21 @@ func (h *Hub) mark(p chat.Principal, o chat.Origin, cmd chat.Command, private bo
 		h.send(p, o, cmd, done)
 		return
 	}
-	if prefs, ok := h.people.Preferences(p.Key()); ok {
+	// Whether the node owns the user is looked at after the preferences: those in memory were in force then.
+	if prefs, ok := h.people.Preferences(p.Key()); ok && h.near(p.Key().Shard()) {
 		h.send(p, o, as(cmd, prefs), done)
 		return
 	}
-	h.people.AskPreferences(p.Key(), func(prefs chat.Preferences, err error) {
+	h.put(h.ctx, p.Key().Shard(), chat.Prefer{User: p.Key()}, func(a chat.Answer, err error) {
+		got, err := expect[chat.Preferred](a, err)
 		if err != nil {
-			done(chat.Result{}, fmt.Errorf("%w: %w", chat.ErrUnavailable, err))
+			if !errors.Is(err, chat.ErrShutdown) {
+				err = fmt.Errorf("%w: %w", chat.ErrUnavailable, unwrapped{err})
+			}
+			done(chat.Result{}, err)
 			return
 		}
-		h.send(p, o, as(cmd, prefs), done)
+		h.send(p, o, as(cmd, got.Preferences), done)
 	})
 }
 

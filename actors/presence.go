@@ -2,8 +2,8 @@ package actors
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,14 +21,15 @@ const (
 	maxDeclared = 64 << 10
 )
 
-// presence remembers when users were last connected, and who said by REST that they are there. Whether a user has
-// sessions the directory knows; it tells presence of the first and of the last one.
+// presence remembers, of users whose home is here, when they were last connected, and who said by REST that they are
+// there. Whether a user has sessions the directory knows; it tells presence of the first and of the last one.
 type presence struct {
 	people  People
 	now     func() time.Time
 	log     *slog.Logger
 	dropped atomic.Uint64
 
+	flushing sync.Mutex
 	mu       sync.Mutex
 	seen     map[chat.UserKey]time.Time // to be written
 	writing  map[chat.UserKey]time.Time // on their way
@@ -100,29 +101,14 @@ func (p *presence) isDeclared(k chat.UserKey) bool {
 	return ok
 }
 
-// lastSeen answers when users were last seen, what has not been written yet included, and what is stored.
-func (p *presence) lastSeen(ctx context.Context, t chat.TenantID, ids []chat.UserID) (out, stored []time.Time, err error) {
-	out = make([]time.Time, len(ids))
+// unwritten is when a user was last seen, if that is not written yet.
+func (p *presence) unwritten(k chat.UserKey) time.Time {
 	p.mu.Lock()
-	for i, id := range ids {
-		k := chat.UserKey{Tenant: t, User: id}
-		if at, ok := p.seen[k]; ok {
-			out[i] = at
-		} else {
-			out[i] = p.writing[k]
-		}
+	defer p.mu.Unlock()
+	if at, ok := p.seen[k]; ok {
+		return at
 	}
-	p.mu.Unlock()
-	stored, err = p.people.GetLastSeen(ctx, t, ids)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read last seen: %w", err)
-	}
-	for i := range out {
-		if stored[i].After(out[i]) {
-			out[i] = stored[i]
-		}
-	}
-	return out, stored, nil
+	return p.writing[k]
 }
 
 // pending is how many times wait to be written.
@@ -139,25 +125,74 @@ func (p *presence) run() {
 	for {
 		select {
 		case <-t.C:
-			p.flush()
+			p.flushAll()
 		case <-p.stop:
-			p.flush()
+			p.flushAll()
 			return
 		}
 	}
 }
 
-// flush writes what waits. Users who are invisible are left out: the time would tell what they hide.
-func (p *presence) flush() {
+func (p *presence) flushAll() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	p.flush(ctx, nil)
+}
+
+// release writes what waits of users whose home is about to be elsewhere, before ctx ends, and forgets them. What they
+// said by REST is lost: the new home knows of their sessions alone, until they say it again.
+func (p *presence) release(ctx context.Context, shards []int) {
+	set := shardsOf(shards)
+	p.flush(ctx, set)
+	p.drop(set)
+}
+
+// lose forgets users whose home is elsewhere already.
+func (p *presence) lose(shards []int) { p.drop(shardsOf(shards)) }
+
+func shardsOf(shards []int) *chat.ShardSet {
+	set := new(chat.ShardSet)
+	for _, s := range shards {
+		set.Add(s)
+	}
+	return set
+}
+
+func (p *presence) drop(set *chat.ShardSet) {
+	of := func(k chat.UserKey, _ time.Time) bool { return set.Has(k.Shard()) }
 	p.mu.Lock()
-	batch := p.seen
-	p.writing, p.seen = batch, nil
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.seen, of)
+	maps.DeleteFunc(p.declared, of)
+}
+
+// take begins to write what waits of users of some shards; nil: of all.
+func (p *presence) take(of *chat.ShardSet) map[chat.UserKey]time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if of == nil {
+		p.writing, p.seen = p.seen, nil
+		return p.writing
+	}
+	p.writing = make(map[chat.UserKey]time.Time)
+	for k, at := range p.seen {
+		if of.Has(k.Shard()) {
+			p.writing[k] = at
+			delete(p.seen, k)
+		}
+	}
+	return p.writing
+}
+
+// flush writes what waits of users of some shards; nil: of all. Users who are invisible are left out: the time would
+// tell what they hide.
+func (p *presence) flush(ctx context.Context, of *chat.ShardSet) {
+	p.flushing.Lock()
+	defer p.flushing.Unlock()
+	batch := p.take(of)
 	if len(batch) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
 	byTenant := make(map[chat.TenantID][]chat.UserID)
 	for k := range batch {
 		byTenant[k.Tenant] = append(byTenant[k.Tenant], k.User)

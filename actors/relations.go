@@ -19,18 +19,13 @@ func (h *Hub) Relate(ctx context.Context, p chat.Principal, cmd chat.PeopleComma
 	if err := h.mayRelate(ctx, p, cmd); err != nil {
 		return chat.Pair{}, err
 	}
-	type answer struct {
-		pair chat.Pair
-		err  error
-	}
-	ch := make(chan answer, 1)
-	h.people.Do(p, cmd, func(pair chat.Pair, err error) { ch <- answer{pair, err} })
-	select {
-	case a := <-ch:
-		return a.pair, a.err
-	case <-ctx.Done():
-		return chat.Pair{}, fmt.Errorf("%w: %s: %w", chat.ErrUnknown, cmd.Name(), ctx.Err())
-	}
+	a, err := decide[chat.Related](ctx, h, home(p, cmd), chat.Relate{Caller: p, Command: cmd})
+	return a.Pair, err
+}
+
+// home is the shard of the user who decides about the pair that a command is about.
+func home(p chat.Principal, cmd chat.PeopleCommand) int {
+	return chat.PairOf(p.Tenant, p.User, cmd.About()).Home().Shard()
 }
 
 // mayRelate checks what the pair itself cannot know: that it is one, that the other user exists, and the bounds of
@@ -247,18 +242,18 @@ func (h *Hub) Contacts(ctx context.Context, p chat.Principal) ([]chat.ContactIte
 
 // Preferences are the caller's.
 func (h *Hub) Preferences(ctx context.Context, p chat.Principal) (chat.Preferences, error) {
-	return h.preferences(ctx, p, nil)
+	return h.preferences(ctx, p, chat.PreferencesChange{})
 }
 
-// ChangePreferences lets change alter the caller's preferences; it must not block and may be called twice. They are in force, for the
-// very next command, when it returns.
-func (h *Hub) ChangePreferences(ctx context.Context, p chat.Principal, change func(*chat.Preferences)) (chat.Preferences, error) {
+// ChangePreferences alters the caller's preferences. They are in force, for the very next command on any node, when it
+// returns.
+func (h *Hub) ChangePreferences(ctx context.Context, p chat.Principal, change chat.PreferencesChange) (chat.Preferences, error) {
 	before, err := h.Preferences(ctx, p)
 	if err != nil {
 		return before, err
 	}
 	wanted := before
-	change(&wanted)
+	change.Apply(&wanted)
 	if wanted.Invisible && !before.Invisible {
 		if err := h.leaveSight(ctx, p); err != nil {
 			return before, err
@@ -267,25 +262,10 @@ func (h *Hub) ChangePreferences(ctx context.Context, p chat.Principal, change fu
 	return h.preferences(ctx, p, change)
 }
 
-func (h *Hub) preferences(ctx context.Context, p chat.Principal, change func(*chat.Preferences)) (chat.Preferences, error) {
+func (h *Hub) preferences(ctx context.Context, p chat.Principal, change chat.PreferencesChange) (chat.Preferences, error) {
 	if h.people == nil {
 		return chat.Preferences{}, errNoPeople
 	}
-	type answer struct {
-		prefs chat.Preferences
-		err   error
-	}
-	ch := make(chan answer, 1)
-	done := func(prefs chat.Preferences, err error) { ch <- answer{prefs, err} }
-	if change == nil {
-		h.people.AskPreferences(p.Key(), done)
-	} else {
-		h.people.ChangePreferences(p.Key(), change, done)
-	}
-	select {
-	case a := <-ch:
-		return a.prefs, a.err
-	case <-ctx.Done():
-		return chat.Preferences{}, fmt.Errorf("%w: preferences: %w", chat.ErrUnknown, ctx.Err())
-	}
+	a, err := decide[chat.Preferred](ctx, h, p.Key().Shard(), chat.Prefer{User: p.Key(), Change: change})
+	return a.Preferences, err
 }

@@ -130,17 +130,19 @@ func (h *Hub) readable(ctx context.Context, p chat.Principal, only chat.Conversa
 	if err != nil {
 		return nil, fmt.Errorf("list memberships: %w", err)
 	}
-	ids := make([]chat.ConversationID, 0, len(rows))
+	keys := make([]chat.ConversationKey, 0, len(rows))
 	for _, row := range rows {
-		if !only.IsZero() && row.Key.ID != only {
-			continue
+		if only.IsZero() || row.Key.ID == only {
+			keys = append(keys, row.Key)
 		}
-		if snap, exists, known := h.convs.Peek(row.Key, p.User, 0); known && (!exists || snap.Me.User == "") {
-			continue
-		}
-		ids = append(ids, row.Key.ID)
 	}
-	return ids, nil
+	ids := make([]chat.ConversationID, 0, len(keys))
+	err = h.peek(ctx, chat.Peek{User: p.User, Keys: keys}, func(i int, s *chat.Snapshot) {
+		if !s.Known || s.Exists && s.Me.User != "" {
+			ids = append(ids, keys[i].ID)
+		}
+	})
+	return ids, err
 }
 
 // ask asks the index, for a bounded time.
@@ -212,26 +214,31 @@ func (h *Hub) openAll(ctx context.Context, p chat.Principal, hits []chat.SearchH
 	map[chat.ConversationKey]map[uint64]*chat.Event, error) {
 	heads := make(map[chat.ConversationID]*chat.Head)
 	changed := make(map[chat.ConversationKey]map[uint64]*chat.Event)
-	var rest []chat.ConversationKey
+	var keys, rest []chat.ConversationKey
 	for _, x := range hits {
-		if _, ok := heads[x.Conversation]; ok {
-			continue
+		if _, ok := heads[x.Conversation]; !ok {
+			heads[x.Conversation] = nil
+			keys = append(keys, chat.ConversationKey{Tenant: p.Tenant, ID: x.Conversation})
 		}
-		heads[x.Conversation] = nil
-		key := chat.ConversationKey{Tenant: p.Tenant, ID: x.Conversation}
-		snap, exists, known := h.convs.Peek(key, p.User, 0)
+	}
+	err := h.peek(ctx, chat.Peek{User: p.User, Keys: keys, Rewritten: true}, func(i int, s *chat.Snapshot) {
+		key := keys[i]
 		switch {
-		case !known:
+		case !s.Known:
 			rest = append(rest, key)
-		case exists && snap.Me.User != "":
-			heads[x.Conversation] = &snap.Head
-			for _, e := range h.convs.Rewritten(key) {
+		case s.Exists && s.Me.User != "":
+			head := s.Head
+			heads[key.ID] = &head
+			for _, e := range s.Rewritten {
 				if changed[key] == nil {
 					changed[key] = make(map[uint64]*chat.Event)
 				}
 				changed[key][e.Seq] = e
 			}
 		}
+	})
+	if err != nil {
+		return nil, nil, err
 	}
 	if len(rest) == 0 {
 		return heads, changed, nil

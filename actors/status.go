@@ -9,7 +9,7 @@ import (
 	"github.com/zumodra/hub/chat"
 )
 
-// connected reports whether the user is there: with a session, or by their own word.
+// connected reports whether the user, whose home is here, is there: with a session, or by their own word.
 func (h *Hub) connected(k chat.UserKey) bool { return h.there(k) || h.presence.isDeclared(k) }
 
 // standing answers of users whether they are there, as others may know it. Who is invisible is not, and was last seen
@@ -22,17 +22,31 @@ func (h *Hub) standingOf(ctx context.Context, t chat.TenantID, ids []chat.UserID
 	if err != nil {
 		return nil, fmt.Errorf("read preferences: %w", err)
 	}
-	seen, stored, err := h.presence.lastSeen(ctx, t, ids)
+	var visible []chat.UserID
+	for i, id := range ids {
+		if !prefs[i].Invisible {
+			visible = append(visible, id)
+		}
+	}
+	there, err := h.presences(ctx, t, visible)
 	if err != nil {
 		return nil, err
 	}
+	stored, err := h.cfg.People.GetLastSeen(ctx, t, ids) // after the homes were asked: what they wrote meanwhile is here
+	if err != nil {
+		return nil, fmt.Errorf("read last seen: %w", err)
+	}
 	out := make([]chat.Standing, len(ids))
-	for i, id := range ids {
+	for i := range ids {
+		out[i].LastSeen = stored[i]
 		if prefs[i].Invisible {
-			out[i].LastSeen = stored[i]
-		} else {
-			out[i] = chat.Standing{Online: h.connected(chat.UserKey{Tenant: t, User: id}), LastSeen: seen[i]}
+			continue
 		}
+		if at := there[0].Seen; at.After(stored[i]) {
+			out[i].LastSeen = at
+		}
+		out[i].Online = there[0].Connected
+		there = there[1:]
 	}
 	return out, nil
 }
@@ -54,10 +68,13 @@ func (h *Hub) SetOnline(ctx context.Context, p chat.Principal, on bool) (chat.St
 	if h.people == nil {
 		return chat.Standing{}, errNoPeople
 	}
-	if _, err := h.ChangePreferences(ctx, p, func(prefs *chat.Preferences) { prefs.Invisible = !on }); err != nil {
+	off := !on
+	if _, err := h.ChangePreferences(ctx, p, chat.PreferencesChange{Invisible: &off}); err != nil {
 		return chat.Standing{}, err
 	}
-	h.presence.declare(p.Key(), on)
+	if _, err := decide[chat.Noted](ctx, h, p.Key().Shard(), chat.Declare{User: p.Key(), On: on}); err != nil {
+		return chat.Standing{}, err
+	}
 	return h.Status(ctx, p)
 }
 
@@ -73,11 +90,15 @@ func (h *Hub) leaveSight(ctx context.Context, p chat.Principal) error {
 // DirectConversation is the id of the caller's direct conversation with another user; zero if there is none.
 func (h *Hub) DirectConversation(ctx context.Context, p chat.Principal, other chat.UserID) (chat.ConversationID, error) {
 	key := chat.PairOf(p.Tenant, p.User, other).Direct()
-	if _, exists, known := h.convs.Peek(key, p.User, 0); known {
-		if !exists {
-			return chat.ConversationID{}, nil
-		}
+	var live chat.Snapshot
+	err := h.peek(ctx, chat.Peek{User: p.User, Keys: []chat.ConversationKey{key}}, func(_ int, s *chat.Snapshot) { live = *s })
+	switch {
+	case err != nil:
+		return chat.ConversationID{}, err
+	case live.Exists:
 		return key.ID, nil
+	case live.Known:
+		return chat.ConversationID{}, nil
 	}
 	heads, err := h.store.GetHeads(ctx, []chat.ConversationKey{key})
 	switch {
@@ -115,7 +136,8 @@ func (h *Hub) AddByEmail(p chat.Principal, email, name string, done func(string,
 		}
 		return h.mayRelate(ctx, p, chat.AddContact{User: u.ID, Ask: true})
 	}, func() {
-		h.people.Do(p, chat.AddContact{User: u.ID, Ask: true}, func(_ chat.Pair, err error) {
+		cmd := chat.AddContact{User: u.ID, Ask: true}
+		h.put(h.ctx, home(p, cmd), chat.Relate{Caller: p, Command: cmd}, func(_ chat.Answer, err error) {
 			if err != nil {
 				done("", err)
 				return

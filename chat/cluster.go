@@ -45,15 +45,16 @@ type (
 		Rewritten []*Event
 	}
 
-	// Peek asks for what the conversations in the node's memory show of themselves to a user; Snapshots. All keys are of
-	// shards of the node that is asked.
+	// Peek asks for what the conversations in the node's memory show of themselves to a user; Snapshots. The keys are of
+	// shards of the node that is asked, as far as the asker knows.
 	Peek struct {
-		User    UserID
-		Keys    []ConversationKey
-		Members int // at most so many of each
+		User      UserID
+		Keys      []ConversationKey
+		Members   int  // at most so many of each
+		Rewritten bool // what the store does not show yet is asked for, too
 	}
-	// Snapshots answers Peek, in the order of its keys. Known is false for those that are not in memory: the store has
-	// them.
+	// Snapshots answers Peek, in the order of its keys, without Set. Known is false for those that are not in memory: the
+	// store has them. Those with Moved are to be asked for again.
 	Snapshots struct{ List []Snapshot }
 
 	// FoundDirect asks the owner of a pair's home to carry out the Create of a direct conversation while no block can
@@ -83,8 +84,8 @@ type (
 	// Preferred answers Prefer.
 	Preferred struct{ Preferences Preferences }
 
-	// AskPresence asks the owner of users' directory shards whether they are there; PresenceOf. All are of shards of the
-	// node that is asked.
+	// AskPresence asks the owner of users' directory shards whether they are there; PresenceOf. They are of shards of the
+	// node that is asked, as far as the asker knows.
 	AskPresence struct {
 		Tenant TenantID
 		Users  []UserID
@@ -141,6 +142,9 @@ type Snapshot struct {
 	Gone    bool     // its last member left
 	Exists  bool     // false, with Known: there is no such conversation
 	Known   bool     // it is in memory
+	Moved   bool     // the node that was asked cannot tell: it does not own the shard, or not for long enough
+
+	Rewritten []*Event // message rows that the store does not show yet, if they were asked for
 }
 
 // PreferencesChange is a change of preferences; nil leaves one as it is.
@@ -166,6 +170,7 @@ func (c PreferencesChange) Apply(p *Preferences) {
 type Presence struct {
 	Connected bool      // with a session on any node, or by their own word
 	Seen      time.Time // when the user was last connected, if that is not written yet; else zero
+	Moved     bool      // the node that was asked does not own the shard
 }
 
 // ShardSet is a set of shards.

@@ -194,10 +194,10 @@ func (h *fakeHub) Blocks(ctx context.Context, p chat.Principal) (out []chat.Bloc
 }
 
 func (h *fakeHub) Preferences(ctx context.Context, p chat.Principal) (chat.Preferences, error) {
-	return h.ChangePreferences(ctx, p, func(*chat.Preferences) {})
+	return h.ChangePreferences(ctx, p, chat.PreferencesChange{})
 }
 
-func (h *fakeHub) ChangePreferences(ctx context.Context, p chat.Principal, change func(*chat.Preferences)) (chat.Preferences, error) {
+func (h *fakeHub) ChangePreferences(ctx context.Context, p chat.Principal, change chat.PreferencesChange) (chat.Preferences, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := h.check(ctx, "preferences"); err != nil {
@@ -207,7 +207,7 @@ func (h *fakeHub) ChangePreferences(ctx context.Context, p chat.Principal, chang
 		h.prefs = map[chat.UserKey]chat.Preferences{}
 	}
 	prefs := h.prefs[p.Key()]
-	change(&prefs)
+	change.Apply(&prefs)
 	h.prefs[p.Key()] = prefs
 	return prefs, nil
 }

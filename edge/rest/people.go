@@ -30,8 +30,8 @@ type People interface {
 	// SetOnline makes the caller visible, and online for a while even without a socket, or invisible from now on.
 	SetOnline(ctx context.Context, p chat.Principal, on bool) (chat.Standing, error)
 	Preferences(ctx context.Context, p chat.Principal) (chat.Preferences, error)
-	// ChangePreferences lets change, which may be called twice, alter them. They are in force when it returns.
-	ChangePreferences(ctx context.Context, p chat.Principal, change func(*chat.Preferences)) (chat.Preferences, error)
+	// ChangePreferences alters them. They are in force when it returns.
+	ChangePreferences(ctx context.Context, p chat.Principal, change chat.PreferencesChange) (chat.Preferences, error)
 }
 
 // peopleTable are the routes that need Config.People.
@@ -240,14 +240,12 @@ func (a *API) patchPreferences(ctx context.Context, c *call) response {
 	if res, bad := b.invalid(); bad {
 		return res
 	}
-	p, err := a.cfg.People.ChangePreferences(ctx, c.p, func(p *chat.Preferences) {
-		if receipts != nil {
-			p.HideReceipts = !*receipts
-		}
-		if invisible != nil {
-			p.Invisible = *invisible
-		}
-	})
+	change := chat.PreferencesChange{Invisible: invisible}
+	if receipts != nil {
+		hide := !*receipts
+		change.HideReceipts = &hide
+	}
+	p, err := a.cfg.People.ChangePreferences(ctx, c.p, change)
 	if err != nil {
 		return a.failure(err, texts{name: "change_preferences", write: true})
 	}
