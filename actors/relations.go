@@ -19,12 +19,12 @@ func (h *Hub) Relate(ctx context.Context, p chat.Principal, cmd chat.PeopleComma
 	if err := h.mayRelate(ctx, p, cmd); err != nil {
 		return chat.Pair{}, err
 	}
-	a, err := decide[chat.Related](ctx, h, home(p, cmd), chat.Relate{Caller: p, Command: cmd})
+	a, err := decide[chat.Related](ctx, h, homeShard(p, cmd), chat.Relate{Caller: p, Command: cmd})
 	return a.Pair, err
 }
 
 // home is the shard of the user who decides about the pair that a command is about.
-func home(p chat.Principal, cmd chat.PeopleCommand) int {
+func homeShard(p chat.Principal, cmd chat.PeopleCommand) int {
 	return chat.PairOf(p.Tenant, p.User, cmd.About()).Home().Shard()
 }
 

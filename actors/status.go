@@ -137,7 +137,7 @@ func (h *Hub) AddByEmail(p chat.Principal, email, name string, done func(string,
 		return h.mayRelate(ctx, p, chat.AddContact{User: u.ID, Ask: true})
 	}, func() {
 		cmd := chat.AddContact{User: u.ID, Ask: true}
-		h.put(h.ctx, home(p, cmd), chat.Relate{Caller: p, Command: cmd}, func(_ chat.Answer, err error) {
+		h.put(h.ctx, homeShard(p, cmd), chat.Relate{Caller: p, Command: cmd}, func(_ chat.Answer, err error) {
 			if err != nil {
 				done("", err)
 				return
