@@ -33,7 +33,7 @@ func putAnswer(m *pb.Answer, a chat.Answer) error {
 		m.PresenceOf = pb.PresenceOfFromVTPool()
 		for _, p := range a.List {
 			to := next(&m.PresenceOf.List)
-			to.Connected, to.Seen = p.Connected, micros(p.Seen)
+			to.Connected, to.Seen, to.Moved = p.Connected, micros(p.Seen), p.Moved
 		}
 	case chat.Noted:
 		m.Noted = pb.NotedFromVTPool()
@@ -76,7 +76,7 @@ func answer(m *pb.Answer) (chat.Answer, error) {
 		}}, nil
 	case m.PresenceOf != nil:
 		return chat.PresenceOf{List: listOf(m.PresenceOf.List, func(p *pb.Presence) chat.Presence {
-			return chat.Presence{Connected: p.Connected, Seen: instant(p.Seen)}
+			return chat.Presence{Connected: p.Connected, Seen: instant(p.Seen), Moved: p.Moved}
 		})}, nil
 	case m.Noted != nil:
 		return chat.Noted{}, nil
@@ -85,7 +85,7 @@ func answer(m *pb.Answer) (chat.Answer, error) {
 }
 
 func putSnapshot(m *pb.Snapshot, s *chat.Snapshot) {
-	m.Gone, m.Exists, m.Known = s.Gone, s.Exists, s.Known
+	m.Gone, m.Exists, m.Known, m.Moved = s.Gone, s.Exists, s.Known, s.Moved
 	if s.Head != (chat.Head{}) {
 		m.Head = putHead(&s.Head)
 	}
@@ -97,6 +97,9 @@ func putSnapshot(m *pb.Snapshot, s *chat.Snapshot) {
 	for i := range s.Members {
 		putMember(next(&m.Members), &s.Members[i])
 	}
+	for _, e := range s.Rewritten {
+		putEvent(next(&m.Rewritten), e)
+	}
 }
 
 func snapshot(m *pb.Snapshot, s *chat.Snapshot) error {
@@ -106,7 +109,7 @@ func snapshot(m *pb.Snapshot, s *chat.Snapshot) error {
 	}
 	*s = chat.Snapshot{
 		Head: head(m.Head), Me: member(m.Me), Set: set, Members: listOf(m.Members, member),
-		Gone: m.Gone, Exists: m.Exists, Known: m.Known,
+		Gone: m.Gone, Exists: m.Exists, Known: m.Known, Moved: m.Moved, Rewritten: listOf(m.Rewritten, eventPointer),
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ func benchDelivery(users []chat.UserID) chat.Parcel {
 	var shards chat.ShardSet
 	shards.Add(17)
 	shards.Add(900)
-	return chat.ToHome{
+	return &chat.ToHome{
 		Delivery: &chat.Delivery{
 			Key: k, Recipients: &chat.MemberSet{Version: 1, Users: users},
 			Notices: []chat.Notice{{Event: benchEvent(), Origin: chat.Origin{Node: 0x1234_5678_9abc_def0, Session: 1 << 33, Ref: "r-17"}}},

@@ -9,19 +9,19 @@ import (
 
 func putParcel(m *pb.Parcel, p chat.Parcel) error {
 	switch p := p.(type) {
-	case chat.ToHome:
+	case *chat.ToHome:
 		m.ToHome = putForward(p.Delivery, p.Shards)
-	case chat.ToEdge:
+	case *chat.ToEdge:
 		m.ToEdge = putForward(p.Delivery, p.Shards)
-	case chat.Enrol:
+	case *chat.Enrol:
 		if p.Shard < 0 || p.Shard >= chat.Shards {
 			return fmt.Errorf("wire: there is no shard %d", p.Shard)
 		}
 		m.Enrol = pb.EnrolFromVTPool()
-		m.Enrol.Shard, m.Enrol.All = uint32(p.Shard), p.All
+		m.Enrol.Shard, m.Enrol.All, m.Enrol.Open = uint32(p.Shard), p.All, p.Open
 		putUserKeys(&m.Enrol.Came, p.Came)
 		putUserKeys(&m.Enrol.Left, p.Left)
-	case chat.Digests:
+	case *chat.Digests:
 		m.Digests = pb.DigestsFromVTPool()
 		for _, d := range p.List {
 			if d.Shard < 0 || d.Shard >= chat.Shards {
@@ -30,10 +30,10 @@ func putParcel(m *pb.Parcel, p chat.Parcel) error {
 			to := next(&m.Digests.List)
 			to.Shard, to.Users, to.Sum = uint32(d.Shard), int64(d.Users), d.Sum
 		}
-	case chat.Recount:
+	case *chat.Recount:
 		m.Recount = pb.RecountFromVTPool()
-		m.Recount.Shards = putShards(p.Shards)
-	case chat.Charges:
+		m.Recount.Shards, m.Recount.Missed = putShards(p.Shards), p.Missed
+	case *chat.Charges:
 		m.Charges = pb.ChargesFromVTPool()
 		var t tenants
 		for _, c := range p.List {
@@ -55,21 +55,21 @@ func parcel(m *pb.Parcel) (chat.Parcel, error) {
 		if err != nil {
 			return nil, err
 		}
-		return chat.ToHome{Delivery: d, Shards: s}, nil
+		return &chat.ToHome{Delivery: d, Shards: s}, nil
 	case m.ToEdge != nil:
 		d, s, err := forward(m.ToEdge)
 		if err != nil {
 			return nil, err
 		}
-		return chat.ToEdge{Delivery: d, Shards: s}, nil
+		return &chat.ToEdge{Delivery: d, Shards: s}, nil
 	case m.Enrol != nil:
 		shard, err := shardOf(m.Enrol.Shard)
 		if err != nil {
 			return nil, err
 		}
-		return chat.Enrol{Shard: shard, Came: userKeys(m.Enrol.Came), Left: userKeys(m.Enrol.Left), All: m.Enrol.All}, nil
+		return &chat.Enrol{Shard: shard, Came: userKeys(m.Enrol.Came), Left: userKeys(m.Enrol.Left), All: m.Enrol.All, Open: m.Enrol.Open}, nil
 	case m.Digests != nil:
-		var p chat.Digests
+		p := new(chat.Digests)
 		if len(m.Digests.List) > 0 {
 			p.List = make([]chat.ShardDigest, 0, len(m.Digests.List))
 		}
@@ -86,10 +86,10 @@ func parcel(m *pb.Parcel) (chat.Parcel, error) {
 		if err != nil {
 			return nil, err
 		}
-		return chat.Recount{Shards: s}, nil
+		return &chat.Recount{Shards: s, Missed: m.Recount.Missed}, nil
 	case m.Charges != nil:
 		var t tenants
-		return chat.Charges{List: listOf(m.Charges.List, func(c *pb.Charge) chat.Charge {
+		return &chat.Charges{List: listOf(m.Charges.List, func(c *pb.Charge) chat.Charge {
 			return chat.Charge{User: userKey(c.User, &t), Amount: c.Amount}
 		})}, nil
 	}

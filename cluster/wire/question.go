@@ -20,7 +20,7 @@ func putQuestion(m *pb.Question, q chat.Question) (err error) {
 		m.Read.Hi, m.Read.Lo = halves(q.Conversation)
 	case chat.Peek:
 		m.Peek = pb.PeekFromVTPool()
-		m.Peek.User, m.Peek.Members = string(q.User), int64(q.Members)
+		m.Peek.User, m.Peek.Members, m.Peek.Rewritten = string(q.User), int64(q.Members), q.Rewritten
 		var t tenants
 		for _, k := range q.Keys {
 			to := next(&m.Peek.Keys)
@@ -70,7 +70,7 @@ func question(m *pb.Question) (chat.Question, error) {
 		keys := listOf(m.Peek.Keys, func(k *pb.ConversationKey) chat.ConversationKey {
 			return chat.ConversationKey{Tenant: t.of(k.Tenant, k.SameTenant), ID: whole[chat.ConversationID](k.Hi, k.Lo)}
 		})
-		return chat.Peek{User: chat.UserID(m.Peek.User), Keys: keys, Members: int(m.Peek.Members)}, nil
+		return chat.Peek{User: chat.UserID(m.Peek.User), Keys: keys, Members: int(m.Peek.Members), Rewritten: m.Peek.Rewritten}, nil
 	case m.FoundDirect != nil:
 		c, err := command(m.FoundDirect.Create)
 		if err != nil {

@@ -2479,6 +2479,7 @@ type Peek struct {
 	User          string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
 	Keys          []*ConversationKey     `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
 	Members       int64                  `protobuf:"varint,3,opt,name=members,proto3" json:"members,omitempty"`
+	Rewritten     bool                   `protobuf:"varint,4,opt,name=rewritten,proto3" json:"rewritten,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2532,6 +2533,13 @@ func (x *Peek) GetMembers() int64 {
 		return x.Members
 	}
 	return 0
+}
+
+func (x *Peek) GetRewritten() bool {
+	if x != nil {
+		return x.Rewritten
+	}
+	return false
 }
 
 type FoundDirect struct {
@@ -3028,6 +3036,8 @@ type Snapshot struct {
 	Gone          bool                   `protobuf:"varint,5,opt,name=gone,proto3" json:"gone,omitempty"`
 	Exists        bool                   `protobuf:"varint,6,opt,name=exists,proto3" json:"exists,omitempty"`
 	Known         bool                   `protobuf:"varint,7,opt,name=known,proto3" json:"known,omitempty"`
+	Rewritten     []*Event               `protobuf:"bytes,8,rep,name=rewritten,proto3" json:"rewritten,omitempty"`
+	Moved         bool                   `protobuf:"varint,9,opt,name=moved,proto3" json:"moved,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3107,6 +3117,20 @@ func (x *Snapshot) GetExists() bool {
 func (x *Snapshot) GetKnown() bool {
 	if x != nil {
 		return x.Known
+	}
+	return false
+}
+
+func (x *Snapshot) GetRewritten() []*Event {
+	if x != nil {
+		return x.Rewritten
+	}
+	return nil
+}
+
+func (x *Snapshot) GetMoved() bool {
+	if x != nil {
+		return x.Moved
 	}
 	return false
 }
@@ -3255,6 +3279,7 @@ type Presence struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Connected     bool                   `protobuf:"varint,1,opt,name=connected,proto3" json:"connected,omitempty"`
 	Seen          int64                  `protobuf:"fixed64,2,opt,name=seen,proto3" json:"seen,omitempty"`
+	Moved         bool                   `protobuf:"varint,3,opt,name=moved,proto3" json:"moved,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3301,6 +3326,13 @@ func (x *Presence) GetSeen() int64 {
 		return x.Seen
 	}
 	return 0
+}
+
+func (x *Presence) GetMoved() bool {
+	if x != nil {
+		return x.Moved
+	}
+	return false
 }
 
 type Noted struct {
@@ -3761,6 +3793,7 @@ type Enrol struct {
 	Came          []*UserKey             `protobuf:"bytes,2,rep,name=came,proto3" json:"came,omitempty"`
 	Left          []*UserKey             `protobuf:"bytes,3,rep,name=left,proto3" json:"left,omitempty"`
 	All           bool                   `protobuf:"varint,4,opt,name=all,proto3" json:"all,omitempty"`
+	Open          bool                   `protobuf:"varint,5,opt,name=open,proto3" json:"open,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3819,6 +3852,13 @@ func (x *Enrol) GetLeft() []*UserKey {
 func (x *Enrol) GetAll() bool {
 	if x != nil {
 		return x.All
+	}
+	return false
+}
+
+func (x *Enrol) GetOpen() bool {
+	if x != nil {
+		return x.Open
 	}
 	return false
 }
@@ -3930,6 +3970,7 @@ func (x *ShardDigest) GetSum() uint64 {
 type Recount struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Shards        *ShardSet              `protobuf:"bytes,1,opt,name=shards,proto3" json:"shards,omitempty"`
+	Missed        bool                   `protobuf:"varint,2,opt,name=missed,proto3" json:"missed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3969,6 +4010,13 @@ func (x *Recount) GetShards() *ShardSet {
 		return x.Shards
 	}
 	return nil
+}
+
+func (x *Recount) GetMissed() bool {
+	if x != nil {
+		return x.Missed
+	}
+	return false
 }
 
 type Charges struct {
@@ -4296,11 +4344,12 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x04Read\x127\n" +
 	"\tprincipal\x18\x01 \x01(\v2\x19.hub.cluster.v1.PrincipalR\tprincipal\x12\x0e\n" +
 	"\x02hi\x18\x02 \x01(\x06R\x02hi\x12\x0e\n" +
-	"\x02lo\x18\x03 \x01(\x06R\x02lo\"i\n" +
+	"\x02lo\x18\x03 \x01(\x06R\x02lo\"\x87\x01\n" +
 	"\x04Peek\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x123\n" +
 	"\x04keys\x18\x02 \x03(\v2\x1f.hub.cluster.v1.ConversationKeyR\x04keys\x12\x18\n" +
-	"\amembers\x18\x03 \x01(\x03R\amembers\"\xa7\x01\n" +
+	"\amembers\x18\x03 \x01(\x03R\amembers\x12\x1c\n" +
+	"\trewritten\x18\x04 \x01(\bR\trewritten\"\xa7\x01\n" +
 	"\vFoundDirect\x127\n" +
 	"\tprincipal\x18\x01 \x01(\v2\x19.hub.cluster.v1.PrincipalR\tprincipal\x12.\n" +
 	"\x06origin\x18\x02 \x01(\v2\x16.hub.cluster.v1.OriginR\x06origin\x12/\n" +
@@ -4329,7 +4378,7 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x04view\x18\x01 \x01(\v2\x14.hub.cluster.v1.ViewR\x04view\x123\n" +
 	"\trewritten\x18\x02 \x03(\v2\x15.hub.cluster.v1.EventR\trewritten\"9\n" +
 	"\tSnapshots\x12,\n" +
-	"\x04list\x18\x01 \x03(\v2\x18.hub.cluster.v1.SnapshotR\x04list\"\xfd\x01\n" +
+	"\x04list\x18\x01 \x03(\v2\x18.hub.cluster.v1.SnapshotR\x04list\"\xc8\x02\n" +
 	"\bSnapshot\x12(\n" +
 	"\x04head\x18\x01 \x01(\v2\x14.hub.cluster.v1.HeadR\x04head\x12&\n" +
 	"\x02me\x18\x02 \x01(\v2\x16.hub.cluster.v1.MemberR\x02me\x12+\n" +
@@ -4337,7 +4386,9 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\amembers\x18\x04 \x03(\v2\x16.hub.cluster.v1.MemberR\amembers\x12\x12\n" +
 	"\x04gone\x18\x05 \x01(\bR\x04gone\x12\x16\n" +
 	"\x06exists\x18\x06 \x01(\bR\x06exists\x12\x14\n" +
-	"\x05known\x18\a \x01(\bR\x05known\"3\n" +
+	"\x05known\x18\a \x01(\bR\x05known\x123\n" +
+	"\trewritten\x18\b \x03(\v2\x15.hub.cluster.v1.EventR\trewritten\x12\x14\n" +
+	"\x05moved\x18\t \x01(\bR\x05moved\"3\n" +
 	"\aRelated\x12(\n" +
 	"\x04pair\x18\x01 \x01(\v2\x14.hub.cluster.v1.PairR\x04pair\"N\n" +
 	"\tPreferred\x12#\n" +
@@ -4345,10 +4396,11 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\tinvisible\x18\x02 \x01(\bR\tinvisible\":\n" +
 	"\n" +
 	"PresenceOf\x12,\n" +
-	"\x04list\x18\x01 \x03(\v2\x18.hub.cluster.v1.PresenceR\x04list\"<\n" +
+	"\x04list\x18\x01 \x03(\v2\x18.hub.cluster.v1.PresenceR\x04list\"R\n" +
 	"\bPresence\x12\x1c\n" +
 	"\tconnected\x18\x01 \x01(\bR\tconnected\x12\x12\n" +
-	"\x04seen\x18\x02 \x01(\x10R\x04seen\"\a\n" +
+	"\x04seen\x18\x02 \x01(\x10R\x04seen\x12\x14\n" +
+	"\x05moved\x18\x03 \x01(\bR\x05moved\"\a\n" +
 	"\x05Noted\"q\n" +
 	"\aForward\x124\n" +
 	"\bdelivery\x18\x01 \x01(\v2\x18.hub.cluster.v1.DeliveryR\bdelivery\x120\n" +
@@ -4386,20 +4438,22 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x02at\x18\a \x01(\x10R\x02at\"\x1e\n" +
 	"\n" +
 	"HeadNotice\x12\x10\n" +
-	"\x03seq\x18\x01 \x01(\x04R\x03seq\"\x89\x01\n" +
+	"\x03seq\x18\x01 \x01(\x04R\x03seq\"\x9d\x01\n" +
 	"\x05Enrol\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12+\n" +
 	"\x04came\x18\x02 \x03(\v2\x17.hub.cluster.v1.UserKeyR\x04came\x12+\n" +
 	"\x04left\x18\x03 \x03(\v2\x17.hub.cluster.v1.UserKeyR\x04left\x12\x10\n" +
-	"\x03all\x18\x04 \x01(\bR\x03all\":\n" +
+	"\x03all\x18\x04 \x01(\bR\x03all\x12\x12\n" +
+	"\x04open\x18\x05 \x01(\bR\x04open\":\n" +
 	"\aDigests\x12/\n" +
 	"\x04list\x18\x01 \x03(\v2\x1b.hub.cluster.v1.ShardDigestR\x04list\"K\n" +
 	"\vShardDigest\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x14\n" +
 	"\x05users\x18\x02 \x01(\x03R\x05users\x12\x10\n" +
-	"\x03sum\x18\x03 \x01(\x06R\x03sum\";\n" +
+	"\x03sum\x18\x03 \x01(\x06R\x03sum\"S\n" +
 	"\aRecount\x120\n" +
-	"\x06shards\x18\x01 \x01(\v2\x18.hub.cluster.v1.ShardSetR\x06shards\"5\n" +
+	"\x06shards\x18\x01 \x01(\v2\x18.hub.cluster.v1.ShardSetR\x06shards\x12\x16\n" +
+	"\x06missed\x18\x02 \x01(\bR\x06missed\"5\n" +
 	"\aCharges\x12*\n" +
 	"\x04list\x18\x01 \x03(\v2\x16.hub.cluster.v1.ChargeR\x04list\"M\n" +
 	"\x06Charge\x12+\n" +
@@ -4564,28 +4618,29 @@ var file_cluster_wire_wire_proto_depIdxs = []int32{
 	16, // 54: hub.cluster.v1.Snapshot.me:type_name -> hub.cluster.v1.Member
 	14, // 55: hub.cluster.v1.Snapshot.set:type_name -> hub.cluster.v1.MemberSet
 	16, // 56: hub.cluster.v1.Snapshot.members:type_name -> hub.cluster.v1.Member
-	20, // 57: hub.cluster.v1.Related.pair:type_name -> hub.cluster.v1.Pair
-	41, // 58: hub.cluster.v1.PresenceOf.list:type_name -> hub.cluster.v1.Presence
-	44, // 59: hub.cluster.v1.Forward.delivery:type_name -> hub.cluster.v1.Delivery
-	13, // 60: hub.cluster.v1.Forward.shards:type_name -> hub.cluster.v1.ShardSet
-	14, // 61: hub.cluster.v1.Delivery.recipients:type_name -> hub.cluster.v1.MemberSet
-	45, // 62: hub.cluster.v1.Delivery.notices:type_name -> hub.cluster.v1.Notice
-	19, // 63: hub.cluster.v1.Notice.event:type_name -> hub.cluster.v1.Event
-	46, // 64: hub.cluster.v1.Notice.typing:type_name -> hub.cluster.v1.TypingNotice
-	47, // 65: hub.cluster.v1.Notice.read:type_name -> hub.cluster.v1.ReadNotice
-	48, // 66: hub.cluster.v1.Notice.head:type_name -> hub.cluster.v1.HeadNotice
-	10, // 67: hub.cluster.v1.Notice.origin:type_name -> hub.cluster.v1.Origin
-	12, // 68: hub.cluster.v1.Enrol.came:type_name -> hub.cluster.v1.UserKey
-	12, // 69: hub.cluster.v1.Enrol.left:type_name -> hub.cluster.v1.UserKey
-	51, // 70: hub.cluster.v1.Digests.list:type_name -> hub.cluster.v1.ShardDigest
-	13, // 71: hub.cluster.v1.Recount.shards:type_name -> hub.cluster.v1.ShardSet
-	54, // 72: hub.cluster.v1.Charges.list:type_name -> hub.cluster.v1.Charge
-	12, // 73: hub.cluster.v1.Charge.user:type_name -> hub.cluster.v1.UserKey
-	74, // [74:74] is the sub-list for method output_type
-	74, // [74:74] is the sub-list for method input_type
-	74, // [74:74] is the sub-list for extension type_name
-	74, // [74:74] is the sub-list for extension extendee
-	0,  // [0:74] is the sub-list for field type_name
+	19, // 57: hub.cluster.v1.Snapshot.rewritten:type_name -> hub.cluster.v1.Event
+	20, // 58: hub.cluster.v1.Related.pair:type_name -> hub.cluster.v1.Pair
+	41, // 59: hub.cluster.v1.PresenceOf.list:type_name -> hub.cluster.v1.Presence
+	44, // 60: hub.cluster.v1.Forward.delivery:type_name -> hub.cluster.v1.Delivery
+	13, // 61: hub.cluster.v1.Forward.shards:type_name -> hub.cluster.v1.ShardSet
+	14, // 62: hub.cluster.v1.Delivery.recipients:type_name -> hub.cluster.v1.MemberSet
+	45, // 63: hub.cluster.v1.Delivery.notices:type_name -> hub.cluster.v1.Notice
+	19, // 64: hub.cluster.v1.Notice.event:type_name -> hub.cluster.v1.Event
+	46, // 65: hub.cluster.v1.Notice.typing:type_name -> hub.cluster.v1.TypingNotice
+	47, // 66: hub.cluster.v1.Notice.read:type_name -> hub.cluster.v1.ReadNotice
+	48, // 67: hub.cluster.v1.Notice.head:type_name -> hub.cluster.v1.HeadNotice
+	10, // 68: hub.cluster.v1.Notice.origin:type_name -> hub.cluster.v1.Origin
+	12, // 69: hub.cluster.v1.Enrol.came:type_name -> hub.cluster.v1.UserKey
+	12, // 70: hub.cluster.v1.Enrol.left:type_name -> hub.cluster.v1.UserKey
+	51, // 71: hub.cluster.v1.Digests.list:type_name -> hub.cluster.v1.ShardDigest
+	13, // 72: hub.cluster.v1.Recount.shards:type_name -> hub.cluster.v1.ShardSet
+	54, // 73: hub.cluster.v1.Charges.list:type_name -> hub.cluster.v1.Charge
+	12, // 74: hub.cluster.v1.Charge.user:type_name -> hub.cluster.v1.UserKey
+	75, // [75:75] is the sub-list for method output_type
+	75, // [75:75] is the sub-list for method input_type
+	75, // [75:75] is the sub-list for extension type_name
+	75, // [75:75] is the sub-list for extension extendee
+	0,  // [0:75] is the sub-list for field type_name
 }
 
 func init() { file_cluster_wire_wire_proto_init() }

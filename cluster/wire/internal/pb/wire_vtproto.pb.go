@@ -2225,6 +2225,16 @@ func (m *Peek) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Rewritten {
+		i--
+		if m.Rewritten {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x20
+	}
 	if m.Members != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Members))
 		i--
@@ -2757,6 +2767,28 @@ func (m *Snapshot) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Moved {
+		i--
+		if m.Moved {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x48
+	}
+	if len(m.Rewritten) > 0 {
+		for iNdEx := len(m.Rewritten) - 1; iNdEx >= 0; iNdEx-- {
+			size, err := m.Rewritten[iNdEx].MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+			i--
+			dAtA[i] = 0x42
+		}
+	}
 	if m.Known {
 		i--
 		if m.Known {
@@ -3002,6 +3034,16 @@ func (m *Presence) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.Moved {
+		i--
+		if m.Moved {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x18
 	}
 	if m.Seen != 0 {
 		i -= 8
@@ -3484,6 +3526,16 @@ func (m *Enrol) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Open {
+		i--
+		if m.Open {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x28
+	}
 	if m.All {
 		i--
 		if m.All {
@@ -3649,6 +3701,16 @@ func (m *Recount) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.Missed {
+		i--
+		if m.Missed {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x10
 	}
 	if m.Shards != nil {
 		size, err := m.Shards.MarshalToSizedBufferVT(dAtA[:i])
@@ -4592,8 +4654,13 @@ func (m *Snapshot) ResetVT() {
 			mm.ResetVT()
 		}
 		f0 := m.Members[:0]
+		for _, mm := range m.Rewritten {
+			mm.ResetVT()
+		}
+		f1 := m.Rewritten[:0]
 		m.Reset()
 		m.Members = f0
+		m.Rewritten = f1
 	}
 }
 func (m *Snapshot) ReturnToVTPool() {
@@ -5887,6 +5954,9 @@ func (m *Peek) SizeVT() (n int) {
 	if m.Members != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.Members))
 	}
+	if m.Rewritten {
+		n += 2
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -6097,6 +6167,15 @@ func (m *Snapshot) SizeVT() (n int) {
 	if m.Known {
 		n += 2
 	}
+	if len(m.Rewritten) > 0 {
+		for _, e := range m.Rewritten {
+			l = e.SizeVT()
+			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+		}
+	}
+	if m.Moved {
+		n += 2
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -6158,6 +6237,9 @@ func (m *Presence) SizeVT() (n int) {
 	}
 	if m.Seen != 0 {
 		n += 9
+	}
+	if m.Moved {
+		n += 2
 	}
 	n += len(m.unknownFields)
 	return n
@@ -6351,6 +6433,9 @@ func (m *Enrol) SizeVT() (n int) {
 	if m.All {
 		n += 2
 	}
+	if m.Open {
+		n += 2
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -6399,6 +6484,9 @@ func (m *Recount) SizeVT() (n int) {
 	if m.Shards != nil {
 		l = m.Shards.SizeVT()
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.Missed {
+		n += 2
 	}
 	n += len(m.unknownFields)
 	return n
@@ -12185,6 +12273,26 @@ func (m *Peek) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Rewritten", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Rewritten = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -13560,6 +13668,67 @@ func (m *Snapshot) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.Known = bool(v != 0)
+		case 8:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Rewritten", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if len(m.Rewritten) == cap(m.Rewritten) {
+				m.Rewritten = append(m.Rewritten, &Event{})
+			} else {
+				m.Rewritten = m.Rewritten[:len(m.Rewritten)+1]
+				if m.Rewritten[len(m.Rewritten)-1] == nil {
+					m.Rewritten[len(m.Rewritten)-1] = &Event{}
+				}
+			}
+			if err := m.Rewritten[len(m.Rewritten)-1].UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 9:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Moved", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Moved = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -13911,6 +14080,26 @@ func (m *Presence) UnmarshalVT(dAtA []byte) error {
 			}
 			m.Seen = int64(binary.LittleEndian.Uint64(dAtA[iNdEx:]))
 			iNdEx += 8
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Moved", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Moved = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -15108,6 +15297,26 @@ func (m *Enrol) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.All = bool(v != 0)
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Open", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Open = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -15386,6 +15595,26 @@ func (m *Recount) UnmarshalVT(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Missed", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Missed = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
