@@ -1,0 +1,314 @@
+package lease
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/zumodra/hub/chat"
+)
+
+// hintWait is how long the node that a shard was released for leaves it to the one that its own plan names, if that is
+// not the one that released it.
+const hintWait = time.Second
+
+// takeShards reads, and takes what this node should have, until the end.
+func (m *Manager) takeShards(ctx context.Context) {
+	t := taker{m: m, owners: never, leases: never}
+	for {
+		timer := time.NewTimer(t.step(ctx))
+		select {
+		case <-timer.C:
+		case <-m.wake:
+		case <-m.draining:
+			timer.Stop()
+			return
+		case <-m.dead:
+			timer.Stop()
+			return
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+		timer.Stop()
+	}
+}
+
+// taker is the state of takeShards.
+type taker struct {
+	m              *Manager
+	owners, leases time.Duration // when they were tried to be read last
+	read           bool          // the owners, ever
+	lapses         int
+}
+
+// step does what is due and returns how long to wait.
+func (t *taker) step(ctx context.Context) time.Duration {
+	m := t.m
+	now := m.cfg.Now()
+	changed, due := m.replan(now)
+	watch := m.cfg.Duration / 10
+	missing, soon := m.missing()
+	every := m.cfg.Refresh
+	switch {
+	case changed || !t.read:
+		every = 0
+	case missing && soon:
+		every = m.cfg.Poll
+	case missing:
+		every = min(every, watch)
+	}
+	if m.asked.Load() {
+		every = min(every, m.cfg.Poll/2)
+	}
+	owners := now-m.cfg.Poll/2 >= t.owners && now-every >= t.owners
+	leases := now-watch >= t.leases || owners && missing
+	if owners {
+		t.owners = now
+		m.asked.Store(false)
+		if err := m.readOwners(ctx); err != nil {
+			m.complain(ctx, "the owners of shards could not be read", err)
+		} else {
+			t.read = true
+		}
+	}
+	if leases {
+		t.leases = now
+		if err := m.readLeases(ctx, &t.lapses); err != nil {
+			m.complain(ctx, "the leases of nodes could not be read", err)
+		}
+	}
+	if t.read && (owners || leases) {
+		m.take(ctx)
+		if leases {
+			m.keepHouse(ctx)
+		}
+	}
+	poke(m.free)
+	if missing, soon = m.missing(); missing && soon {
+		every = m.cfg.Poll
+	} else if missing {
+		every = watch
+	} else {
+		every = m.cfg.Refresh
+	}
+	if m.asked.Load() {
+		every = m.cfg.Poll / 2
+	}
+	now = m.cfg.Now()
+	wait := min(t.owners+every, t.leases+watch) - now
+	if due > 0 {
+		wait = min(wait, due-now)
+	}
+	return max(wait, time.Millisecond)
+}
+
+func (m *Manager) complain(ctx context.Context, what string, err error) {
+	if ctx.Err() == nil {
+		m.counts.failures.Add(1)
+		m.cfg.Logger.Warn(what, "node", m.cfg.Name, "error", err)
+	}
+}
+
+// missing reports whether this node should have shards that it does not hold, and whether some may become free before a
+// lease runs out.
+func (m *Manager) missing() (missing, soon bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.shards {
+		s := &m.shards[i]
+		if s.epoch == 0 && (m.plan.ID(i) == m.cfg.Self || s.row.Released && s.row.To == m.cfg.Self) {
+			missing = true
+			soon = soon || s.row.Epoch == 0 || s.row.Released || planned(m.plan, s.row.Node)
+		}
+	}
+	return missing, soon
+}
+
+// readOwners brings the rows of all shards up to date.
+func (m *Manager) readOwners(ctx context.Context) error {
+	attempt, cancel := m.cfg.attempt(ctx)
+	rows, err := m.cfg.Store.Owners(attempt)
+	cancel()
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	now := m.cfg.Now()
+	var lost []int
+	for _, row := range rows {
+		if row.Shard < 0 || row.Shard >= chat.Shards {
+			continue
+		}
+		m.learn(row, now)
+		if s := &m.shards[row.Shard]; s.epoch != 0 && s.taken() {
+			lost = append(lost, row.Shard)
+		}
+	}
+	m.mu.Unlock()
+	m.lose(lost)
+	return nil
+}
+
+// learn takes notice of a row, unless a newer one is known: reads may be overtaken by swaps. m.mu is held.
+func (m *Manager) learn(row Owner, now time.Duration) {
+	s := &m.shards[row.Shard]
+	switch {
+	case row == s.row:
+		s.at = now
+	case row.Epoch > s.row.Epoch, row.Epoch == s.row.Epoch && row.Released && !s.row.Released:
+		s.row, s.at, s.since = row, now, now
+		m.publish(row.Shard)
+	}
+}
+
+// publish sets what Owner answers. m.mu is held.
+func (m *Manager) publish(i int) {
+	s := &m.shards[i]
+	owner := s.row.Node
+	switch {
+	case s.row.Epoch == 0:
+		owner = 0
+	case s.row.Released:
+		owner = s.row.To
+		if w := m.nodes[owner]; w != nil && w.row.State != Alive {
+			owner = 0
+		}
+	case m.over(s):
+		owner = 0
+	}
+	m.owners[i].Store(uint64(owner))
+}
+
+// take takes what this node should have and may have.
+func (m *Manager) take(ctx context.Context) {
+	for range 2 {
+		free, expired := m.takeable()
+		for _, row := range expired {
+			m.declare(ctx, row)
+		}
+		if len(expired) > 0 {
+			free, _ = m.takeable()
+		}
+		if len(free) == 0 {
+			return
+		}
+		if m.lanes(free, func(i int) bool { return m.takeOne(ctx, i) }) {
+			return
+		}
+	}
+}
+
+// takeable returns the shards that this node should have and may take, and the leases that ran out and stand in the way
+// of more.
+func (m *Manager) takeable() (free []int, expired []NodeLease) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.leave || m.ended || !m.valid() {
+		return nil, nil
+	}
+	now := m.cfg.Now()
+	asked := make(map[chat.NodeID]bool)
+	for i := range m.shards {
+		s := &m.shards[i]
+		plan := m.plan.ID(i)
+		hint := s.row.Released && s.row.To == m.cfg.Self && (plan == 0 || plan == s.row.Node || now-s.since >= hintWait)
+		mine := s.row.Node == m.cfg.Self && s.row.Epoch > s.renounced && !s.row.Released // a swap of unknown outcome was made
+		switch {
+		case s.epoch != 0 || plan != m.cfg.Self && !hint && !mine:
+		case mine, s.row.Epoch == 0, s.row.Released, m.over(s):
+			free = append(free, i)
+		default:
+			if w := m.nodes[s.row.Node]; w != nil && w.ranOut(now) && !asked[s.row.Node] {
+				asked[s.row.Node] = true
+				expired = append(expired, w.row)
+			}
+		}
+	}
+	return free, expired
+}
+
+// takeOne takes a shard, or finds out who has it. It reports false if the store did not answer.
+func (m *Manager) takeOne(ctx context.Context, i int) bool {
+	m.mu.Lock()
+	old, floor := m.shards[i].row, m.shards[i].row.Clock
+	if w := m.nodes[old.Node]; w != nil && !old.Released {
+		last := w.row.Clock
+		if w.row.State != Released { // it may have written as long as its lease held
+			last += (w.row.Duration + margin(w.row.Duration)).Microseconds()
+		}
+		floor = max(floor, last)
+	}
+	may := !m.leave && !m.ended && m.valid()
+	hinted := m.plan.ID(i) != m.cfg.Self
+	m.mu.Unlock()
+	if !may || ctx.Err() != nil {
+		return false
+	}
+	if old.Node == m.cfg.Self && !old.Released {
+		m.gain(old, hinted)
+		return true
+	}
+	m.cfg.Raise(floor)
+	next := Owner{Shard: i, Node: m.cfg.Self, Epoch: max(old.Epoch, m.cfg.Floor) + 1, Clock: m.cfg.Clock()}
+	attempt, cancel := m.cfg.attempt(ctx)
+	found, applied, err := m.cfg.Store.SwapOwner(attempt, old, next)
+	cancel()
+	if err != nil {
+		m.complain(ctx, "a shard could not be taken", err)
+		return false
+	}
+	if applied {
+		found = next
+	}
+	m.mu.Lock()
+	m.learn(found, m.cfg.Now())
+	m.mu.Unlock()
+	if found.Node == m.cfg.Self && !found.Released {
+		m.gain(found, hinted)
+	}
+	return true
+}
+
+// gain begins to serve a shard whose row names this node.
+func (m *Manager) gain(row Owner, hinted bool) {
+	m.hooks.Lock()
+	defer m.hooks.Unlock()
+	m.mu.Lock()
+	s := &m.shards[row.Shard]
+	if m.ended || s.epoch != 0 || row.Epoch <= s.renounced || s.row != row {
+		m.mu.Unlock()
+		return
+	}
+	s.epoch, s.gained, s.hinted = row.Epoch, m.cfg.Now(), hinted
+	m.terms[row.Shard].Store(row.Epoch)
+	m.counts.taken.Add(1)
+	m.mu.Unlock()
+	m.cfg.Gained(row.Shard, row.Epoch)
+}
+
+// lanes calls f for shards, some at once, those of one lane one after another until f reports false. It reports whether
+// f always did well.
+func (m *Manager) lanes(shards []int, f func(int) bool) bool {
+	lanes := make(map[int][]int)
+	for _, i := range shards {
+		lanes[i%m.cfg.Parallel] = append(lanes[i%m.cfg.Parallel], i)
+	}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	well := true
+	for _, lane := range lanes {
+		wg.Go(func() {
+			for _, i := range lane {
+				if !f(i) {
+					mu.Lock()
+					well = false
+					mu.Unlock()
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return well
+}
