@@ -28,7 +28,8 @@ func (r *Router) Request(from chat.NodeID, timeout time.Duration, payload []byte
 		line = maphash.Comparable(r.seed, inboundLine{from, key})
 	}
 	h := r.handler.Load()
-	if _, ok := r.cfg.Shards.Term(shard); !ok || h == nil {
+	epoch, ok := r.cfg.Shards.Term(shard)
+	if !ok || h == nil {
 		if ordered {
 			r.turns.end(line)
 		}
@@ -45,7 +46,7 @@ func (r *Router) Request(from chat.NodeID, timeout time.Duration, payload []byte
 		r.reply(reply, nil, fmt.Errorf("%w: node %v", chat.ErrOverloaded, r.cfg.Self))
 		return
 	}
-	if ordered && !r.turns.take(line, place) {
+	if ordered && !r.turns.take(line, place, epoch) {
 		r.count.inboundUnderWay.Add(-1)
 		r.count.inboundOutOfTurn.Add(1)
 		r.reply(reply, nil, chat.ErrMoved)
@@ -176,24 +177,31 @@ type inboundLine struct {
 type turns [64]struct {
 	mu    sync.Mutex
 	slots [256]struct {
-		line uint64
-		next uint64 // 0: none
+		line  uint64
+		next  uint64
+		epoch uint64 // under which the one before was accepted
 	}
 }
 
-// take reports whether it is that question's turn, and goes on to the next then. The first of a burst always may.
-func (t *turns) take(line, place uint64) bool {
+// take reports whether it is that question's turn, and goes on to the next then. The first of a burst may always, unless a
+// later burst was seen: then it comes from a connection that was given up. The others only in the term of the first: what
+// was accepted in an earlier one may yet turn out not to be carried out.
+func (t *turns) take(line, place, epoch uint64) bool {
 	part := &t[line%64]
 	slot := &part.slots[line/64%256]
 	part.mu.Lock()
 	defer part.mu.Unlock()
-	if uint32(place) > 0 && (slot.line != line || slot.next != place) {
-		if slot.line == line {
-			slot.next = 0
-		}
+	first := place%(1<<burstShift) == 0
+	switch {
+	case slot.line != line && !first:
+		return false
+	case slot.line == line && place < slot.next:
+		return false
+	case slot.line == line && !first && (place > slot.next || epoch != slot.epoch):
+		slot.next = (place>>burstShift + 1) << burstShift
 		return false
 	}
-	slot.line, slot.next = line, place+1
+	slot.line, slot.next, slot.epoch = line, place+1, epoch
 	return true
 }
 
@@ -203,7 +211,7 @@ func (t *turns) end(line uint64) {
 	slot := &part.slots[line/64%256]
 	part.mu.Lock()
 	if slot.line == line {
-		slot.next = 0
+		slot.next = (slot.next>>burstShift + 1) << burstShift
 	}
 	part.mu.Unlock()
 }

@@ -3,7 +3,6 @@ package router
 import (
 	"context"
 	"hash/maphash"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -52,11 +51,13 @@ type line struct {
 	sending bool // somebody is in drain
 
 	// The burst: what is under way, if clean, went to target, in order and without a failure, and the next of it gets
-	// place, whose upper half names the burst and whose lower half counts.
+	// place, whose upper 40 bits number the burst and whose lower 24 count within it.
 	target target
 	place  uint64
 	clean  bool
 }
+
+const burstShift = 24
 
 // target is where a question goes: a node, and if that is this one, the term.
 type target struct {
@@ -202,9 +203,10 @@ func (r *Router) next(l *line) (a *asking, to target, place uint64) {
 	case backingOff:
 		return nil, to, 0
 	case waiting:
-		l.target, l.clean = r.target(oldest.shard), l.flying == 0
+		// Behind one that failed before nothing goes: it may fail again, and all that followed with it.
+		l.target, l.clean = r.target(oldest.shard), l.flying == 0 && oldest.failures == 0
 		if l.stripe != nil {
-			place = uint64(rand.Uint32()) << 32
+			place = r.bursts.Add(1) << burstShift
 		}
 		l.place = place + 1
 		return oldest, l.target, place

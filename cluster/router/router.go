@@ -26,6 +26,7 @@ type Router struct {
 	handler atomic.Pointer[Handler]
 	seed    maphash.Seed
 	stripes [64]stripe
+	bursts  atomic.Uint64 // begun so far
 	turns   turns
 	here    here
 	buffers sync.Pool // *[]byte
@@ -123,6 +124,8 @@ func (r *Router) send(a *asking, attempt int, to target, place uint64) {
 	switch {
 	case a.ctx.Err() != nil:
 		r.failed(a, attempt, a.ctx.Err(), &r.count.notSent)
+	case !time.Now().Before(a.deadline):
+		r.failed(a, attempt, context.DeadlineExceeded, &r.count.notSent)
 	case to.node == 0:
 		r.failed(a, attempt, errNoOwner, &r.count.homeless)
 	case to.node != r.cfg.Self:
