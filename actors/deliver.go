@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"slices"
 
 	"github.com/zumodra/hub/actors/directory/enrol"
 	"github.com/zumodra/hub/actors/directory/fanout"
@@ -208,6 +209,7 @@ func (h *Hub) announce(k chat.ConversationKey) {
 		for i := range members {
 			to.Users = append(to.Users, members[i].User)
 		}
+		slices.Sort(to.Users)
 		if snap, _, known := h.convs.Peek(k, "", 0); known { // and is back
 			tell(snap.Head.Seq, snap.Set)
 		} else {

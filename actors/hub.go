@@ -143,12 +143,12 @@ func New(c Config) *Hub {
 		follower = h.follow
 	}
 	h.search = newSearches(&c)
-	publish := h.dir.Publish
+	publish, delivered := h.dir.Publish, (func(chat.ConversationKey) bool)(nil)
 	if c.Cluster != nil {
-		publish = h.publish
+		publish, delivered = h.publish, h.delivered
 	}
 	h.convs = conversation.NewRegistry(conversation.RegistryConfig{
-		System: h.system, Dispatcher: h.workers, Store: c.Store, Publish: publish, Owner: c.Owner,
+		System: h.system, Dispatcher: h.workers, Store: c.Store, Publish: publish, Delivered: delivered, Owner: c.Owner,
 		Observer: c.Observer, Follower: follower, Rules: c.Rules, Epoch: c.Epoch, Now: c.Now, Idle: c.Idle, Cap: c.Cap,
 		Commits: c.Commits, Log: c.Log, Barred: h.barred()})
 	h.startPeople()

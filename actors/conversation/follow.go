@@ -107,6 +107,9 @@ func (a *activation) clearable() bool {
 	if !a.dirty && !a.suspect.Load() || !a.state.Known() || !a.state.Saved() {
 		return false
 	}
+	if f := a.reg.cfg.Delivered; f != nil && !f(a.key) {
+		return false
+	}
 	if a.reg.unfollowed {
 		return true
 	}

@@ -55,7 +55,10 @@ type RegistryConfig struct {
 	Dispatcher actor.Dispatcher
 	Store      Store
 	Publish    func(*chat.Delivery) // must not block
-	Owner      Owner                // default: always
+	// Delivered reports whether all that a conversation published has arrived: its dirty mark stays until then. It must
+	// not block. Default: always.
+	Delivered func(chat.ConversationKey) bool
+	Owner     Owner // default: always
 	// Barred answers whether one of two users blocked the other, and the version of what is between them; nil: nobody
 	// blocks anybody. It may do I/O.
 	Barred   func(ctx context.Context, pair chat.PairKey) (barred bool, version uint64, err error)
