@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -33,6 +34,9 @@ type member struct {
 	grid *grid
 	gone bool // nobody reaches it
 	in   chan func()
+
+	mu    sync.Mutex
+	lines map[int][]*attempt // commands to a shard go one after the other
 }
 
 // newGrid starts n nodes. Each owns every n-th shard.
@@ -49,7 +53,7 @@ func newGrid(t testing.TB, n int, c actors.Config) *grid {
 		handlers.Wait()
 	})
 	for i := range n {
-		m := &member{id: chat.NodeID(i + 1), grid: g, in: make(chan func(), 1<<14)}
+		m := &member{id: chat.NodeID(i + 1), grid: g, in: make(chan func(), 1<<14), lines: map[int][]*attempt{}}
 		g.nodes = append(g.nodes, m)
 		handlers.Go(func() {
 			for {
@@ -146,7 +150,17 @@ func (l link) Ask(ctx context.Context, shard int, q chat.Question, done func(cha
 	context.AfterFunc(ctx, func() {
 		a.end(nil, fmt.Errorf("%w: nobody answered: %w", chat.ErrUnavailable, ctx.Err()))
 	})
-	a.try()
+	if _, ok := q.(chat.CarryOut); !ok {
+		a.try()
+		return
+	}
+	l.mu.Lock()
+	line := append(l.lines[shard], a)
+	l.lines[shard] = line
+	l.mu.Unlock()
+	if len(line) == 1 {
+		a.try()
+	}
 }
 
 type attempt struct {
@@ -159,7 +173,21 @@ type attempt struct {
 }
 
 func (a *attempt) end(answer chat.Answer, err error) {
-	a.once.Do(func() { a.done(answer, err) })
+	a.once.Do(func() {
+		var next *attempt
+		a.mu.Lock()
+		if i := slices.Index(a.lines[a.shard], a); i >= 0 {
+			line := slices.Delete(a.lines[a.shard], i, i+1)
+			if a.lines[a.shard] = line; i == 0 && len(line) > 0 {
+				next = line[0]
+			}
+		}
+		a.mu.Unlock()
+		a.done(answer, err)
+		if next != nil {
+			next.try()
+		}
+	})
 }
 
 func (a *attempt) try() {

@@ -24,7 +24,7 @@ type Store struct {
 	// After, if set, is asked after a write happened: an error it returns hides that from the caller.
 	After func(op string, key chat.ConversationKey) error
 	// Alone: AppendGroup is not to be used, as with an engine that has no groups.
-	Alone bool
+	Alone  bool
 	people people
 	// Reads and Writes count calls by name.
 	calls map[string]int
