@@ -24,7 +24,8 @@ type Store struct {
 	// After, if set, is asked after a write happened: an error it returns hides that from the caller.
 	After func(op string, key chat.ConversationKey) error
 	// Alone: AppendGroup is not to be used, as with an engine that has no groups.
-	Alone bool
+	Alone  bool
+	people people
 	// Reads and Writes count calls by name.
 	calls map[string]int
 }
@@ -40,7 +41,7 @@ type conv struct {
 // New returns an empty store.
 func New() *Store {
 	return &Store{convs: map[chat.ConversationKey]*conv{}, users: map[chat.UserKey]chat.User{},
-		dirty: map[chat.ConversationKey]bool{}, cons: map[string]chat.ConsumerState{}, calls: map[string]int{}}
+		dirty: map[chat.ConversationKey]bool{}, cons: map[string]chat.ConsumerState{}, calls: map[string]int{}, people: newPeople()}
 }
 
 // AddUsers makes users known.

@@ -1,0 +1,12 @@
+package actors
+
+import "context"
+
+// SetRepaired says whether the repair of a shard that this node got is over.
+func (h *Hub) SetRepaired(shard int, ok bool) { h.unrepaired[shard].Store(!ok) }
+
+// ReleasePresence ends the node's being home of users.
+func (h *Hub) ReleasePresence(ctx context.Context, shards []int) { h.presence.release(ctx, shards) }
+
+// LosePresence is the same when it has ended already.
+func (h *Hub) LosePresence(shards []int) { h.presence.lose(shards) }
