@@ -110,6 +110,19 @@ func AcquireLease(ctx context.Context, engine Engine, cfg LeaseConfig) (*Lease, 
 	return l, nil
 }
 
+// LeaseEpoch returns the epoch of the lease's last holder, 0 if it never had one: epochs that succeed it must be above.
+func LeaseEpoch(ctx context.Context, engine Engine, name string) (uint64, error) {
+	l := Lease{cfg: LeaseConfig{Name: name}, engine: engine}
+	row, err := l.read(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("lease %s: %w", name, err)
+	}
+	if row == nil {
+		return 0, nil
+	}
+	return row.Epoch, nil
+}
+
 func (l *Lease) key() Key { return Key{text("lease/" + l.cfg.Name)} }
 
 func (l *Lease) read(ctx context.Context) (*leaseRow, error) {

@@ -192,3 +192,15 @@ func (c *cutOff) CompareAndSet(ctx context.Context, t *storage.Table, p, k stora
 	}
 	return c.Engine.CompareAndSet(ctx, t, p, k, expect, set)
 }
+
+func TestLeaseEpoch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := storagetest.Memory()
+		for want := range uint64(3) {
+			if got, err := storage.LeaseEpoch(t.Context(), e, "n"); got != want || err != nil {
+				t.Error(got, want, err)
+			}
+			release(t, acquire(t, e, "a"))
+		}
+	})
+}

@@ -1,13 +1,16 @@
 package storage
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // SchemaVersion is the version of the tables below together with the encodings of repositories. An engine refuses a
 // store that carries another one (ErrSchema). Adding a column at the end of a table does not change it for readers of
 // older rows, but older binaries cannot read the new rows: it does.
 //
-// 2: search cursors, blobs, people.
-const SchemaVersion = 2
+// 2: search cursors, blobs, people. 3: leases of nodes and owners of shards.
+const SchemaVersion = 3
 
 // OldestSchema is the oldest version that this program turns into SchemaVersion by itself: all that was written since
 // are new tables.
@@ -188,6 +191,6 @@ var (
 
 // Tables returns every table, by ascending id.
 func Tables() []*Table {
-	return append([]*Table{TableLog, TableConversation, TableReceipts, TableDedup, TableMemberships, TableDirty, TableUsers,
-		TableMeta, TableCursors, TableBlobRefs}, peopleTables...)
+	return slices.Concat([]*Table{TableLog, TableConversation, TableReceipts, TableDedup, TableMemberships, TableDirty, TableUsers,
+		TableMeta, TableCursors, TableBlobRefs}, peopleTables, clusterTables)
 }

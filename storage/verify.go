@@ -109,6 +109,8 @@ func (v *verifier) tables(ctx context.Context) error {
 				if err == nil && key.Shard() != int(p[0].I) {
 					err = fmt.Errorf("stands in shard %d, not %d", p[0].I, key.Shard())
 				}
+			case TableNodeLeases, TableShardOwners:
+				err = checkCluster(t, p, r)
 			}
 			if err != nil {
 				v.problem(t, rowName{p, r.Clustering}, "%v", err)

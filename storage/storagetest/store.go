@@ -76,6 +76,9 @@ func RunStore(t *testing.T, open Open) {
 		{"Preferences", storePreferences},
 		{"Req111_RefusedTokens", storeTokens},
 		{"Emails", storeEmails},
+		{"NodeLeases", storeNodeLeases},
+		{"ShardOwners", storeShardOwners},
+		{"ShardOwnersContended", storeShardOwnersContended},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := open(t, time.Now)

@@ -76,6 +76,9 @@ func Copy(t testing.TB, from string) (to string) {
 				// A lease keeps its epoch, which must not fall, and is free at once: nobody wants to wait for its end.
 				r.Columns[1].B = bytes.Replace(r.Columns[1].B, []byte("{"), []byte(`{"released":true,`), 1)
 			}
+			if table == storage.TableNodeLeases {
+				return true // a life without a lease has ended: its shards are free at once, too
+			}
 			if err := target.Apply(t.Context(), storage.Batch{Table: table, Partition: p, Mutations: []storage.Mutation{
 				{Clustering: r.Clustering, Columns: r.Columns, Whole: true}}}); err != nil {
 				t.Fatal(err)
