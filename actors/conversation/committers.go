@@ -26,6 +26,10 @@ const (
 	// maxGroup and maxGroupBytes bound a group; what is left forms the next.
 	maxGroup      = 512
 	maxGroupBytes = 1 << 20
+	// stalled is how long batches may be ready while no leader takes any: then one more leads for a while, at most
+	// maxExtra of them. A store that hangs in one write may refuse the next at once.
+	stalled  = 250 * time.Millisecond
+	maxExtra = 16
 )
 
 // committers carry out commits on goroutines that are used again: a fresh one would grow its stack inside the
@@ -46,6 +50,13 @@ type committers struct {
 	ready  []commitJob
 	calm   sync.Cond // leaders wait for ready or closed
 	closed bool
+
+	busy  int         // leaders with a group under way
+	extra int         // leaders that end when nothing is ready
+	taken uint64      // groups
+	seen  uint64      // taken when watch was set
+	watch *time.Timer // nil or set: all leaders are busy and batches are ready, or were a moment ago
+	set   bool
 }
 
 type commitJob struct {
@@ -63,7 +74,7 @@ func (c *committers) init(g *Registry) {
 	if s, ok := g.cfg.Store.(GroupStore); ok && s.Groups() {
 		c.store = s
 		for range leaders {
-			c.wg.Go(c.lead)
+			c.wg.Go(func() { c.lead(false) })
 		}
 	}
 }
@@ -72,6 +83,9 @@ func (c *committers) init(g *Registry) {
 func (c *committers) close() {
 	c.mu.Lock()
 	c.closed = true
+	if c.watch != nil {
+		c.watch.Stop()
+	}
 	c.mu.Unlock()
 	c.calm.Broadcast()
 	c.wg.Wait()
@@ -97,34 +111,69 @@ func (c *committers) waiting() int {
 func (c *committers) join(j commitJob) {
 	c.mu.Lock()
 	c.ready = append(c.ready, j)
+	c.guard()
 	c.mu.Unlock()
 	c.calm.Signal()
 }
 
-// lead commits one group after the other.
-func (c *committers) lead() {
+// guard sets the watch if nobody is free to take what is ready. mu is held.
+func (c *committers) guard() {
+	if c.set || c.closed || len(c.ready) == 0 || c.busy < leaders {
+		return
+	}
+	c.set, c.seen = true, c.taken
+	if c.watch == nil {
+		c.watch = time.AfterFunc(stalled, c.relieve)
+	} else {
+		c.watch.Reset(stalled)
+	}
+}
+
+// relieve lets one more lead if no group was taken since the watch was set.
+func (c *committers) relieve() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.set = false
+	if !c.closed && len(c.ready) > 0 && c.taken == c.seen && c.extra < maxExtra {
+		c.extra++
+		c.wg.Go(func() { c.lead(true) })
+	}
+	c.guard()
+}
+
+// lead commits one group after the other; an extra leader ends when nothing is ready.
+func (c *committers) lead(extra bool) {
 	var group []commitJob
 	var appends []chat.Append
 	var woken runner
 	for {
 		c.mu.Lock()
-		for len(c.ready) == 0 && !c.closed {
+		for len(c.ready) == 0 && !c.closed && !extra {
 			c.calm.Wait()
 		}
 		if len(c.ready) == 0 {
+			if extra {
+				c.extra--
+			}
 			c.mu.Unlock()
 			return
 		}
 		group = c.take(group[:0])
+		c.busy++
+		c.guard()
 		c.mu.Unlock()
 		appends = c.commit(group, appends[:0], &woken)
 		clear(group)
 		clear(appends)
+		c.mu.Lock()
+		c.busy--
+		c.mu.Unlock()
 	}
 }
 
 // take moves the oldest batches into group. mu is held.
 func (c *committers) take(group []commitJob) []commitJob {
+	c.taken++
 	n, bytes := 0, 0
 	for n < len(c.ready) && n < maxGroup && bytes < maxGroupBytes {
 		for i := range c.ready[n].b.items {
