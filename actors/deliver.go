@@ -2,7 +2,6 @@ package actors
 
 import (
 	"context"
-	"slices"
 
 	"github.com/zumodra/hub/actors/directory/enrol"
 	"github.com/zumodra/hub/actors/directory/fanout"
@@ -188,33 +187,7 @@ func shardSet(shards []int) *chat.ShardSet {
 	return s
 }
 
-// announce publishes how far the log of a conversation reaches. It does not block.
+// announce publishes how far the log of a conversation reaches. It does not block. When it fails it is asked for again.
 func (h *Hub) announce(k chat.ConversationKey) {
-	tell := func(head uint64, to *chat.MemberSet) {
-		if head > 0 && to != nil {
-			h.publish(&chat.Delivery{Key: k, Recipients: to, Notices: []chat.Notice{{Head: &chat.HeadNotice{Seq: head}}}})
-		}
-	}
-	if snap, _, known := h.convs.Peek(k, "", 0); known {
-		tell(snap.Head.Seq, snap.Set)
-		return
-	}
-	// It left memory, so that what is stored is all there is. When this fails it is asked for again.
-	h.lookup(func(chat.Result, error) {}, func(ctx context.Context) error {
-		head, members, err := h.store.LoadConversation(ctx, k)
-		if err != nil {
-			return err
-		}
-		to := &chat.MemberSet{Version: head.Seq}
-		for i := range members {
-			to.Users = append(to.Users, members[i].User)
-		}
-		slices.Sort(to.Users)
-		if snap, _, known := h.convs.Peek(k, "", 0); known { // and is back
-			tell(snap.Head.Seq, snap.Set)
-		} else {
-			tell(head.Seq, to)
-		}
-		return nil
-	}, func() {})
+	h.lookup(func(chat.Result, error) {}, func(ctx context.Context) error { return h.convs.Announce(ctx, k) }, func() {})
 }

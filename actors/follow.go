@@ -115,7 +115,7 @@ func (f followed) Positions(ctx context.Context, keys []chat.ConversationKey, to
 			defer cancel()
 			p := &out[i]
 			p.Head, p.Exists, p.Err = f.h.convs.Follow(ctx, rest[j], 0)
-			if p.Err != nil && p.Head == 0 && (errors.Is(p.Err, context.DeadlineExceeded) || errors.Is(p.Err, chat.ErrShutdown)) {
+			if p.Err != nil && p.Head == 0 && (errors.Is(p.Err, context.DeadlineExceeded) || errors.Is(p.Err, chat.ErrShutdown) || errors.Is(p.Err, chat.ErrMoved)) {
 				p.Later, p.Err = true, nil
 			}
 			return nil

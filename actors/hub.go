@@ -31,6 +31,7 @@ type Store interface {
 	GetHeads(ctx context.Context, keys []chat.ConversationKey) ([]chat.Head, error)
 	GetMembers(ctx context.Context, keys []chat.ConversationKey, user chat.UserID) ([]chat.Member, error)
 	ReadReceipts(ctx context.Context, key chat.ConversationKey, kind chat.ReceiptKind, seq uint64) ([]chat.Receipt, error)
+	DirtyShard(ctx context.Context, shard int, after chat.ConversationKey, limit int) ([]chat.ConversationKey, error)
 	DirtyConversations(ctx context.Context, yield func(chat.ConversationKey) bool) error
 	ListMemberships(ctx context.Context, k chat.UserKey) ([]chat.Membership, error)
 	GetUsers(ctx context.Context, t chat.TenantID, ids []chat.UserID) ([]chat.User, error)
@@ -47,7 +48,7 @@ type Config struct {
 	Store    Store
 	People   People // what is between users; nil: users have neither contacts nor blocks nor preferences
 	Edge     Edge
-	Cluster  Cluster            // the nodes that share the store; nil: this one is alone
+	Cluster  Cluster            // nil: this node is alone and owns everything, or what Owner says
 	Owner    conversation.Owner // default: this node owns every conversation
 	Observer Observer           // default: none
 	// Consumers follow the logs.
@@ -96,6 +97,7 @@ type Hub struct {
 	presence *presence
 	follow   *projection.Runner // nil: nothing follows the logs
 	search   searches
+	terms    terms
 
 	asking     [chat.Shards]atomic.Int32 // questions to other nodes under way
 	unrepaired [chat.Shards]atomic.Bool  // see repaired
@@ -122,9 +124,6 @@ func New(c Config) *Hub {
 	if c.Patience <= 0 {
 		c.Patience = 10 * time.Second
 	}
-	if c.Owner == nil && c.Cluster != nil {
-		c.Owner = owners{c.Cluster}
-	}
 	h := &Hub{cfg: c, rules: c.Rules.WithDefaults(), store: c.Store, workers: newWorkers(c.Workers)}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.system = actor.NewActorSystem(
@@ -139,7 +138,7 @@ func New(c Config) *Hub {
 	var follower conversation.Follower
 	if len(c.Consumers) > 0 {
 		h.follow = projection.New(projection.Config{Conversations: followed{h}, Store: c.Store, Consumers: c.Consumers,
-			Now: c.Now, Log: c.Log})
+			Owns: h.serves(), Now: c.Now, Log: c.Log})
 		follower = h.follow
 	}
 	h.search = newSearches(&c)
@@ -148,11 +147,12 @@ func New(c Config) *Hub {
 		publish, delivered = h.publish, h.delivered
 	}
 	h.convs = conversation.NewRegistry(conversation.RegistryConfig{
-		System: h.system, Dispatcher: h.workers, Store: c.Store, Publish: publish, Delivered: delivered, Owner: c.Owner,
+		System: h.system, Dispatcher: h.workers, Store: c.Store, Publish: publish, Delivered: delivered, Owner: h.owner(),
 		Observer: c.Observer, Follower: follower, Rules: c.Rules, Epoch: c.Epoch, Now: c.Now, Idle: c.Idle, Cap: c.Cap,
 		Commits: c.Commits, Log: c.Log, Barred: h.barred()})
 	h.startPeople()
 	h.directs.now = c.Now
+	h.terms.init(h)
 	h.startDelivery()
 	return h
 }
@@ -163,6 +163,12 @@ func New(c Config) *Hub {
 func (h *Hub) Start(ctx context.Context, progress func(done int)) error {
 	if err := h.prepare(ctx); err != nil {
 		return err
+	}
+	if h.cfg.Cluster != nil { // shards come one by one
+		if h.follow != nil {
+			h.follow.Start()
+		}
+		return nil
 	}
 	var keys []chat.ConversationKey
 	err := h.store.DirtyConversations(ctx, func(k chat.ConversationKey) bool {
@@ -207,6 +213,7 @@ func (h *Hub) Close(ctx context.Context) error {
 	if again {
 		return nil
 	}
+	h.terms.close()
 	stop := context.AfterFunc(ctx, h.cancel)
 	h.io.Wait()
 	stop()

@@ -18,6 +18,7 @@ type People interface {
 	user.Store
 	GetPairs(ctx context.Context, keys []chat.PairKey) ([]chat.Pair, error)
 	UnsettledPairs(ctx context.Context, yield func(chat.PairKey) bool) error
+	UnsettledShard(ctx context.Context, shard int) ([]chat.PairKey, error)
 	ListContacts(ctx context.Context, k chat.UserKey) ([]chat.Contact, error)
 	ListBlocks(ctx context.Context, k chat.UserKey) ([]chat.BlockRow, error)
 	ListRequests(ctx context.Context, k chat.UserKey) ([]chat.RequestRow, error)
@@ -37,15 +38,8 @@ func (h *Hub) startPeople() {
 	if c.Observer != nil {
 		uc.Answered = c.Observer.Answered
 	}
-	if cl := c.Cluster; cl != nil {
-		uc.MayAck = func(k chat.UserKey) bool {
-			_, ok := cl.Term(k.Shard())
-			return ok
-		}
-	} else if c.Owner != nil { // who owns a user's conversations with himself owns the user
-		uc.MayAck = func(k chat.UserKey) bool {
-			return c.Owner.MayAck(chat.ConversationKey{Tenant: k.Tenant, ID: chat.DirectID(k.Tenant, k.User, k.User)})
-		}
+	if o := h.owner(); o != nil {
+		uc.Owner = o
 	}
 	h.people = user.NewRegistry(uc)
 	h.presence = newPresence(c.People, c.Now, c.Log)

@@ -141,22 +141,13 @@ func (p *presence) flushAll() {
 
 // release writes what waits of users whose home is about to be elsewhere, before ctx ends, and forgets them. What they
 // said by REST is lost: the new home knows of their sessions alone, until they say it again.
-func (p *presence) release(ctx context.Context, shards []int) {
-	set := shardsOf(shards)
+func (p *presence) release(ctx context.Context, set *chat.ShardSet) {
 	p.flush(ctx, set)
 	p.drop(set)
 }
 
 // lose forgets users whose home is elsewhere already.
-func (p *presence) lose(shards []int) { p.drop(shardsOf(shards)) }
-
-func shardsOf(shards []int) *chat.ShardSet {
-	set := new(chat.ShardSet)
-	for _, s := range shards {
-		set.Add(s)
-	}
-	return set
-}
+func (p *presence) lose(set *chat.ShardSet) { p.drop(set) }
 
 func (p *presence) drop(set *chat.ShardSet) {
 	of := func(k chat.UserKey, _ time.Time) bool { return set.Has(k.Shard()) }

@@ -19,14 +19,6 @@ const (
 	gathers = 16
 )
 
-// owners tells conversations what this node owns.
-type owners struct{ Cluster }
-
-func (o owners) MayAck(k chat.ConversationKey) bool {
-	_, ok := o.Term(k.Shard())
-	return ok
-}
-
 // term is this node's ownership of a shard, as it was when something began.
 type term struct {
 	cluster Cluster

@@ -397,7 +397,8 @@ func TestRepairAtStart(t *testing.T) {
 // fickle stops owning conversations at some time.
 type fickle struct{ lost atomic.Bool }
 
-func (f *fickle) MayAck(chat.ConversationKey) bool { return !f.lost.Load() }
+func (f *fickle) Term(int) (uint64, bool) { return 1, !f.lost.Load() }
+func (f *fickle) MayAck(int, uint64) bool { return !f.lost.Load() }
 
 // I4: a write that returned after ownership was lost is not acknowledged.
 func TestNotAckedWithoutOwnership(t *testing.T) {
@@ -411,8 +412,8 @@ func TestNotAckedWithoutOwnership(t *testing.T) {
 	}, nil)
 	r.fails("1", chat.Send{Conversation: c, ClientID: "a", Content: "x"}, chat.ErrUnknown)
 	// Nor is anything else answered meanwhile, as if it were known: a successor may know better.
-	r.fails("1", chat.Send{Conversation: c, ClientID: "a", Content: "x"}, chat.ErrUnavailable)
-	r.fails("2", chat.Attach{Conversation: c}, chat.ErrUnavailable)
+	r.fails("1", chat.Send{Conversation: c, ClientID: "a", Content: "x"}, chat.ErrMoved)
+	r.fails("2", chat.Attach{Conversation: c}, chat.ErrMoved)
 	r.store.SetFaults(nil, nil)
 	owner.lost.Store(false)
 	if res := r.do("1", chat.Send{Conversation: c, ClientID: "a", Content: "x"}); res.Event.Seq != 2 || !res.Duplicate {
@@ -429,7 +430,7 @@ func TestOlderEpochIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	older := newRig(t, actors.Config{Epoch: 1, Store: newer.store})
-	older.fails("1", chat.Send{Conversation: c, ClientID: "b", Content: "y"}, chat.ErrUnavailable)
+	older.fails("1", chat.Send{Conversation: c, ClientID: "b", Content: "y"}, chat.ErrMoved)
 	same := newRig(t, actors.Config{Epoch: 3, Store: newer.store})
 	if res := same.do("1", chat.Send{Conversation: c, ClientID: "b", Content: "y"}); res.Event.Seq != 3 {
 		t.Fatalf("%+v", res)

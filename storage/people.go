@@ -154,11 +154,23 @@ func (s *Store) SettlePair(ctx context.Context, k chat.PairKey) error {
 
 // UnsettledPairs lists the pairs that SettlePair was not called for.
 func (s *Store) UnsettledPairs(ctx context.Context, yield func(chat.PairKey) bool) error {
-	err := s.engine.ScanTable(ctx, TableUnsettled, func(_ Key, r Row) bool {
-		return yield(chat.PairKey{Tenant: chat.TenantID(r.Clustering[0].string()),
-			Lo: chat.UserID(r.Clustering[1].string()), Hi: chat.UserID(r.Clustering[2].string())})
-	})
+	err := s.engine.ScanTable(ctx, TableUnsettled, func(_ Key, r Row) bool { return yield(unsettledPair(r)) })
 	return fail(err, "list", unsettledMarks{})
+}
+
+// UnsettledShard is UnsettledPairs for those whose home is in one shard.
+func (s *Store) UnsettledShard(ctx context.Context, shard int) ([]chat.PairKey, error) {
+	var list []chat.PairKey
+	err := s.engine.Scan(ctx, Range{Table: TableUnsettled, Partition: Key{number(uint64(shard))}}, func(r Row) bool {
+		list = append(list, unsettledPair(r))
+		return true
+	})
+	return list, fail(err, "list", unsettledMarks{})
+}
+
+func unsettledPair(r Row) chat.PairKey {
+	return chat.PairKey{Tenant: chat.TenantID(r.Clustering[0].string()),
+		Lo: chat.UserID(r.Clustering[1].string()), Hi: chat.UserID(r.Clustering[2].string())}
 }
 
 type unsettledMarks struct{}

@@ -20,6 +20,10 @@ type activation struct {
 	key chat.ConversationKey
 	pid *actor.PID
 
+	term  *term
+	after []<-chan struct{} // what had the conversation before must have ended before anything is read
+	ended chan struct{}     // set when the term is lost, closed at the end
+
 	inbox atomic.Int32 // messages that keep it alive: admitted, not handled
 	used  atomic.Int64 // when the newest command came, Unix ns
 
@@ -33,7 +37,9 @@ type activation struct {
 	leaving  bool
 	clearing bool
 	gone     bool
-	repairs  []chan repaired
+	aborted  bool // the term is lost, and everybody was told
+	brief    bool // it was loaded to be announced, and leaves again
+	repairs  []repair
 	timer    *time.Timer
 	wake     time.Time
 
@@ -51,8 +57,9 @@ type (
 	wakeUp    struct{}
 	cleared   struct{ err error }
 	repair    struct {
-		done chan repaired
-		told uint64
+		done     chan repaired
+		told     uint64
+		announce bool // answered as soon as the state is known
 	}
 )
 
@@ -87,11 +94,17 @@ func (s *shell) Receive(c actor.Context) {
 	if a.gone {
 		return
 	}
+	if a.term.lost.Load() {
+		if a.receiveLost(c.Message()) {
+			a.end(c)
+		}
+		return
+	}
 	switch m := c.Message().(type) {
 	case *Request:
 		a.inbox.Add(-1)
 		a.link(m)
-		a.leaving = a.reg.closing.Load()
+		a.leaving = a.reg.closing.Load() || a.term.leaving.Load()
 		a.step(m)
 	case *Batch:
 		a.out--
@@ -117,15 +130,22 @@ func (s *shell) Receive(c actor.Context) {
 			a.step(m)
 		} else {
 			a.show(m.Tail, m)
+			a.answerAnnounced()
 		}
 	case wakeUp:
 		a.wake = time.Time{}
 		a.step(Tick{})
 	case repair:
 		a.inbox.Add(-1)
-		a.repairs = append(a.repairs, m.done)
+		a.repairs = append(a.repairs, m)
 		a.follow(m.told)
-		a.step(Open{})
+		if !m.announce {
+			a.step(Open{})
+			break
+		}
+		a.brief = a.brief || !a.state.Known()
+		a.step(Announce{})
+		a.answerAnnounced()
 	case passivate:
 		a.leaving = true
 	case cleared:
@@ -157,19 +177,23 @@ func (s *shell) Receive(c actor.Context) {
 		a.fx = Effects{}
 	}
 	if a.depart() {
-		a.gone = true
-		a.mu.Lock()
-		a.state.Discard()
-		a.mu.Unlock()
-		if a.timer != nil {
-			a.timer.Stop()
-		}
-		c.Stop(c.Self())
+		a.end(c)
 	}
 }
 
+func (a *activation) end(c actor.Context) {
+	a.gone = true
+	a.mu.Lock()
+	a.state.Discard()
+	a.mu.Unlock()
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+	c.Stop(c.Self())
+}
+
 func (a *activation) fresh() *State {
-	return New(Params{Key: a.key, Epoch: a.reg.cfg.Epoch, Rules: &a.reg.rules, Seen: a.reg.seen})
+	return New(Params{Key: a.key, Epoch: a.term.epoch, Rules: &a.reg.rules, Seen: a.reg.seen})
 }
 
 // step runs the core and carries out what it wants.
@@ -307,10 +331,32 @@ func (a *activation) failRepairs(err error) {
 }
 
 func (a *activation) answerRepairs(r repaired) {
-	for _, done := range a.repairs {
-		done <- r
+	for i := range a.repairs {
+		a.repairs[i].done <- r
 	}
 	a.repairs = nil
+}
+
+// answerAnnounced answers those who wanted the conversation announced, which has happened if its state is known.
+func (a *activation) answerAnnounced() {
+	if !a.state.Known() {
+		return
+	}
+	if a.brief {
+		a.brief, a.leaving = false, true
+	}
+	rest := a.repairs[:0]
+	for _, r := range a.repairs {
+		if r.announce {
+			r.done <- repaired{}
+		} else {
+			rest = append(rest, r)
+		}
+	}
+	clear(a.repairs[len(rest):])
+	if a.repairs = rest; len(rest) == 0 {
+		a.repairs = nil
+	}
 }
 
 // depart brings the activation closer to its end, if it is to end, and reports whether it has.

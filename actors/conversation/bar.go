@@ -91,6 +91,6 @@ func (a *activation) loadBar(l *Loaded) error {
 		return nil
 	}
 	var err error
-	l.Barred, l.BarVersion, err = a.reg.cfg.Barred(a.reg.ctx, chat.PairOf(a.key.Tenant, users[0], users[1]))
+	l.Barred, l.BarVersion, err = a.reg.cfg.Barred(a.term.ctx, chat.PairOf(a.key.Tenant, users[0], users[1]))
 	return err
 }

@@ -162,7 +162,7 @@ func Refused(err error) bool {
 		return false
 	}
 	return errors.Is(err, chat.ErrInvalid) || errors.Is(err, chat.ErrUnavailable) ||
-		errors.Is(err, chat.ErrOverloaded) || errors.Is(err, chat.ErrShutdown)
+		errors.Is(err, chat.ErrOverloaded) || errors.Is(err, chat.ErrShutdown) || errors.Is(err, chat.ErrMoved)
 }
 
 // committed takes the outcome of the batch.
@@ -174,7 +174,7 @@ func (s *State) committed(b *Batch) {
 	case b.Lost || b.Err != nil && !Refused(b.Err):
 		err := b.Err
 		if err == nil {
-			err = chat.ErrUnavailable
+			err = notOwner(s.key)
 		}
 		s.abort(err)
 		return

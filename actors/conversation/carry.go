@@ -27,7 +27,7 @@ func (a *activation) pause(d *time.Duration) bool {
 	select {
 	case <-t.C:
 		return true
-	case <-a.reg.ctx.Done():
+	case <-a.term.ctx.Done():
 		return false
 	}
 }
@@ -35,12 +35,17 @@ func (a *activation) pause(d *time.Duration) bool {
 // commit makes a batch durable, by itself or with the next group, and hands it back.
 func (a *activation) commit(j commitJob) {
 	g, b := a.reg, j.b
+	if a.term.lost.Load() && !j.tried { // nobody waits for it
+		b.Err = chat.ErrMoved
+		j.done()
+		return
+	}
 	select {
 	case g.commits <- struct{}{}:
 	default:
 		select {
 		case g.commits <- struct{}{}:
-		case <-g.ctx.Done():
+		case <-a.term.ctx.Done():
 			b.Err = chat.ErrShutdown
 			if j.tried {
 				b.Err = chat.ErrUnknown
@@ -60,7 +65,7 @@ func (a *activation) commit(j commitJob) {
 			g.committers.join(j)
 			return
 		}
-		b.Err = a.untilKnown(j.tried, func() error { return g.cfg.Store.AppendEvents(g.ctx, a.key, b.Events) })
+		b.Err = a.untilKnown(j.tried, func() error { return g.cfg.Store.AppendEvents(a.term.ctx, a.key, b.Events) })
 	}
 	<-g.commits
 	g.cfg.Observer.Committed(len(b.Events), g.cfg.Now().Sub(j.start))
@@ -69,7 +74,7 @@ func (a *activation) commit(j commitJob) {
 
 // prepare numbers the events, once it is known which are new, and marks the conversation.
 func (a *activation) prepare(b *Batch) error {
-	ctx, store := a.reg.ctx, a.reg.cfg.Store
+	ctx, store := a.term.ctx, a.reg.cfg.Store
 	var found []uint64
 	if len(b.Check) > 0 {
 		var err error
@@ -102,21 +107,18 @@ func (a *activation) untilKnown(tried bool, write func() error) error {
 		if err == nil || !tried && Refused(err) {
 			return err
 		}
-		if a.reg.ctx.Err() != nil || !a.pause(&wait) {
+		if a.term.ctx.Err() != nil || !a.owns() || !a.pause(&wait) {
 			return fmt.Errorf("%w: %w", chat.ErrUnknown, err)
 		}
 		a.reg.cfg.Observer.CommitRetried()
 	}
 }
 
-// errNotOwner answers while this node may not answer for the conversation.
-var errNotOwner = fmt.Errorf("%w: the conversation is not this node's now", chat.ErrUnavailable)
-
 // owned carries a write out unless the conversation is not this node's: one that was suspended must not overwrite what
 // its successor wrote. The check narrows the window in which it could; what an owner acknowledges is checked after.
 func (a *activation) owned(write func() error) error {
-	if !a.reg.cfg.Owner.MayAck(a.key) {
-		return errNotOwner
+	if !a.owns() {
+		return notOwner(a.key)
 	}
 	return write()
 }
@@ -124,7 +126,7 @@ func (a *activation) owned(write func() error) error {
 // clear takes the dirty mark away. Commits wait meanwhile, so that none sets the mark before it is cleared.
 func (a *activation) clear() {
 	a.start(func() any {
-		clearDirty := func() error { return a.reg.cfg.Store.ClearDirty(a.reg.ctx, a.key) }
+		clearDirty := func() error { return a.reg.cfg.Store.ClearDirty(a.term.ctx, a.key) }
 		err := a.owned(clearDirty)
 		var wait time.Duration
 		for range 3 {
@@ -143,12 +145,12 @@ func (a *activation) clear() {
 
 // write carries out a change of derived rows.
 func (a *activation) write(w *Write) *Write {
-	ctx, store := a.reg.ctx, a.reg.cfg.Store
+	ctx, store := a.term.ctx, a.reg.cfg.Store
 	if w.Watermarks {
 		w.Err = a.untilKnown(false, func() error {
 			return a.owned(func() error { return store.SaveWatermarks(ctx, a.key, w.Members, w.Receipts) })
 		})
-		w.Lost = w.Err == nil && !a.reg.cfg.Owner.MayAck(a.key)
+		w.Lost = w.Err == nil && !a.owns()
 		return w
 	}
 	var wait time.Duration
@@ -167,7 +169,7 @@ func (a *activation) write(w *Write) *Write {
 
 // read looks into the log.
 func (a *activation) read(r *Read) *Read {
-	ctx, store := a.reg.ctx, a.reg.cfg.Store
+	ctx, store := a.term.ctx, a.reg.cfg.Store
 	switch r.Kind {
 	case ReadOne:
 		var e chat.Event
@@ -198,7 +200,7 @@ func (a *activation) read(r *Read) *Read {
 // scan reads the events from … to, in order and without a gap as far as there are any.
 func (a *activation) scan(from, to uint64, f func([]chat.Event)) error {
 	for from <= to {
-		es, err := a.reg.cfg.Store.ReadEvents(a.reg.ctx, a.key, from, to, readChunk)
+		es, err := a.reg.cfg.Store.ReadEvents(a.term.ctx, a.key, from, to, readChunk)
 		if err != nil {
 			return err
 		}
@@ -213,6 +215,9 @@ func (a *activation) scan(from, to uint64, f func([]chat.Event)) error {
 
 // load reads the stored state: what is derived, and the log behind it.
 func (a *activation) load() any {
+	for _, ended := range a.after {
+		<-ended // its I/O was given up
+	}
 	l := new(Loaded)
 	if err := a.loadInto(l); err != nil {
 		l.Err = fmt.Errorf("%w: load conversation: %w", chat.ErrUnavailable, err)
@@ -222,15 +227,15 @@ func (a *activation) load() any {
 	if n := len(l.Tail); n > 0 {
 		newest = max(newest, l.Tail[n-1].Epoch)
 	}
-	if newest > a.reg.cfg.Epoch {
+	if newest > a.term.epoch {
 		// Readers drop what we would append behind it: it must not be acknowledged.
-		l.Err = fmt.Errorf("%w: conversation %s was written under epoch %d, ours is %d", chat.ErrUnavailable, a.key, newest, a.reg.cfg.Epoch)
+		l.Err = fmt.Errorf("%w: it was written under epoch %d, ours is %d", notOwner(a.key), newest, a.term.epoch)
 	}
 	return l
 }
 
 func (a *activation) loadInto(l *Loaded) error {
-	ctx, store := a.reg.ctx, a.reg.cfg.Store
+	ctx, store := a.term.ctx, a.reg.cfg.Store
 	var err error
 	l.Head, l.Members, err = store.LoadConversation(ctx, a.key)
 	if err != nil && !errors.Is(err, chat.ErrNotFound) {

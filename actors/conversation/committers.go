@@ -198,6 +198,16 @@ func (c *committers) commit(group []commitJob, appends []chat.Append, woken *run
 	g := c.reg
 	start := g.cfg.Now()
 	events := 0
+	kept := group[:0]
+	for _, j := range group {
+		if j.a.term.lost.Load() { // nobody waits for it
+			j.b.Err = chat.ErrMoved
+			j.done()
+			continue
+		}
+		kept = append(kept, j)
+	}
+	group = kept
 	for i := range group {
 		j := &group[i]
 		if j.start.IsZero() {
@@ -255,7 +265,7 @@ func (b *Batch) Carry(run func()) bool {
 // done hands a batch back to its conversation.
 func (j *commitJob) done() {
 	g := j.a.reg
-	j.b.Lost = !g.cfg.Owner.MayAck(j.a.key)
+	j.b.Lost = !j.a.owns()
 	g.cfg.System.Root.Send(j.a.pid, j.b)
 	g.io.Done()
 }

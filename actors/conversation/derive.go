@@ -66,7 +66,7 @@ func (s *State) written(w *Write) {
 		return
 	}
 	if w.Lost {
-		s.abort(chat.ErrUnavailable)
+		s.abort(notOwner(s.key))
 		return
 	}
 	s.write = nil

@@ -30,7 +30,7 @@ func (noFollower) Visible()                                         {}
 // Followed notes that everything that follows the log of a conversation has taken it in up to seq. It reports false
 // if the conversation is not in memory: its mark, if it has one, goes by Follow.
 func (g *Registry) Followed(key chat.ConversationKey, seq uint64) bool {
-	s := g.shard(key)
+	s := &g.shards[key.Shard()]
 	s.mu.RLock() // orders this before or behind leave
 	defer s.mu.RUnlock()
 	a := s.m[key]
@@ -49,17 +49,37 @@ func (g *Registry) Follow(ctx context.Context, key chat.ConversationKey, seq uin
 		return 0, false, fmt.Errorf("repair %s: %w", key, err)
 	}
 	done := make(chan repaired, 1)
-	g.cfg.System.Root.Send(a.pid, repair{done, seq})
-	var r repaired
+	g.cfg.System.Root.Send(a.pid, repair{done: done, told: seq})
+	r := await(ctx, done)
+	if r.err != nil {
+		return 0, false, fmt.Errorf("repair %s: %w", key, r.err)
+	}
+	return r.head, r.exists, nil
+}
+
+func await(ctx context.Context, done <-chan repaired) (r repaired) {
 	select {
 	case r = <-done:
 	case <-ctx.Done():
 		r.err = ctx.Err()
 	}
-	if r.err != nil {
-		return 0, false, fmt.Errorf("repair %s: %w", key, r.err)
+	return r
+}
+
+// Announce tells the members of a conversation, if it exists, how far its log reaches: whoever owned it before may have
+// died between a commit and its delivery. It brings the derived rows up to the log as Repair does, but does not wait
+// for them to be written.
+func (g *Registry) Announce(ctx context.Context, key chat.ConversationKey) error {
+	a, err := g.enter(key)
+	if err != nil {
+		return fmt.Errorf("announce %s: %w", key, err)
 	}
-	return r.head, r.exists, nil
+	done := make(chan repaired, 1)
+	g.cfg.System.Root.Send(a.pid, repair{done: done, announce: true})
+	if r := await(ctx, done); r.err != nil {
+		return fmt.Errorf("announce %s: %w", key, r.err)
+	}
+	return nil
 }
 
 // Repair brings the derived rows of a conversation up to its log. Its dirty mark goes if nothing follows the logs.

@@ -69,7 +69,7 @@ func (fx *Effects) Reset() {
 	*fx = Effects{Out: out, Reads: fx.Reads[:0]}
 }
 
-// Input of Step: *Request, *Loaded, *Batch, *Write, *Read, Open, Tick, Flush or Abort.
+// Input of Step: *Request, *Loaded, *Batch, *Write, *Read, Open, Announce, Tick, Flush or Abort.
 type Input interface{ input() }
 
 // Loaded is the answer to Effects.Load.
@@ -92,6 +92,9 @@ type Loaded struct {
 // Open makes a state that knows nothing ask for Load, without a command.
 type Open struct{}
 
+// Announce makes the state tell the members how far the log reaches, once it knows.
+type Announce struct{}
+
 // Tick tells that time has passed.
 type Tick struct{}
 
@@ -108,6 +111,7 @@ func (*Batch) input()   {}
 func (*Write) input()   {}
 func (*Read) input()    {}
 func (Open) input()     {}
+func (Announce) input() {}
 func (Tick) input()     {}
 func (Flush) input()    {}
 func (Abort) input()    {}

@@ -30,11 +30,6 @@ type Store interface {
 	ClearDirty(ctx context.Context, key chat.ConversationKey) error
 }
 
-// Owner says whether this node may still answer for a conversation (I4). It is asked after every write.
-type Owner interface {
-	MayAck(key chat.ConversationKey) bool
-}
-
 // Observer is told what the conversations do. Its methods must not block and may be called at once from many
 // goroutines.
 type Observer interface {
@@ -58,14 +53,14 @@ type RegistryConfig struct {
 	// Delivered reports whether all that a conversation published has arrived: its dirty mark stays until then. It must
 	// not block. Default: always.
 	Delivered func(chat.ConversationKey) bool
-	Owner     Owner // default: always
+	Owner     Owner // default: everything, always
 	// Barred answers whether one of two users blocked the other, and the version of what is between them; nil: nobody
 	// blocks anybody. It may do I/O.
 	Barred   func(ctx context.Context, pair chat.PairKey) (barred bool, version uint64, err error)
 	Observer Observer // default: none
 	Follower Follower // default: nothing follows the logs
 	Rules    chat.Rules
-	Epoch    uint64           // default 1
+	Epoch    uint64           // of the default Owner; default 1
 	Now      func() time.Time // default time.Now
 	Idle     time.Duration    // passivation; default 2 min
 	Cap      int              // live conversations; default 200,000
@@ -93,24 +88,19 @@ type Registry struct {
 	stop    chan struct{} // ends the sweeper
 	swept   chan struct{}
 
-	shards [256]shard
-}
-
-type shard struct {
-	mu sync.RWMutex
-	m  map[chat.ConversationKey]*activation
+	shards [chat.Shards]shard
 }
 
 // NewRegistry starts the sweeper; Close stops it.
 func NewRegistry(c RegistryConfig) *Registry {
+	if c.Epoch == 0 {
+		c.Epoch = 1
+	}
 	if c.Owner == nil {
-		c.Owner = always{}
+		c.Owner = always{c.Epoch}
 	}
 	if c.Observer == nil {
 		c.Observer = nobody{}
-	}
-	if c.Epoch == 0 {
-		c.Epoch = 1
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -140,30 +130,19 @@ func NewRegistry(c RegistryConfig) *Registry {
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.props = actor.PropsFromProducer(func() actor.Actor { return new(shell) },
 		actor.WithMailbox(mailbox.New), actor.WithDispatcher(c.Dispatcher))
-	for i := range g.shards {
-		g.shards[i].m = make(map[chat.ConversationKey]*activation)
-	}
 	g.committers.init(g)
 	go g.sweep()
 	return g
 }
 
-func (g *Registry) shard(key chat.ConversationKey) *shard {
-	return &g.shards[key.Shard()%len(g.shards)]
-}
-
 // maxInbox is how many commands may wait in front of a conversation's handler.
 const maxInbox = MaxPending
 
-// Submit hands a request to its conversation. It never blocks; Done is called exactly once.
+// Submit hands a request to its conversation. It never blocks; Done is called exactly once, with chat.ErrMoved if the
+// conversation is not this node's and nothing was done.
 func (g *Registry) Submit(key chat.ConversationKey, r *Request) {
 	if g.closing.Load() {
 		r.Done(chat.Result{}, chat.ErrShutdown)
-		return
-	}
-	if !g.cfg.Owner.MayAck(key) {
-		// Also what writes nothing is the owner's to answer: this node may not know what its successor wrote.
-		r.Done(chat.Result{}, errNotOwner)
 		return
 	}
 	a, err := g.enter(key)
@@ -182,64 +161,6 @@ func (g *Registry) Submit(key chat.ConversationKey, r *Request) {
 	if run := r.run; run != nil { // this call woke the actor up: it runs here, which spares a hand-over
 		run()
 	}
-}
-
-// enter finds or makes the activation and counts one message into its inbox, which keeps it alive until that
-// message has been handled.
-func (g *Registry) enter(key chat.ConversationKey) (*activation, error) {
-	s := g.shard(key)
-	s.mu.RLock()
-	a := s.m[key]
-	if a != nil {
-		a.inbox.Add(1)
-	}
-	s.mu.RUnlock()
-	if a != nil {
-		return a, nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if a = s.m[key]; a != nil {
-		a.inbox.Add(1)
-		return a, nil
-	}
-	if g.closing.Load() {
-		return nil, chat.ErrShutdown
-	}
-	if g.live.Load() >= int64(2*g.cfg.Cap) {
-		g.cfg.Observer.Rejected()
-		return nil, chat.ErrOverloaded
-	}
-	a = &activation{reg: g, key: key}
-	a.state = a.fresh()
-	a.pid = g.cfg.System.Root.Spawn(g.props)
-	a.inbox.Store(1)
-	a.used.Store(g.cfg.Now().UnixNano())
-	g.cfg.System.Root.Send(a.pid, a)
-	s.m[key] = a
-	g.live.Add(1)
-	g.cfg.Observer.Activated()
-	return a, nil
-}
-
-// leave removes an activation unless a message is on its way to it, or its dirty mark can go since a moment ago.
-func (g *Registry) leave(a *activation) bool {
-	s := g.shard(a.key)
-	s.mu.Lock()
-	if a.inbox.Load() > 0 || g.ctx.Err() == nil && a.clearable() {
-		s.mu.Unlock()
-		return false
-	}
-	delete(s.m, a.key)
-	s.mu.Unlock()
-	g.cfg.Observer.Passivated()
-	if g.live.Add(-1) == 0 && g.closing.Load() {
-		select {
-		case g.empty <- struct{}{}:
-		default:
-		}
-	}
-	return true
 }
 
 // Live is how many conversations are in memory.
@@ -287,10 +208,18 @@ func (g *Registry) Rewritten(key chat.ConversationKey) []*chat.Event {
 }
 
 func (g *Registry) peek(key chat.ConversationKey) *activation {
-	s := g.shard(key)
+	n := key.Shard()
+	s := &g.shards[n]
 	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.m[key]
+	a := s.m[key]
+	s.mu.RUnlock()
+	if a == nil {
+		return nil
+	}
+	if epoch, ok := g.cfg.Owner.Term(n); !ok || epoch != a.term.epoch {
+		return nil // its successor may have gone on
+	}
+	return a
 }
 
 func (g *Registry) each(f func(*activation)) {
@@ -359,10 +288,6 @@ func (g *Registry) Close(ctx context.Context) error {
 	g.committers.close()
 	return err
 }
-
-type always struct{}
-
-func (always) MayAck(chat.ConversationKey) bool { return true }
 
 type nobody struct{}
 

@@ -1,6 +1,7 @@
 package conversation
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -85,6 +86,8 @@ type State struct {
 
 	typing map[chat.UserID]typist
 	bar    barState
+	// announcing: the head is to be told once it is known.
+	announcing bool
 
 	now time.Time
 	fx  *Effects
@@ -134,9 +137,12 @@ func (s *State) Step(in Input, now time.Time, fx *Effects) {
 	case *Loaded:
 		s.loaded(in)
 	case Open:
-		if s.phase == fresh {
-			s.phase = loading
-			s.fx.Load = true
+		s.open()
+	case Announce:
+		if s.open(); s.phase == ready {
+			s.announce()
+		} else {
+			s.announcing = true
 		}
 	case Flush:
 		s.urgent = s.urgent || !s.dirtySince.IsZero()
@@ -147,6 +153,22 @@ func (s *State) Step(in Input, now time.Time, fx *Effects) {
 	s.form()
 	s.save()
 	s.fx = nil
+}
+
+func (s *State) open() {
+	if s.phase == fresh {
+		s.phase = loading
+		s.fx.Load = true
+	}
+}
+
+// announce tells the members how far the log reaches.
+func (s *State) announce() {
+	s.announcing = false
+	if s.exists() {
+		s.publish(&chat.Delivery{Key: s.key, Recipients: s.set, AcceptedAt: s.now,
+			Notices: []chat.Notice{{Head: &chat.HeadNotice{Seq: s.head.Seq}}}})
+	}
 }
 
 // command judges a request now, or puts it off until the state allows it.
@@ -212,7 +234,7 @@ func (s *State) loaded(in *Loaded) {
 		return
 	}
 	if in.Err != nil {
-		s.phase = fresh
+		s.phase, s.announcing = fresh, false
 		queue := s.deferred
 		s.deferred = nil
 		for _, r := range queue {
@@ -265,6 +287,9 @@ func (s *State) loaded(in *Loaded) {
 	if s.head.Seq > 0 && len(s.members) == 0 {
 		s.end()
 	}
+	if s.announcing {
+		s.announce()
+	}
 	s.undefer()
 }
 
@@ -300,10 +325,14 @@ func (s *State) end() {
 func (s *State) exists() bool { return s.head.Seq > 0 && !s.gone }
 
 func (s *State) abort(err error) {
-	s.release()
+	if errors.Is(err, chat.ErrMoved) {
+		s.forsake()
+	} else {
+		s.release()
+	}
 	if s.inflight {
 		for i := range s.batch.items {
-			s.fail(s.batch.items[i].req, fmt.Errorf("%w: %w", chat.ErrUnknown, err))
+			s.fail(s.batch.items[i].req, lostError(err))
 		}
 	}
 	for i := range s.pending {
@@ -317,7 +346,7 @@ func (s *State) abort(err error) {
 	}
 	if s.write != nil {
 		for _, m := range s.write.marks {
-			s.fail(m.req, fmt.Errorf("%w: %w", chat.ErrUnknown, err))
+			s.fail(m.req, lostError(err))
 		}
 	}
 	for _, m := range s.marks {

@@ -61,12 +61,16 @@ type feed struct {
 	paused  bool
 	still   chan struct{} // non-nil: somebody waits for running to be 0
 
-	dirty    *dirtyWalk // nil: all marks were seen
-	full     *fullWalk  // nil: nothing or no more to walk
-	feeding  bool       // everything is being fed
-	fullLeft int        // conversations of full that are in pending
-	walking  bool       // a worker is at dirty or full
-	turn     bool       // whose turn it is, if both can: a walk's
+	dirty    *dirtyWalk    // nil: all marks were seen
+	full     *fullWalk     // nil: nothing or no more to walk
+	sought   chat.ShardSet // whose marks are to be looked for when dirty has come to its end
+	feeding  bool          // everything is being fed
+	fullLeft int           // conversations of full that are in pending
+	// Where there are several nodes: the shards that are being fed, those that are next, and those of which it is not
+	// known whether they were.
+	fullSet, todo, unsure chat.ShardSet
+	walking               bool // a worker is at dirty or full
+	turn                  bool // whose turn it is, if both can: a walk's
 
 	missed       bool // a commit found the queue full
 	dropping     bool // the same, of a commit that perhaps cannot be seen yet
@@ -172,7 +176,9 @@ func (f *feed) remove(key chat.ConversationKey, e *entry) {
 }
 
 // searching reports whether there may be marked conversations that are not in pending.
-func (f *feed) searching() bool { return f.dirty != nil || f.missed || f.dropping }
+func (f *feed) searching() bool {
+	return f.dirty != nil || f.missed || f.dropping || !empty(&f.sought)
+}
 
 // job is what a worker does next: check the generation, take a page of a walk, or feed items.
 type job struct {
@@ -264,8 +270,11 @@ func (f *feed) choose(now time.Time) (*job, time.Duration) {
 		case f.dirty != nil:
 			walk = f.dirty
 		case f.missed: // what was missed is marked: look for it
-			f.missed = false
-			f.dirty = new(dirtyWalk)
+			f.missed, f.sought = false, chat.ShardSet{}
+			f.dirty = newDirtyWalk(f.r.owned)
+			walk = f.dirty
+		case !empty(&f.sought):
+			f.dirty, f.sought = newDirtyWalk(f.sought), chat.ShardSet{}
 			walk = f.dirty
 		case f.full != nil:
 			walk = f.full
@@ -293,8 +302,13 @@ func (f *feed) take() []item {
 	for len(items) < f.r.cfg.Batch && f.queue.len() > 0 {
 		key := f.queue.pop()
 		e := f.pending[key]
-		e.place = busy
 		f.waiting -= e.events
+		if !f.r.serves(key.Shard()) {
+			f.lag -= e.events
+			f.remove(key, e)
+			continue
+		}
+		e.place = busy
 		items = append(items, item{key: key, claimed: e.head})
 	}
 	return items
@@ -325,7 +339,7 @@ func (f *feed) do(ctx context.Context, j *job) {
 		if j.items, err = f.page(ctx, j.walk); err == nil && len(j.items) > 0 {
 			err = f.feed(ctx, j.items)
 		}
-	default:
+	case len(j.items) > 0:
 		err = f.feed(ctx, j.items)
 	}
 	f.r.mu.Lock()
@@ -382,6 +396,13 @@ func (f *feed) stands() {
 func (f *feed) settle(it *item, now time.Time) (uint64, bool) {
 	e := f.pending[it.key]
 	f.lag -= e.events
+	if !f.r.serves(it.key.Shard()) {
+		if e.full {
+			f.fullLeft--
+		}
+		f.remove(it.key, e)
+		return 0, false
+	}
 	whole := it.done && it.next > e.head
 	if it.gone {
 		whole = it.done && e.head == it.claimed // or else it is there again
@@ -424,6 +445,9 @@ func (f *feed) again(keys []chat.ConversationKey) {
 	for _, key := range keys {
 		if e := f.pending[key]; e != nil {
 			e.marked = true
+			continue
+		}
+		if !f.r.serves(key.Shard()) {
 			continue
 		}
 		e := f.add(key)

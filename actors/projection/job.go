@@ -39,10 +39,20 @@ func (f *feed) check(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ask for the generation: %w", err)
 	}
+	if f.r.cfg.Owns != nil {
+		return f.checkShards(ctx, g)
+	}
 	f.r.mu.Lock()
 	st, first := f.state, !f.checked
 	f.r.mu.Unlock()
 	if st.Generation != g || st.Name == "" {
+		_, fed, err := f.recall(ctx) // it may have been one of several nodes
+		if err == nil {
+			err = f.disown(ctx, fed)
+		}
+		if err != nil {
+			return err
+		}
 		st = chat.ConsumerState{Name: f.name, Generation: g}
 		if err := f.r.cfg.Store.PutConsumer(ctx, st); err != nil {
 			return fmt.Errorf("remember the generation: %w", err)
@@ -62,7 +72,7 @@ func (f *feed) check(ctx context.Context) error {
 
 // all begins to feed everything.
 func (f *feed) all() {
-	f.full, f.feeding = &fullWalk{page: f.r.cfg.Page}, true
+	f.full, f.feeding, f.fullSet = &fullWalk{page: f.r.cfg.Page}, true, everything()
 }
 
 // page takes the next page of a walk and makes its conversations the worker's own.
@@ -76,6 +86,9 @@ func (f *feed) page(ctx context.Context, w walk) ([]item, error) {
 	defer f.r.mu.Unlock()
 	kept := items[:0]
 	for _, it := range items {
+		if n := it.key.Shard(); !f.r.owned.Has(n) || full && !f.fullSet.Has(n) {
+			continue // lost since
+		}
 		e := f.pending[it.key]
 		if e == nil {
 			e = f.add(it.key)
@@ -115,16 +128,29 @@ func (f *feed) completed(ctx context.Context) {
 		f.feeding = false // nobody else does it as well
 		f.running++       // and nobody changes the generation meanwhile
 	}
+	set := f.fullSet
 	f.r.mu.Unlock()
 	if !whole {
 		return
 	}
-	err := f.r.cfg.Store.PutConsumer(ctx, st)
+	var err error
+	shards := f.r.cfg.Owns != nil
+	if shards {
+		err = f.completedShards(ctx, &set, st.Generation)
+	} else {
+		err = f.r.cfg.Store.PutConsumer(ctx, st)
+	}
 	f.r.mu.Lock()
 	defer f.r.mu.Unlock()
 	f.running--
 	f.stands()
 	switch {
+	case err == nil && shards:
+		f.r.cfg.Log.Info("projection: the consumer has been fed all conversations of shards that were gained", "consumer", f.name)
+		f.begin()
+		f.signal(1)
+	case err != nil && f.feeding: // others, meanwhile
+		add(&f.todo, &set)
 	case err == nil && f.state.Generation == st.Generation:
 		f.state = st
 		f.r.cfg.Log.Info("projection: the consumer has been fed all conversations", "consumer", f.name)

@@ -58,6 +58,9 @@ func (r *Runner) Rebuild(name string) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.owned != everything() {
+		return ErrScattered
+	}
 	if old := r.rebuilds[name]; old != nil && old.status.Running() {
 		return ErrRebuilding
 	}

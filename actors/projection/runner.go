@@ -15,6 +15,9 @@ type Config struct {
 	Conversations Conversations
 	Store         Store
 	Consumers     []Consumer // with distinct names
+	// Owns says, where several nodes share the conversations, whether this one may speak for a shard now; Gained, Release
+	// and Drop tell when that changes. nil: all shards are this node's.
+	Owns func(shard int) bool
 
 	Batch   int           // events of one Apply; default 200
 	Delay   time.Duration // how long a commit waits for others to be applied with; default 100 ms
@@ -41,6 +44,7 @@ type Runner struct {
 	mu       sync.Mutex
 	feeds    []*feed // and those of rebuilds
 	rebuilds map[string]*rebuild
+	owned    chat.ShardSet // what is fed
 	started  bool
 	closed   bool
 	draining bool
@@ -73,9 +77,12 @@ func New(c Config) *Runner {
 	}
 	r := &Runner{cfg: c, rebuilds: make(map[string]*rebuild)}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
+	if c.Owns == nil {
+		r.owned = everything()
+	}
 	for _, consumer := range c.Consumers {
 		f := newFeed(r, consumer.Name(), consumer)
-		f.consumer, f.dirty = consumer, new(dirtyWalk)
+		f.consumer, f.sought = consumer, r.owned
 		r.feeds = append(r.feeds, f)
 	}
 	return r
@@ -90,7 +97,11 @@ func (r *Runner) Prepare(ctx context.Context) error {
 		return fmt.Errorf("prepare projections: %w", err)
 	}
 	for _, st := range states {
-		f := r.find(st.Name)
+		name, shard := splitRow(st.Name)
+		f := r.find(name)
+		if f != nil && shard >= 0 {
+			continue
+		}
 		if f == nil {
 			if err := r.cfg.Store.ForgetConsumer(ctx, st.Name); err != nil {
 				return fmt.Errorf("prepare projections: %w", err)
@@ -133,6 +144,9 @@ func (r *Runner) Committed(key chat.ConversationKey, head uint64, events int) (f
 	now := r.cfg.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.cfg.Owns != nil && !r.serves(key.Shard()) {
+		return false // the owner finds its mark
+	}
 	for _, f := range r.feeds {
 		full = !f.note(key, head, events, now) || full
 	}
@@ -196,6 +210,9 @@ func (r *Runner) Close() {
 // told reports whether everybody but f has applied what f has of a conversation. A head is seen by nobody before all
 // feeds were told of it, so a conversation that does not wait at a feed has been applied there as far as anybody saw.
 func (r *Runner) told(f *feed, key chat.ConversationKey) bool {
+	if !r.owned.Has(key.Shard()) {
+		return false // its marks have not been looked for
+	}
 	for _, g := range r.feeds {
 		if g == f {
 			continue
@@ -223,7 +240,7 @@ func (r *Runner) searched(f *feed) {
 		}
 	}
 	r.untold = false
-	f.dirty = new(dirtyWalk)
+	f.dirty = newDirtyWalk(r.owned)
 }
 
 // Stats of one consumer.

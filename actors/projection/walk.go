@@ -18,10 +18,25 @@ type walk interface {
 	ended() bool
 }
 
-// dirtyWalk looks through the dirty marks, shard by shard.
+// dirtyWalk looks through the dirty marks of shards, one shard after the other.
 type dirtyWalk struct {
-	shard int
+	set   chat.ShardSet
+	shard int // of the set
 	after chat.ConversationKey
+}
+
+func newDirtyWalk(set chat.ShardSet) *dirtyWalk {
+	w := &dirtyWalk{set: set}
+	w.shard = w.from(0)
+	return w
+}
+
+// from is the first shard of the set that is not below n.
+func (w *dirtyWalk) from(n int) int {
+	for n < chat.Shards && !w.set.Has(n) {
+		n++
+	}
+	return n
 }
 
 func (w *dirtyWalk) ended() bool { return w.shard >= chat.Shards }
@@ -34,7 +49,11 @@ func (w *dirtyWalk) next(ctx context.Context, s Store, limit int) ([]item, error
 	at := *w // which moves only if all goes well
 	for !at.ended() && len(items) < limit {
 		first := at
-		pages := make([][]chat.ConversationKey, min(shardReads, chat.Shards-first.shard))
+		var shards []int
+		for n := first.shard; n < chat.Shards && len(shards) < shardReads; n = w.from(n + 1) {
+			shards = append(shards, n)
+		}
+		pages := make([][]chat.ConversationKey, len(shards))
 		g, ctx := errgroup.WithContext(ctx)
 		for i := range pages {
 			after := chat.ConversationKey{}
@@ -42,7 +61,7 @@ func (w *dirtyWalk) next(ctx context.Context, s Store, limit int) ([]item, error
 				after = first.after
 			}
 			g.Go(func() (err error) {
-				pages[i], err = s.DirtyShard(ctx, first.shard+i, after, limit)
+				pages[i], err = s.DirtyShard(ctx, shards[i], after, limit)
 				return err
 			})
 		}
@@ -54,10 +73,10 @@ func (w *dirtyWalk) next(ctx context.Context, s Store, limit int) ([]item, error
 				items = append(items, item{key: k})
 			}
 			if len(keys) == limit { // there may be more
-				at = dirtyWalk{shard: first.shard + i, after: keys[limit-1]}
+				at.shard, at.after = shards[i], keys[limit-1]
 				break
 			}
-			if at = (dirtyWalk{shard: first.shard + i + 1}); len(items) >= limit {
+			if at.shard, at.after = w.from(shards[i]+1), (chat.ConversationKey{}); len(items) >= limit {
 				break // the rest is read again
 			}
 		}
@@ -69,7 +88,8 @@ func (w *dirtyWalk) next(ctx context.Context, s Store, limit int) ([]item, error
 // fullWalk looks through all conversations. The store gives them in one go and in any order, so what does not fit in
 // memory takes several goes: each keeps the conversations of some of the shards.
 type fullWalk struct {
-	page int // conversations in memory
+	page int            // conversations in memory
+	set  *chat.ShardSet // nil: of all shards
 
 	pass, passes int // passes is 0 before they were counted
 	items        []item
@@ -103,6 +123,9 @@ func (w *fullWalk) load(ctx context.Context, s Store) error {
 	if w.passes == 0 {
 		n := 0
 		err := s.Conversations(ctx, func(k chat.ConversationKey, head uint64) bool {
+			if w.set != nil && !w.set.Has(k.Shard()) {
+				return true
+			}
 			if n++; n <= w.page {
 				w.items = append(w.items, item{key: k, hint: head})
 			}
@@ -121,7 +144,7 @@ func (w *fullWalk) load(ctx context.Context, s Store) error {
 		w.items = nil
 	}
 	err := s.Conversations(ctx, func(k chat.ConversationKey, head uint64) bool {
-		if k.Shard()*w.passes/chat.Shards == w.pass {
+		if n := k.Shard(); n*w.passes/chat.Shards == w.pass && (w.set == nil || w.set.Has(n)) {
 			w.items = append(w.items, item{key: k, hint: head})
 		}
 		return true

@@ -20,6 +20,10 @@ type activation struct {
 	key chat.UserKey
 	pid *actor.PID
 
+	term  *term
+	after []<-chan struct{} // what had the user before must have ended before anything is done
+	ended chan struct{}     // set when the term is lost, closed at the end
+
 	inbox  atomic.Int32  // messages that keep it alive: admitted, not handled
 	used   atomic.Int64  // when the newest request came, Unix ns
 	shared atomic.Uint32 // the preferences, for who looks from outside
@@ -29,6 +33,7 @@ type activation struct {
 	out     int // operations under way
 	leaving bool
 	gone    bool
+	aborted bool // the term is lost, and who waited was told
 }
 
 const (
@@ -71,10 +76,16 @@ func (s *shell) Receive(c actor.Context) {
 	if a.gone {
 		return
 	}
+	if a.term.lost.Load() {
+		if a.gone = a.receiveLost(c.Message()); a.gone {
+			c.Stop(c.Self())
+		}
+		return
+	}
 	switch m := c.Message().(type) {
 	case *Request:
 		a.inbox.Add(-1)
-		a.leaving = a.reg.closing.Load()
+		a.leaving = a.reg.closing.Load() || a.term.leaving.Load()
 		a.step(m)
 	case Finished:
 		a.out--
@@ -120,6 +131,9 @@ func (a *activation) carryOut(r *Request) {
 				slog.String("panic", fmt.Sprintf("%T", p)), slog.String("stack", string(debug.Stack())))
 		}
 	}()
+	for _, ended := range a.after {
+		<-ended // its I/O was given up
+	}
 	select {
 	case g.slots <- struct{}{}:
 		defer func() { <-g.slots }()
@@ -131,18 +145,21 @@ func (a *activation) carryOut(r *Request) {
 	case r.Pair == (chat.PairKey{}):
 		r.err = a.setPreferences(r)
 	case r.Repair:
-		r.err = g.repair(r)
+		r.err = a.repair(r)
 	case r.Guard != nil:
-		r.err = g.guard(r)
+		r.err = a.guard(r)
 	default:
-		r.err = g.decide(r)
+		r.err = a.decide(r)
+	}
+	if judged := r.err != nil && !errors.Is(r.err, chat.ErrUnknown) || r.Pair == (chat.PairKey{}) && r.Change == nil; judged && a.owned() != nil {
+		r.err = notOwner() // nothing was written, and what was read may be out of date
 	}
 }
 
 func (a *activation) setPreferences(r *Request) error {
 	g := a.reg
 	if r.load {
-		ps, err := g.cfg.Store.GetPreferences(g.ctx, a.key.Tenant, []chat.UserID{a.key.User})
+		ps, err := g.cfg.Store.GetPreferences(a.term.ctx, a.key.Tenant, []chat.UserID{a.key.User})
 		if err != nil {
 			return fmt.Errorf("read preferences: %w", err)
 		}
@@ -152,22 +169,23 @@ func (a *activation) setPreferences(r *Request) error {
 		}
 		r.Change(&r.result.Preferences)
 	}
-	if err := g.untilKnown(func() error { return g.cfg.Store.PutPreferences(g.ctx, a.key, r.result.Preferences) }); err != nil {
+	if err := a.untilKnown(func() error { return g.cfg.Store.PutPreferences(a.term.ctx, a.key, r.result.Preferences) }); err != nil {
 		return err
 	}
-	return g.owned(a.key)
+	return a.owned()
 }
 
 // owned answers chat.ErrUnknown if what was written may have been written beside another owner, who may have seen it or not.
-func (g *Registry) owned(k chat.UserKey) error {
-	if g.cfg.MayAck(k) {
+func (a *activation) owned() error {
+	if a.reg.cfg.Owner.MayAck(a.term.shard, a.term.epoch) {
 		return nil
 	}
-	return fmt.Errorf("%w: %w", chat.ErrUnknown, chat.ErrUnavailable)
+	return fmt.Errorf("%w: the shard moved", chat.ErrUnknown)
 }
 
-func (g *Registry) decide(r *Request) error {
-	before, err := g.cfg.Store.GetPair(g.ctx, r.Pair)
+func (a *activation) decide(r *Request) error {
+	g := a.reg
+	before, err := g.cfg.Store.GetPair(a.term.ctx, r.Pair)
 	if err != nil {
 		return fmt.Errorf("read pair: %w", err)
 	}
@@ -178,44 +196,46 @@ func (g *Registry) decide(r *Request) error {
 	}
 	after.Version++
 	r.result.Pair = after
-	if err := g.untilKnown(func() error { return g.cfg.Store.SavePair(g.ctx, after, before) }); err != nil {
+	if err := a.untilKnown(func() error { return g.cfg.Store.SavePair(a.term.ctx, after, before) }); err != nil {
 		return err
 	}
-	return g.settle(&after, before.Blocked(), r.Caller)
+	return a.settle(&after, before.Blocked(), r.Caller)
 }
 
 // settle carries out what follows from a stored pair beside the lists.
-func (g *Registry) settle(p *chat.Pair, was bool, by chat.Principal) error {
+func (a *activation) settle(p *chat.Pair, was bool, by chat.Principal) error {
+	g := a.reg
 	if p.Blocked() || was {
-		if err := g.insist(func() error { return g.cfg.Bar(g.ctx, p, by) }); err != nil {
+		if err := a.insist(func() error { return g.cfg.Bar(a.term.ctx, p, by) }); err != nil {
 			return err
 		}
 	}
-	if err := g.owned(p.Key.Home()); err != nil {
+	if err := a.owned(); err != nil {
 		return err // and the pair stays unsettled: its owner carries out what follows from it
 	}
-	if err := g.cfg.Store.SettlePair(g.ctx, p.Key); err != nil {
+	if err := g.cfg.Store.SettlePair(a.term.ctx, p.Key); err != nil {
 		g.cfg.Log.Warn("pair stays unsettled: the next start will settle it", slog.String("tenant", string(p.Key.Tenant)),
 			slog.Any("error", err))
 	}
 	return nil
 }
 
-func (g *Registry) repair(r *Request) error {
-	p, err := g.cfg.Store.GetPair(g.ctx, r.Pair)
+func (a *activation) repair(r *Request) error {
+	g := a.reg
+	p, err := g.cfg.Store.GetPair(a.term.ctx, r.Pair)
 	if err != nil {
 		return fmt.Errorf("read pair: %w", err)
 	}
 	if p.Version > 0 {
-		if err := g.insist(func() error { return g.cfg.Store.RederivePair(g.ctx, p) }); err != nil {
+		if err := a.insist(func() error { return g.cfg.Store.RederivePair(a.term.ctx, p) }); err != nil {
 			return err
 		}
 	}
-	return g.settle(&p, true, chat.Principal{Tenant: r.Pair.Tenant, User: r.Pair.Lo, Username: string(r.Pair.Lo)})
+	return a.settle(&p, true, chat.Principal{Tenant: r.Pair.Tenant, User: r.Pair.Lo, Username: string(r.Pair.Lo)})
 }
 
-func (g *Registry) guard(r *Request) error {
-	p, err := g.cfg.Store.GetPair(g.ctx, r.Pair)
+func (a *activation) guard(r *Request) error {
+	p, err := a.reg.cfg.Store.GetPair(a.term.ctx, r.Pair)
 	switch {
 	case err != nil:
 		return fmt.Errorf("read pair: %w", err)
@@ -227,8 +247,8 @@ func (g *Registry) guard(r *Request) error {
 	select {
 	case <-released:
 		return nil
-	case <-g.ctx.Done(): // nothing is decided about the pair any more
-		return fmt.Errorf("%w: %w", chat.ErrUnknown, g.ctx.Err())
+	case <-a.term.ctx.Done(): // nothing is decided about the pair here any more
+		return fmt.Errorf("%w: %w", chat.ErrUnknown, a.term.ctx.Err())
 	}
 }
 
@@ -238,9 +258,9 @@ const (
 )
 
 // untilKnown repeats a write until it is known to have happened, or was refused at the first attempt.
-func (g *Registry) untilKnown(write func() error) error {
+func (a *activation) untilKnown(write func() error) error {
 	first := true
-	err := g.retry(func() (again bool, err error) {
+	err := a.retry(func() (again bool, err error) {
 		err = write()
 		again = !first || errors.Is(err, chat.ErrUnknown)
 		first = false
@@ -250,12 +270,12 @@ func (g *Registry) untilKnown(write func() error) error {
 }
 
 // insist repeats something idempotent until it succeeds.
-func (g *Registry) insist(f func() error) error {
-	return g.retry(func() (bool, error) { return true, f() })
+func (a *activation) insist(f func() error) error {
+	return a.retry(func() (bool, error) { return true, f() })
 }
 
-// retry calls f until it succeeds or wants no more; chat.ErrUnknown if the registry gave up.
-func (g *Registry) retry(f func() (again bool, err error)) error {
+// retry calls f until it succeeds or wants no more; chat.ErrUnknown if the registry or the term ended.
+func (a *activation) retry(f func() (again bool, err error)) error {
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
 		again, err := f()
 		if err == nil || !again {
@@ -264,7 +284,7 @@ func (g *Registry) retry(f func() (again bool, err error)) error {
 		t := time.NewTimer(wait)
 		select {
 		case <-t.C:
-		case <-g.ctx.Done():
+		case <-a.term.ctx.Done():
 			t.Stop()
 			return fmt.Errorf("%w: %w", chat.ErrUnknown, err)
 		}

@@ -3,7 +3,6 @@ package user
 import (
 	"context"
 	"fmt"
-	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -33,9 +32,8 @@ type Config struct {
 	Store      Store
 	// Bar tells the direct conversation of two users whether one of them blocked the other; by is one of the two. It
 	// returns once the conversation goes by it, or does not exist. It may block until ctx ends.
-	Bar func(ctx context.Context, pair *chat.Pair, by chat.Principal) error
-	// MayAck says whether this node may still answer for a user (I4). It is asked after every write; default: always.
-	MayAck func(k chat.UserKey) bool
+	Bar   func(ctx context.Context, pair *chat.Pair, by chat.Principal) error
+	Owner Owner // default: everything, always
 	// Answered is told of every command; default: nobody is.
 	Answered func(name string, err error, d time.Duration)
 	Rules    chat.Rules
@@ -53,7 +51,6 @@ type Registry struct {
 	cfg   Config
 	rules chat.Rules
 	props *actor.Props
-	seed  maphash.Seed
 	slots chan struct{}
 
 	ctx     context.Context // of all I/O
@@ -65,12 +62,7 @@ type Registry struct {
 	stop    chan struct{}
 	swept   chan struct{}
 
-	shards [64]shard
-}
-
-type shard struct {
-	mu sync.RWMutex
-	m  map[chat.UserKey]*activation
+	shards [chat.Shards]shard
 }
 
 // NewRegistry starts the sweeper; Close stops it.
@@ -87,8 +79,8 @@ func NewRegistry(c Config) *Registry {
 	if c.Operations == 0 {
 		c.Operations = 4096
 	}
-	if c.MayAck == nil {
-		c.MayAck = func(chat.UserKey) bool { return true }
+	if c.Owner == nil {
+		c.Owner = always{}
 	}
 	if c.Answered == nil {
 		c.Answered = func(string, error, time.Duration) {}
@@ -96,14 +88,11 @@ func NewRegistry(c Config) *Registry {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Registry{cfg: c, rules: c.Rules.WithDefaults(), seed: maphash.MakeSeed(), slots: make(chan struct{}, c.Operations),
+	g := &Registry{cfg: c, rules: c.Rules.WithDefaults(), slots: make(chan struct{}, c.Operations),
 		empty: make(chan struct{}, 1), stop: make(chan struct{}), swept: make(chan struct{})}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.props = actor.PropsFromProducer(func() actor.Actor { return new(shell) },
 		actor.WithMailbox(mailbox.New), actor.WithDispatcher(c.Dispatcher))
-	for i := range g.shards {
-		g.shards[i].m = make(map[chat.UserKey]*activation)
-	}
 	go g.sweep()
 	return g
 }
@@ -131,11 +120,12 @@ func (g *Registry) Guard(pair chat.PairKey, then func(err error, release func())
 
 // Preferences are those of a user in memory; false if the user's actor does not live, or has not read them.
 func (g *Registry) Preferences(k chat.UserKey) (chat.Preferences, bool) {
-	s := g.shard(k)
+	n := k.Shard()
+	s := &g.shards[n]
 	s.mu.RLock()
 	a := s.m[k]
 	s.mu.RUnlock()
-	if a == nil {
+	if a == nil || !g.cfg.Owner.MayAck(n, a.term.epoch) {
 		return chat.Preferences{}, false
 	}
 	p, ok := a.preferences()
@@ -174,11 +164,8 @@ func (g *Registry) Repair(ctx context.Context, pair chat.PairKey) error {
 // Live is how many actors are in memory.
 func (g *Registry) Live() int { return int(g.live.Load()) }
 
-func (g *Registry) shard(k chat.UserKey) *shard {
-	return &g.shards[maphash.Comparable(g.seed, k)%uint64(len(g.shards))]
-}
-
-// submit hands a request to an actor; Done is called exactly once.
+// submit hands a request to an actor; Done is called exactly once, with chat.ErrMoved if the user is not this node's and
+// nothing was done.
 func (g *Registry) submit(k chat.UserKey, r *Request) {
 	a, err := g.enter(k)
 	if err != nil {
@@ -192,49 +179,6 @@ func (g *Registry) submit(k chat.UserKey, r *Request) {
 	}
 	a.used.Store(g.cfg.Now().UnixNano())
 	g.cfg.System.Root.Send(a.pid, r)
-}
-
-// enter finds or makes the activation and counts one message into its inbox, which keeps it alive until handled.
-func (g *Registry) enter(k chat.UserKey) (*activation, error) {
-	s := g.shard(k)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if g.closing.Load() {
-		return nil, chat.ErrShutdown
-	}
-	if a := s.m[k]; a != nil {
-		a.inbox.Add(1)
-		return a, nil
-	}
-	if g.live.Load() >= int64(g.cfg.Cap) {
-		return nil, chat.ErrOverloaded
-	}
-	a := &activation{reg: g, key: k}
-	a.pid = g.cfg.System.Root.Spawn(g.props)
-	a.inbox.Store(1)
-	g.cfg.System.Root.Send(a.pid, a)
-	s.m[k] = a
-	g.live.Add(1)
-	return a, nil
-}
-
-// leave removes an activation unless a message is on its way to it.
-func (g *Registry) leave(a *activation) bool {
-	s := g.shard(a.key)
-	s.mu.Lock()
-	if a.inbox.Load() > 0 {
-		s.mu.Unlock()
-		return false
-	}
-	delete(s.m, a.key)
-	s.mu.Unlock()
-	if g.live.Add(-1) == 0 && g.closing.Load() {
-		select {
-		case g.empty <- struct{}{}:
-		default:
-		}
-	}
-	return true
 }
 
 func (g *Registry) each(f func(*activation)) {

@@ -205,10 +205,16 @@ func (r *rig) do(me chat.UserID, cmd chat.PeopleCommand) chat.Pair {
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// fickle stops owning users at some time.
+type fickle struct{ lost *atomic.Bool }
+
+func (f fickle) Term(int) (uint64, bool) { return 1, !f.lost.Load() }
+func (f fickle) MayAck(int, uint64) bool { return !f.lost.Load() }
+
 // I4: what was written after ownership was lost is not acknowledged, is left to the owner to settle, and is read anew.
 func TestNotAckedWithoutOwnership(t *testing.T) {
 	var lost atomic.Bool
-	r := newRig(t, func(c *user.Config) { c.MayAck = func(chat.UserKey) bool { return !lost.Load() } })
+	r := newRig(t, func(c *user.Config) { c.Owner = fickle{&lost} })
 	lose := func(op string) error {
 		lost.Store(lost.Load() || op == "saved" || op == "putted")
 		return nil

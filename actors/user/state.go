@@ -120,6 +120,15 @@ func (s *State) finished(r *Request, fx *Effects) {
 	}
 }
 
+// Abort ends everything: it returns the requests that were not started. Those that were are not to be handed back.
+func (s *State) Abort() (waiting []*Request) {
+	for _, line := range s.lines {
+		waiting = append(waiting, line[1:]...)
+	}
+	*s = State{}
+	return waiting
+}
+
 // Preferences are those in memory; false if they have not been asked for yet.
 func (s *State) Preferences() (chat.Preferences, bool) { return s.preferences, s.loaded }
 

@@ -106,6 +106,7 @@ var Outcomes = []Outcome{
 	{chat.ErrRateLimited, CodeRateLimited, "Too many messages, slow down.", CloseRateLimited, http.StatusTooManyRequests},
 	{chat.ErrOverloaded, CodeOverloaded, "Overloaded, try again later.", CloseOverload, http.StatusServiceUnavailable},
 	{chat.ErrShutdown, CodeUnavailable, "Unavailable, try again later.", CloseOverload, http.StatusServiceUnavailable},
+	{chat.ErrMoved, CodeUnavailable, "Unavailable, try again later.", CloseOverload, http.StatusServiceUnavailable},
 	{chat.ErrUnavailable, CodeUnavailable, "Unavailable, try again later.", CloseOverload, http.StatusServiceUnavailable},
 	{chat.ErrUnknown, CodeOutcomeUnknown, "Outcome unknown, try again with the same client_id.", CloseOverload, http.StatusServiceUnavailable},
 	{chat.ErrNotSupported, CodeNotSupported, TextNotSupported, ClosePolicy, http.StatusNotImplemented},

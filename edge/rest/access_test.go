@@ -214,6 +214,7 @@ func TestErrorTable(t *testing.T) {
 		{send, chat.ErrOverloaded, 503, `{"detail":"The server is overloaded. Try again later."}`, "1"},
 		{send, fmt.Errorf("append: %w", chat.ErrUnavailable), 503, `{"detail":"The service is temporarily unavailable. Try again later."}`, "2"},
 		{send, chat.ErrShutdown, 503, `{"detail":"The service is temporarily unavailable. Try again later."}`, "2"},
+		{send, fmt.Errorf("conversation: %w", chat.ErrMoved), 503, `{"detail":"The service is temporarily unavailable. Try again later."}`, "2"},
 		{send, chat.ErrUnknown, 503, `{"detail":"It is not known whether the request was carried out. Retry with the same client_id."}`, "2"},
 		{send, context.DeadlineExceeded, 503, `{"detail":"It is not known whether the request was carried out. Retry with the same client_id."}`, "2"},
 		{read, context.DeadlineExceeded, 503, `{"detail":"The service is temporarily unavailable. Try again later."}`, "2"},

@@ -76,7 +76,7 @@ func (a *API) failure(err error, t texts) response {
 		}
 		return retryable(http.StatusServiceUnavailable,
 			"It is not known whether the request was carried out."+advice, unavailableRetry)
-	case errors.Is(err, chat.ErrUnavailable), errors.Is(err, chat.ErrShutdown), isTimeout(err):
+	case errors.Is(err, chat.ErrUnavailable), errors.Is(err, chat.ErrShutdown), errors.Is(err, chat.ErrMoved), isTimeout(err):
 		return retryable(http.StatusServiceUnavailable, "The service is temporarily unavailable. Try again later.", unavailableRetry)
 	}
 	// Errors of the layers below name keys and operations, never content.

@@ -17,7 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/zumodra/hub/actors/conversation"
-	"github.com/zumodra/hub/chat"
 	"github.com/zumodra/hub/edge/rest"
 	"github.com/zumodra/hub/internal/config"
 	"github.com/zumodra/hub/storage"
@@ -45,8 +44,11 @@ var errLeaseLost = errors.New("another hub has taken over the keyspace; this one
 // owner lets conversations acknowledge only while the lease holds.
 type owner struct{ lease *storage.Lease }
 
+// Term implements conversation.Owner.
+func (o owner) Term(int) (uint64, bool) { return o.lease.Epoch(), o.lease.Valid() }
+
 // MayAck implements conversation.Owner.
-func (o owner) MayAck(chat.ConversationKey) bool { return o.lease.Valid() }
+func (o owner) MayAck(_ int, epoch uint64) bool { return epoch == o.lease.Epoch() && o.lease.Valid() }
 
 // ownership is what conversations are told: the embedded engine holds its directory by a lock and is nobody else's.
 func (n *Node) ownership() (conversation.Owner, uint64) {

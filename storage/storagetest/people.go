@@ -103,6 +103,12 @@ func storePairInterrupted(t *testing.T, s *storage.Store, e storage.Engine) {
 		must(t, err)
 		var open []chat.PairKey
 		must(t, s.UnsettledPairs(ctx, func(k chat.PairKey) bool { open = append(open, k); return true }))
+		of, err := s.UnsettledShard(ctx, after.Key.Home().Shard())
+		must(t, err)
+		equal(t, of, open) // of this pair alone
+		of, err = s.UnsettledShard(ctx, (after.Key.Home().Shard()+1)%chat.Shards)
+		must(t, err)
+		equal(t, len(of), 0)
 		if got.Version == after.Version && !slices.Contains(open, after.Key) {
 			t.Fatalf("after %d writes the pair is changed and not unsettled", n)
 		}
