@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -47,6 +48,7 @@ type Cluster struct {
 
 	mu    sync.Mutex
 	nodes []*Node
+	added int
 }
 
 // ErrNoNetwork says that there are no network namespaces to be had here.
@@ -149,7 +151,8 @@ func (c *Cluster) URLs() []string {
 func (c *Cluster) Add() (*Node, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	i := len(c.nodes)
+	i := c.added
+	c.added++
 	n := &Node{c: c, index: i, Name: fmt.Sprintf("n%d", i+1), dir: filepath.Join(c.cfg.Dir, fmt.Sprintf("n%d", i+1))}
 	if err := os.MkdirAll(n.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("testcluster: %w", err)
@@ -167,6 +170,15 @@ func (c *Cluster) Add() (*Node, error) {
 	}
 	c.nodes = append(c.nodes, n)
 	return n, nil
+}
+
+// Remove kills a node and forgets it.
+func (c *Cluster) Remove(n *Node) {
+	n.Kill()
+	n.closeGates()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.nodes = slices.DeleteFunc(c.nodes, func(o *Node) bool { return o == n })
 }
 
 // Running nodes: started, and neither killed nor stopped. Paused ones run.
