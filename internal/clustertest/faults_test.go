@@ -87,7 +87,7 @@ func (k *talk) stubborn(node *testcluster.Node) (say func(n int)) {
 	m.obs = k.check.Observer(m.full())
 	var err error
 	m.c, err = client.New(client.Config{URL: node.URL(), TokenSource: client.StaticToken(m.token), HTTPClient: k.c.HTTP(),
-		Handler: func(e client.Event) { k.observe(m, e) }, Logger: k.logs.With("user", m.full()), Window: 64,
+		Handler: func(e client.Event) { k.observe(m, e) }, Logger: k.logs.With("user", m.full()), FromStart: true, Window: 64,
 		Backoff: client.Backoff{Min: 50 * time.Millisecond, Max: time.Second}, AckTimeout: time.Minute, PingInterval: time.Minute, PongTimeout: time.Minute})
 	must(t, err)
 	made, err := m.c.CreateDirect(ctx, client.UserID(other.name))

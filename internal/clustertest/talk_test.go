@@ -149,7 +149,7 @@ func introduce(t *testing.T, c *testcluster.Cluster, at *testcluster.Node, tenan
 func newClient(t *testing.T, c *testcluster.Cluster, at *testcluster.Node, token string, h func(client.Event), log *slog.Logger) *client.Client {
 	t.Helper()
 	cl, err := client.New(client.Config{
-		URL: at.URL(), URLs: c.URLs(), TokenSource: client.StaticToken(token), Handler: h, HTTPClient: c.HTTP(), Logger: log,
+		URL: at.URL(), URLs: c.URLs(), TokenSource: client.StaticToken(token), Handler: h, HTTPClient: c.HTTP(), Logger: log, FromStart: true,
 		Backoff:        client.Backoff{Min: 50 * time.Millisecond, Max: time.Second},
 		ConnectTimeout: 3 * time.Second, AckTimeout: 6 * time.Second, PingInterval: 2 * time.Second, PongTimeout: 2 * time.Second,
 	})
