@@ -96,7 +96,6 @@ func (k *talk) stubborn(node *testcluster.Node) (say func(n int)) {
 	k.members, k.order = append(k.members, m), append(k.order, cv)
 	for _, u := range cv.members {
 		u.convs = append(u.convs, cv)
-		u.obs.Follow(cv.id, 0)
 		u.c.Follow(cv.id, 0)
 	}
 	m.run()

@@ -155,8 +155,7 @@ func (k *talk) removal(node int) (remove func()) {
 	k.order = append(k.order, cv)
 	for _, m := range cv.members {
 		m.convs = append(m.convs, cv)
-		m.obs.Follow(cv.id, 0)
-		m.c.Follow(cv.id, 0)
+		m.c.Follow(cv.id, 0) // the observer begins with what it sees first, which may have come already
 	}
 	l.m.c.Follow(made.ID, 0)
 	l.m.run()
