@@ -96,13 +96,13 @@ func number(v any) (int, bool) {
 	return 0, false
 }
 
-// Alive reports whether the member takes part.
+// Alive reports whether the member takes part: its state is none of those that say otherwise.
 func (m Member) Alive() bool {
 	switch m.State {
-	case "", "alive", "up", "active", "serving", "ready", "joined", "member":
-		return true
+	case "dead", "failed", "down", "left", "leaving", "gone", "suspect", "draining", "drained", "starting", "joining", "unreachable", "expired":
+		return false
 	}
-	return false
+	return true
 }
 
 // agrees reports why the view is not that of a settled cluster of these nodes.
