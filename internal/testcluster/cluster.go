@@ -69,21 +69,25 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	for range c.cfg.Nodes {
-		n, err := c.Add()
-		if err == nil {
-			err = n.Start()
-		}
-		if err != nil {
-			c.Close()
-			return nil, err
-		}
-	}
-	if err := c.Settled(ctx); err != nil {
+	if err := c.start(ctx); err != nil {
 		c.Close()
 		return nil, err
 	}
 	return c, nil
+}
+
+func (c *Cluster) start(ctx context.Context) error {
+	for range c.cfg.Nodes { // all before the first starts: each is told of the others
+		if _, err := c.Add(); err != nil {
+			return err
+		}
+	}
+	for _, n := range c.Nodes() {
+		if err := n.Start(); err != nil {
+			return err
+		}
+	}
+	return c.Settled(ctx)
 }
 
 // New returns a cluster without nodes.
@@ -195,10 +199,14 @@ func (c *Cluster) Running() []*Node {
 // Settled waits until every running node is ready, knows the running nodes as its members, and all shards have an owner,
 // as far as the nodes tell (see View).
 func (c *Cluster) Settled(ctx context.Context) error {
-	why := errors.New("not asked")
+	var why error
 	for {
-		if why = c.settled(ctx); why == nil {
+		err := c.settled(ctx)
+		if err == nil {
 			return nil
+		}
+		if why == nil || ctx.Err() == nil { // else the end of ctx is the reason
+			why = err
 		}
 		select {
 		case <-ctx.Done():

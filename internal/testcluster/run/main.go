@@ -74,25 +74,13 @@ func run(ctx context.Context) error {
 	if out, err := migrate.CombinedOutput(); err != nil {
 		return fmt.Errorf("hub migrate: %w\n%s", err, out)
 	}
-	c, err := testcluster.New(cfg)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	for range cfg.Nodes {
-		n, err := c.Add()
-		if err != nil {
-			return err
-		}
-		if err := n.Start(); err != nil {
-			return err
-		}
-	}
 	start, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if err := c.Settled(start); err != nil {
-		return fmt.Errorf("%w\n%s", err, c.Logs(2000))
+	c, err := testcluster.Start(start, cfg)
+	if err != nil {
+		return fmt.Errorf("%w; the nodes' logs are %s", err, filepath.Join(root, "n*.log"))
 	}
+	defer c.Close()
 	fmt.Printf("\n%-6s %-24s %-24s %s\n", "node", "address", "admin", "log")
 	for _, n := range c.Nodes() {
 		fmt.Printf("%-6s %-24s %-24s %s\n", n.Name, n.URL(), n.AdminURL(), n.LogFile())
