@@ -222,12 +222,16 @@ func (c *Cluster) settled(ctx context.Context) error {
 		if !n.alive() {
 			return fmt.Errorf("%s has ended by itself: %w", n.Name, n.Exit())
 		}
+	}
+	for _, n := range running {
 		if code, body := n.Readiness(ctx); code != http.StatusOK {
 			return fmt.Errorf("%s is not ready: %d %s", n.Name, code, body)
 		}
-		if c.cfg.Alone {
-			continue
-		}
+	}
+	if c.cfg.Alone {
+		return nil
+	}
+	for _, n := range running {
 		v, err := n.View(ctx)
 		if err != nil {
 			return fmt.Errorf("%s: %w", n.Name, err)

@@ -55,7 +55,7 @@ func TestLifeOfACluster(t *testing.T) {
 			unsettled := func(words string) {
 				t.Helper()
 				for {
-					short, cancel := context.WithTimeout(ctx, 1500*time.Millisecond)
+					short, cancel := context.WithTimeout(ctx, 3*time.Second)
 					err := c.Settled(short)
 					cancel()
 					if err != nil && strings.Contains(err.Error(), words) {
@@ -91,8 +91,14 @@ func TestLifeOfACluster(t *testing.T) {
 			must(t, more.Start())
 			must(t, nodes[0].Stop(10*time.Second)) // so that it learns of the new one
 			must(t, nodes[0].Start())
-			if v, err := more.View(ctx); err != nil || len(v.Members) < 3 {
-				t.Errorf("the new node sees %+v, %v", v, err)
+			for {
+				v, err := more.View(ctx)
+				if err == nil && len(v.Members) == 4 {
+					break
+				}
+				if ctx.Err() != nil {
+					t.Fatalf("the new node sees %+v, %v", v, err)
+				}
 			}
 			must(t, more.Stop(10*time.Second))
 			c.Remove(more)

@@ -16,6 +16,8 @@ import (
 )
 
 func main() {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
 	flags := map[string]string{}
 	for i := 2; i < len(os.Args); i++ {
 		if v, ok := strings.CutPrefix(os.Args[i], "--"); ok && i+1 < len(os.Args) {
@@ -59,12 +61,7 @@ func main() {
 			_ = json.NewEncoder(w).Encode(map[string]any{"members": members})
 		}
 	})
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, syscall.SIGTERM)
 	<-stop
-	if os.Getenv("FAKEHUB_FAILS") != "" {
-		os.Exit(3)
-	}
 }
 
 func store(addr string) bool {
