@@ -116,7 +116,7 @@ func artefacts(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	dir, err := os.MkdirTemp(base, strings.ReplaceAll(t.Name(), "/", "-")+"-")
+	dir, err := os.MkdirTemp(base, strings.ReplaceAll(t.Name(), "/", "-")+"-") //nolint:usetesting // stays after a failure
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func sharedCluster(t *testing.T, kind string) *testcluster.Cluster {
 		endShared()
 	}
 	if process.shared == nil {
-		dir, err := os.MkdirTemp(os.Getenv("HUB_CLUSTER_ARTEFACTS"), "hub-cluster-"+kind+"-")
+		dir, err := os.MkdirTemp(os.Getenv("HUB_CLUSTER_ARTEFACTS"), "hub-cluster-"+kind+"-") //nolint:usetesting // outlasts the test
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -155,9 +155,7 @@ func sharedCluster(t *testing.T, kind string) *testcluster.Cluster {
 			tags = "chaos"
 		}
 		cfg := config(t, binary(t, tags), scyllatest.Keyspace(lasting{t}), dir, 3)
-		if kind == laboratory {
-			cfg.Clocks, cfg.Isolated = true, true
-		}
+		cfg.Clocks, cfg.Isolated = kind == laboratory, kind == laboratory
 		process.shared, process.kind = start(t, cfg), kind
 	}
 	c := process.shared
