@@ -8,12 +8,15 @@ FUZZTIME  ?= 10s
 CRASH_CYCLES ?= 10
 STORAGE   ?= pebble
 CQL_NODES ?= 1
+NODES     ?= 3
+CLUSTER_CYCLES ?= 3
+CLUSTER_DATA   ?= hub-cluster
 # Runs a command under a local Apache Cassandra, or against the cluster in HUB_CQL_HOSTS.
 CASSANDRA := $(GO) run ./internal/cassandra/run
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   := -X main.version=$(VERSION)
 
-.PHONY: help build run test test-race test-integration test-s3 test-cql test-cluster test-crash lint vuln fuzz bench cover docs generate requirements clean
+.PHONY: help build run cluster test test-race test-integration test-s3 test-cql test-binary test-cluster test-crash lint vuln fuzz bench cover docs generate requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -23,6 +26,9 @@ build: ## build bin/hub
 
 run: ## start a development server on 127.0.0.1:8080, data in ./hub-data
 	$(GO) run ./cmd/hub serve --dev --data $(DATA)
+
+cluster: ## NODES hubs and a Cassandra on this machine, data in ./hub-cluster, until Ctrl-C
+	$(GO) run ./internal/testcluster/run -nodes $(NODES) -dir $(CLUSTER_DATA)
 
 test: ## all tests that need Go alone, with the race detector; STORAGE=scylla: those that touch storage, on a local Cassandra
 ifeq ($(STORAGE),scylla)
@@ -55,8 +61,12 @@ test-cql:
 	$(GO) test -count=1 -run TestMeasurementsRun/cql ./bench
 	HUB_TEST_STORAGE=scylla HUB_CRASH_CYCLES=3 $(GO) test -count=1 -v -timeout 15m ./internal/crashtest
 
-test-cluster: ## black-box tests of the real binary: command line, drain, restart
+test-binary: ## black-box tests of the real binary: command line, drain, restart
 	$(GO) test -count=1 ./cmd/hub/...
+
+test-cluster: ## three real hubs on a real Cassandra under load and faults, with a history checker; CLUSTER_CYCLES=20: the long form
+	$(CASSANDRA) -nodes $(CQL_NODES) -- env HUB_CLUSTER_CYCLES=$(CLUSTER_CYCLES) \
+		$(GO) test -count=1 -v -timeout $(if $(filter 1 2 3 4 5,$(CLUSTER_CYCLES)),8m,60m) ./internal/testcluster ./internal/clustertest
 
 test-crash: ## kill -9 the real binary under load CRASH_CYCLES times and check the history
 	HUB_CRASH_CYCLES=$(CRASH_CYCLES) $(GO) test -count=1 -timeout 60m -v -run TestCrash ./internal/crashtest/...

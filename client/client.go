@@ -7,16 +7,18 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
-	"strings"
 	"sync"
 	"time"
 )
 
-// Config of a Client. URL and TokenSource are required; every other zero value works.
+// Config of a Client. URL (or URLs) and TokenSource are required; every other zero value works.
 type Config struct {
 	// URL of the hub: http, https, ws or wss. Its path is the prefix under which the hub is served.
 	URL string
+	// URLs are addresses of nodes of one hub. The client uses one at a time and moves on to the next, in this order
+	// and from the last to the first, when it cannot connect, the connection breaks, or the node says that it is
+	// going away. It begins with URL; without one, with a random one of these.
+	URLs []string
 	// TokenSource is asked before every attempt to connect and for REST calls. After the hub refused a token
 	// it must return another one; the same one again, or an error that wraps ErrUnauthorized, ends Run.
 	TokenSource func(ctx context.Context) (string, error)
@@ -42,6 +44,8 @@ type Config struct {
 	FromStart bool
 
 	Backoff Backoff
+	// ConnectTimeout is how long an attempt to connect may take, and the greeting after it; default 15 s.
+	ConnectTimeout time.Duration
 	// AckTimeout is how long a command may stay unanswered on a live connection before the client
 	// reconnects; default 15 s.
 	AckTimeout time.Duration
@@ -61,8 +65,7 @@ type Config struct {
 // Client is one user's connection to the hub. Its methods may be called from any goroutine.
 type Client struct {
 	cfg   Config
-	base  *url.URL // REST; path without trailing slash
-	wsURL string
+	nodes []endpoint
 	log   *slog.Logger
 
 	wake  chan struct{} // the writer has something to do
@@ -79,6 +82,7 @@ type Client struct {
 	cause    error         // why the client closed
 	changed  chan struct{} // closed and replaced at each change of state
 	me       UserID        // learnt from the first acknowledgement
+	node     int           // the one of nodes that is used
 	convs    map[string]*conversation
 	byClient map[string]*Outgoing
 	requests []*request // not sent yet, in order
@@ -106,27 +110,9 @@ type Client struct {
 
 // New checks the configuration and loads the Store. The client is idle until Run; sends may be queued before.
 func New(cfg Config) (*Client, error) {
-	u, err := url.Parse(cfg.URL)
-	if err != nil {
-		return nil, fmt.Errorf("client: url: %w", err)
-	}
-	ws := *u
-	switch u.Scheme {
-	case "http", "ws":
-		u.Scheme, ws.Scheme = "http", "ws"
-	case "https", "wss":
-		u.Scheme, ws.Scheme = "https", "wss"
-	default:
-		return nil, fmt.Errorf("client: url %q: scheme must be http, https, ws or wss", cfg.URL)
-	}
-	if u.Host == "" {
-		return nil, fmt.Errorf("client: url %q has no host", cfg.URL)
-	}
 	if cfg.TokenSource == nil {
 		return nil, errors.New("client: TokenSource is required")
 	}
-	u.Path = strings.TrimSuffix(u.Path, "/")
-	ws.Path = u.Path + "/ws/"
 	if cfg.Handler == nil {
 		cfg.Handler = func(Event) {}
 	}
@@ -140,6 +126,7 @@ func New(cfg Config) (*Client, error) {
 	setDefault(&cfg.Window, 1)
 	setDefault(&cfg.QueueLimit, 1024)
 	setDefault(&cfg.HistoryLimit, 1000)
+	setDefault(&cfg.ConnectTimeout, 15*time.Second)
 	setDefault(&cfg.AckTimeout, 15*time.Second)
 	setDefault(&cfg.PingInterval, 25*time.Second)
 	setDefault(&cfg.PongTimeout, 10*time.Second)
@@ -156,8 +143,12 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Float64
 	}
+	nodes, first, err := endpoints(cfg)
+	if err != nil {
+		return nil, err
+	}
 	c := &Client{
-		cfg: cfg, base: u, wsURL: ws.String(), log: cfg.Logger,
+		cfg: cfg, nodes: nodes, node: first, log: cfg.Logger,
 		wake: make(chan struct{}, 1), qwake: make(chan struct{}, 1),
 		stop: make(chan struct{}), done: make(chan struct{}), changed: make(chan struct{}),
 		convs: map[string]*conversation{}, byClient: map[string]*Outgoing{},

@@ -11,6 +11,7 @@
 //   - Events of one conversation reach the handler in the order of its log, each once, none missing. What the
 //     server can no longer replay is read from the history and handed over as one Gap event, never skipped in
 //     silence.
+//   - With Config.URLs, all of this holds across the nodes of a hub: the client moves on from one that fails.
 //   - Every queue is bounded. A handler that is too slow costs no memory and does not hold up
 //     acknowledgements: its conversations fall behind and are resumed from the log once it has caught up.
 //

@@ -22,12 +22,16 @@ type server struct {
 	dials chan *conn
 	// refuse, if set, answers a handshake itself.
 	refuse func() error
+	// dialled, if set, is told where to; otherwise it is ws://hub.test/ws/.
+	dialled func(url string)
 }
 
 func newServer(t *testing.T) *server { return &server{t: t, dials: make(chan *conn, 16)} }
 
 func (s *server) dial(ctx context.Context, url string, h http.Header) (client.Conn, error) {
-	if url != "ws://hub.test/ws/" {
+	if s.dialled != nil {
+		s.dialled(url)
+	} else if url != "ws://hub.test/ws/" {
 		s.t.Errorf("dialled %q", url)
 	}
 	if s.refuse != nil {

@@ -136,13 +136,15 @@ func (u restUser) name() string {
 	return string(u.ID)
 }
 
-// rest makes one call of the messaging API. A refused token is replaced once.
+// rest makes one call of the messaging API. A refused token is replaced once. A node that cannot be reached is left for
+// the next; a call that may have reached one, and is not a GET, is not made again.
 func (c *Client) rest(ctx context.Context, method, path string, query url.Values, body, out any) error {
-	u := *c.base
-	u.Path += apiPrefix + path
-	u.RawQuery = query.Encode()
 	refused := ""
-	for {
+	for tries := 1; ; {
+		node, place := c.endpoint()
+		u := *node.rest
+		u.Path += apiPrefix + path
+		u.RawQuery = query.Encode()
 		token, err := c.cfg.TokenSource(ctx)
 		if err != nil {
 			return fmt.Errorf("get a token: %w", err)
@@ -153,6 +155,11 @@ func (c *Client) rest(ctx context.Context, method, path string, query url.Values
 		err = doJSON(ctx, c.cfg.HTTPClient, method, u.String(), token, body, out)
 		if he := (*HTTPError)(nil); errors.As(err, &he) && he.Status == http.StatusUnauthorized && refused == "" {
 			refused = token
+			continue
+		}
+		if ue := (*url.Error)(nil); errors.As(err, &ue) && ctx.Err() == nil && tries < len(c.nodes) && (unsent(err) || method == http.MethodGet) {
+			tries++
+			c.leave(place)
 			continue
 		}
 		return err

@@ -10,7 +10,6 @@ import (
 )
 
 const (
-	dialTimeout  = 15 * time.Second
 	writeTimeout = 10 * time.Second
 	// maxRefused bounds the tokens that are tried in a row before the client gives up.
 	maxRefused = 3
@@ -115,8 +114,14 @@ func classify(err error) (int, time.Duration) {
 
 // connection runs one connection to its end and says whether the server had greeted it.
 func (c *Client) connection(ctx context.Context, token string) (greeted bool, err error) {
-	dctx, cancelDial := context.WithTimeout(ctx, dialTimeout)
-	conn, err := c.cfg.Dial(dctx, c.wsURL, http.Header{"Authorization": {"Bearer " + token}})
+	node, place := c.endpoint()
+	defer func() {
+		if nodeFailed(err) {
+			c.leave(place)
+		}
+	}()
+	dctx, cancelDial := context.WithTimeout(ctx, c.cfg.ConnectTimeout)
+	conn, err := c.cfg.Dial(dctx, node.ws, http.Header{"Authorization": {"Bearer " + token}})
 	cancelDial()
 	if err != nil {
 		return false, fmt.Errorf("connect: %w", err)
@@ -260,7 +265,7 @@ func (c *Client) checkOnline() {
 // Called with mu held, by the writer alone.
 func (c *Client) collect(now time.Time) (frames [][]byte, wait time.Duration, err error) {
 	silent := now.Sub(c.heard)
-	if silent >= c.cfg.PingInterval+c.cfg.PongTimeout || (!c.live && silent >= dialTimeout) {
+	if silent >= c.cfg.PingInterval+c.cfg.PongTimeout || (!c.live && silent >= c.cfg.ConnectTimeout) {
 		return nil, 0, errSilent
 	}
 	wait = c.cfg.PingInterval - silent
@@ -268,7 +273,7 @@ func (c *Client) collect(now time.Time) (frames [][]byte, wait time.Duration, er
 		wait = c.cfg.PingInterval + c.cfg.PongTimeout - silent
 	}
 	if !c.live {
-		return nil, min(wait, dialTimeout-silent), nil
+		return nil, min(wait, c.cfg.ConnectTimeout-silent), nil
 	}
 	if silent < c.cfg.PingInterval {
 		c.pinged = false

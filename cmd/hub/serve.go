@@ -12,7 +12,7 @@ type serveCmd struct{ config.Config }
 
 // Run serves until SIGTERM or SIGINT and returns nil after an orderly end.
 func (c *serveCmd) Run(s *streams) error {
-	n, err := node.New(c.Config, node.Options{Version: version, Logger: newLogger(s.err, c.LogFormat, c.LogLevel), Fatal: func(text string) {
+	n, err := node.New(c.Config, node.Options{Version: version, Now: wallClock, Logger: newLogger(s.err, c.LogFormat, c.LogLevel), Fatal: func(text string) {
 		// Nothing may run on: whoever supervises the process starts the next, which replays the log.
 		fmt.Fprintln(s.err, "hub: the store failed:", text)
 		os.Exit(1)

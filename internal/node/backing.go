@@ -181,7 +181,7 @@ func (n *Node) awaitStore(ctx context.Context) error {
 
 func (n *Node) openCluster(ctx context.Context) error {
 	cfg := n.cql
-	cfg.Logger = n.log
+	cfg.Logger, cfg.Now = n.log, n.opts.Now
 	if n.cfg.CQLMigrate || n.cfg.Dev {
 		if err := scylla.Migrate(ctx, cfg, false, nil); err != nil {
 			return err

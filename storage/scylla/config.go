@@ -40,7 +40,8 @@ type Config struct {
 	MaxBatchBytes  int           // largest batch; default 8 MiB, half of the servers' default
 	Conns          int           // per node of Cassandra; Scylla has one per shard; default 2
 
-	Logger *slog.Logger // default: discard
+	Logger *slog.Logger     // default: discard
+	Now    func() time.Time // for the timestamps of writes; default time.Now
 }
 
 var keyspaceName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,47}$`)
@@ -57,6 +58,9 @@ func (c *Config) defaults() error {
 	}
 	if c.Tables == nil {
 		c.Tables = storage.Tables()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	for _, d := range []struct {
 		v   *time.Duration

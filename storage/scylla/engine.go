@@ -73,7 +73,7 @@ func connect(ctx context.Context, cfg Config, inKeyspace bool) (*Engine, error) 
 	if err := cfg.defaults(); err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, tables: make(map[uint16]*statements, len(cfg.Tables)), clock: clock{now: time.Now}}
+	e := &Engine{cfg: cfg, tables: make(map[uint16]*statements, len(cfg.Tables)), clock: clock{now: cfg.Now}}
 	for _, t := range cfg.Tables {
 		if slices.ContainsFunc(append(append(append([]storage.Column(nil), t.Partition...), t.Clustering...), t.Columns...),
 			func(c storage.Column) bool { return c.Name == liveColumn }) {
@@ -206,7 +206,7 @@ func (e *Engine) Health(ctx context.Context) error {
 }
 
 // Clock is the newest timestamp that a write may have got.
-func (e *Engine) Clock() int64 { return max(e.clock.last.Load(), time.Now().UnixMicro()) }
+func (e *Engine) Clock() int64 { return max(e.clock.last.Load(), e.cfg.Now().UnixMicro()) }
 
 // RaiseClock makes all further writes newer than t, a value of another engine's Clock: whoever takes over from it must
 // win against what it wrote, also if this machine's clock is behind.

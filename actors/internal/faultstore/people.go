@@ -77,6 +77,16 @@ func (s *Store) UnsettledPairs(_ context.Context, yield func(chat.PairKey) bool)
 	return err
 }
 
+func (s *Store) UnsettledShard(ctx context.Context, shard int) (list []chat.PairKey, err error) {
+	err = s.UnsettledPairs(ctx, func(k chat.PairKey) bool {
+		if k.Home().Shard() == shard {
+			list = append(list, k)
+		}
+		return true
+	})
+	return list, err
+}
+
 func (s *Store) GetPreferences(_ context.Context, t chat.TenantID, ids []chat.UserID) ([]chat.Preferences, error) {
 	out := make([]chat.Preferences, len(ids))
 	return out, s.with("GetPreferences", func(p *people) {
