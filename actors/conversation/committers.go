@@ -8,35 +8,36 @@ import (
 	"github.com/zumodra/hub/chat"
 )
 
-// GroupStore is a Store that can make the events of many conversations durable in one step, at about the price of one.
+// GroupStore is a Store that can make the events of many conversations durable for less than one by one.
 type GroupStore interface {
 	Store
-	// Groups reports whether AppendGroup may be used.
+	// Groups reports whether AppendGroup is worth while now; it never blocks.
 	Groups() bool
-	// AppendGroup appends the events of several conversations: all or none.
+	// GroupLimits says which groups are; zero: none ever.
+	GroupLimits() chat.GroupLimits
+	// AppendGroup appends the events of several conversations. After an error that is Refused it appended none; after
+	// any other each conversation's events may be there or not.
 	AppendGroup(ctx context.Context, appends []chat.Append) error
 }
 
 const (
 	// idleCommitters is how many committers wait for the next commit instead of ending.
 	idleCommitters = 256
-	// leaders is how many groups may be on their way at once: one waits for the disk, one is being written, one is
-	// taken apart. More make the groups smaller.
-	leaders = 3
-	// maxGroup and maxGroupBytes bound a group; what is left forms the next.
-	maxGroup      = 512
-	maxGroupBytes = 1 << 20
+	// groupWait is how long a batch waits at most for a group on its way to come back when more could be.
+	groupWait = 20 * time.Millisecond
 )
 
 // committers carry out commits on goroutines that are used again: a fresh one would grow its stack inside the
 // storage engine at every commit, which was measured at 8 % of the process's CPU under load.
 //
-// Where the store knows groups, batches that are ready at the same moment are written by one of a few leaders, as one
-// group. A batch that has something to look up first, or whose group failed, goes through a committer of its own; those
+// While the store knows groups, batches that are ready at the same moment are written by one of a few leaders, as one
+// group: what becomes ready while as many groups as are worth while are on their way forms the next one. A group that
+// takes long does not hold up the others: there may be more of them, if one is full or its oldest batch has waited. A batch that has something to look up first, or whose group failed, goes through a committer of its own; those
 // are bounded by the registry's semaphore. At most one batch per live conversation is under way.
 type committers struct {
-	reg   *Registry
-	store GroupStore // nil: every batch goes alone
+	reg    *Registry
+	store  GroupStore // nil: every batch goes alone
+	limits chat.GroupLimits
 
 	jobs chan commitJob // unbuffered: a send succeeds only when somebody waits
 	wg   sync.WaitGroup // Close waits for it
@@ -44,7 +45,11 @@ type committers struct {
 	mu     sync.Mutex
 	idle   int
 	ready  []commitJob
-	calm   sync.Cond // leaders wait for ready or closed
+	calm   sync.Cond // leaders wait for their turn or closed
+	busy   int       // leaders that have a group
+	late   bool      // a batch has waited for groupWait
+	timer  *time.Timer
+	timing bool
 	closed bool
 }
 
@@ -60,9 +65,10 @@ type commitJob struct {
 func (c *committers) init(g *Registry) {
 	c.reg, c.jobs = g, make(chan commitJob)
 	c.calm.L = &c.mu
-	if s, ok := g.cfg.Store.(GroupStore); ok && s.Groups() {
-		c.store = s
-		for range leaders {
+	if s, ok := g.cfg.Store.(GroupStore); ok && s.GroupLimits().Parallel > 0 {
+		c.store, c.limits = s, s.GroupLimits()
+		c.timer = time.AfterFunc(groupWait, c.hurry) // nothing is ready yet
+		for range max(c.limits.Parallel, c.limits.MaxParallel) {
 			c.wg.Go(c.lead)
 		}
 	}
@@ -72,6 +78,9 @@ func (c *committers) init(g *Registry) {
 func (c *committers) close() {
 	c.mu.Lock()
 	c.closed = true
+	if c.timer != nil {
+		c.timer.Stop()
+	}
 	c.mu.Unlock()
 	c.calm.Broadcast()
 	c.wg.Wait()
@@ -79,7 +88,7 @@ func (c *committers) close() {
 
 // do never blocks. The caller has added to io, which the end of the commit takes back.
 func (c *committers) do(j commitJob) {
-	if c.store != nil && len(j.b.Check) == 0 && j.b.marked {
+	if len(j.b.Check) == 0 && j.b.marked && c.grouping() {
 		c.join(j)
 		return
 	}
@@ -93,10 +102,45 @@ func (c *committers) waiting() int {
 	return len(c.ready)
 }
 
+// grouping reports whether batches that are ready form groups.
+func (c *committers) grouping() bool { return c.store != nil && c.store.Groups() }
+
 // join puts a batch that needs no look-up into the next group.
 func (c *committers) join(j commitJob) {
 	c.mu.Lock()
 	c.ready = append(c.ready, j)
+	turn := c.turn()
+	if !turn {
+		c.wait()
+	}
+	c.mu.Unlock()
+	if turn {
+		c.calm.Signal()
+	}
+}
+
+// turn reports whether one more leader may take a group. mu is held.
+func (c *committers) turn() bool {
+	switch {
+	case len(c.ready) == 0:
+		return false
+	case c.busy < c.limits.Parallel:
+		return true
+	}
+	return c.busy < c.limits.MaxParallel && (c.late || len(c.ready) >= c.limits.Conversations)
+}
+
+// wait makes sure that what is ready waits for no longer than groupWait while there could be more groups. mu is held.
+func (c *committers) wait() {
+	if len(c.ready) > 0 && !c.timing && c.busy < c.limits.MaxParallel && !c.closed {
+		c.timing = true
+		c.timer.Reset(groupWait)
+	}
+}
+
+func (c *committers) hurry() {
+	c.mu.Lock()
+	c.timing, c.late = false, len(c.ready) > 0
 	c.mu.Unlock()
 	c.calm.Signal()
 }
@@ -108,7 +152,7 @@ func (c *committers) lead() {
 	var woken runner
 	for {
 		c.mu.Lock()
-		for len(c.ready) == 0 && !c.closed {
+		for !c.turn() && !(c.closed && len(c.ready) == 0) {
 			c.calm.Wait()
 		}
 		if len(c.ready) == 0 {
@@ -116,17 +160,28 @@ func (c *committers) lead() {
 			return
 		}
 		group = c.take(group[:0])
+		c.busy++
+		more := c.turn()
+		if !more {
+			c.wait()
+		}
 		c.mu.Unlock()
+		if more {
+			c.calm.Signal()
+		}
 		appends = c.commit(group, appends[:0], &woken)
 		clear(group)
 		clear(appends)
+		c.mu.Lock()
+		c.busy--
+		c.mu.Unlock()
 	}
 }
 
 // take moves the oldest batches into group. mu is held.
 func (c *committers) take(group []commitJob) []commitJob {
 	n, bytes := 0, 0
-	for n < len(c.ready) && n < maxGroup && bytes < maxGroupBytes {
+	for n < len(c.ready) && n < c.limits.Conversations && bytes < c.limits.Bytes {
 		for i := range c.ready[n].b.items {
 			bytes += c.ready[n].b.items[i].size
 		}
@@ -135,12 +190,10 @@ func (c *committers) take(group []commitJob) []commitJob {
 	group = append(group, c.ready[:n]...)
 	left := copy(c.ready, c.ready[n:])
 	clear(c.ready[left:])
-	if c.ready = c.ready[:left]; left == 0 && cap(c.ready) > 4*maxGroup {
+	if c.ready = c.ready[:left]; left == 0 && cap(c.ready) > 4*max(512, c.limits.Conversations) {
 		c.ready = nil
 	}
-	if left > 0 {
-		c.calm.Signal()
-	}
+	c.late = false
 	return group
 }
 

@@ -265,6 +265,11 @@ func (s *Store) AppendEvents(_ context.Context, key chat.ConversationKey, events
 // Groups implements conversation.GroupStore.
 func (s *Store) Groups() bool { return !s.Alone }
 
+// GroupLimits implements conversation.GroupStore.
+func (s *Store) GroupLimits() chat.GroupLimits {
+	return chat.GroupLimits{Parallel: 3, MaxParallel: 3, Conversations: 512, Bytes: 1 << 20}
+}
+
 // AppendGroup appends all or nothing. Faults are asked about each of the conversations as for AppendEvents.
 func (s *Store) AppendGroup(_ context.Context, appends []chat.Append) error {
 	for i := range appends {
