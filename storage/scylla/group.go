@@ -23,8 +23,8 @@ const (
 	// batch_size_warn_threshold), and refuses more than 50 KiB; Scylla warns from 128 KiB on.
 	groupPartitions = 10
 	groupBytes      = 5 << 10
-	// rowBytes and cellBytes are at least what Cassandra counts for a row and for each of its values beside the value.
-	rowBytes, cellBytes = 48, 24
+	// rowBytes and cellBytes are what Cassandra counts at most for a row and for each of its columns beside the values.
+	rowBytes, cellBytes = 48, 20
 
 	// groupParallel requests go at once as long as none is full, groupMaxParallel if all are.
 	groupParallel, groupMaxParallel = 4, 64
@@ -195,10 +195,7 @@ func (e *Engine) parts(batches []storage.Batch) ([]part, error) {
 		if list, err = e.bind(list, e.tables[b.Table.ID], b, stamp+int64(first)); err != nil {
 			return nil, err
 		}
-		size := 0
-		for _, s := range list[first:] {
-			size += s.args.bytes + rowBytes + cellBytes*len(s.args.values)
-		}
+		size := mutationBytes(b)
 		if k := len(parts) - 1; k >= 0 && parts[k].batches < most && bytes+size <= groupBytes {
 			p := &parts[k]
 			p.list, p.batches, bytes = list[first-len(p.list):], p.batches+1, bytes+size
@@ -207,6 +204,35 @@ func (e *Engine) parts(batches []storage.Batch) ([]part, error) {
 		parts, bytes = append(parts, part{list[first:], 1, b.Table}), size
 	}
 	return parts, nil
+}
+
+// mutationBytes is what Cassandra takes the size of a batch for when it is one of several partitions: keys of partitions
+// and columns that are not set do not count.
+func mutationBytes(b *storage.Batch) int {
+	n := 0
+	for i := range b.Mutations {
+		m := &b.Mutations[i]
+		n += rowBytes + cellBytes + 1 // the hidden column
+		for j := range m.Clustering {
+			n += valueBytes(b.Table.Clustering[j].Kind, &m.Clustering[j])
+		}
+		for j := range m.Columns {
+			if m.Columns[j].Set {
+				n += cellBytes + valueBytes(b.Table.Columns[j].Kind, &m.Columns[j])
+			}
+		}
+	}
+	return n
+}
+
+func valueBytes(k storage.ColumnKind, v *storage.Value) int {
+	switch k {
+	case storage.Text, storage.Blob:
+		return len(v.B)
+	case storage.Bool:
+		return 1
+	}
+	return 8
 }
 
 // complete reports whether all columns are set.
