@@ -181,9 +181,12 @@ func (c *committers) lead() {
 // take moves the oldest batches into group. mu is held.
 func (c *committers) take(group []commitJob) []commitJob {
 	n, bytes := 0, 0
-	for n < len(c.ready) && n < c.limits.Conversations && bytes < c.limits.Bytes {
+	for n < len(c.ready) && n < c.limits.Conversations {
 		for i := range c.ready[n].b.items {
 			bytes += c.ready[n].b.items[i].size
+		}
+		if n > 0 && bytes > c.limits.Bytes {
+			break
 		}
 		n++
 	}

@@ -23,8 +23,8 @@ const (
 	// batch_size_warn_threshold), and refuses more than 50 KiB; Scylla warns from 128 KiB on.
 	groupPartitions = 10
 	groupBytes      = 5 << 10
-	// rowBytes and cellBytes are what Cassandra counts at most for a row and for each of its columns beside the values.
-	rowBytes, cellBytes = 48, 20
+	// What Cassandra counts beside keys of rows and values: for a partition, a row, a row that expires, a value.
+	partitionBytes, rowBytes, expiryBytes, cellBytes = 29, 21, 12, 20
 
 	// groupParallel requests go at once as long as none is full, groupMaxParallel if all are.
 	groupParallel, groupMaxParallel = 4, 64
@@ -209,10 +209,13 @@ func (e *Engine) parts(batches []storage.Batch) ([]part, error) {
 // mutationBytes is what Cassandra takes the size of a batch for when it is one of several partitions: keys of partitions
 // and columns that are not set do not count.
 func mutationBytes(b *storage.Batch) int {
-	n := 0
+	n := partitionBytes
 	for i := range b.Mutations {
 		m := &b.Mutations[i]
-		n += rowBytes + cellBytes + 1 // the hidden column
+		n += rowBytes + cellBytes + 1 // of the hidden column
+		if b.Table.TTL > 0 {
+			n += expiryBytes
+		}
 		for j := range m.Clustering {
 			n += valueBytes(b.Table.Clustering[j].Kind, &m.Clustering[j])
 		}
