@@ -55,6 +55,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
+	e.look()
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e.groups.stop = stop
 	e.groups.done.Go(func() { e.watch(watching) })

@@ -63,16 +63,22 @@ func (e *Engine) watch(ctx context.Context) {
 	t := time.NewTicker(watchEvery)
 	defer t.Stop()
 	for {
-		ks, err := e.session.KeyspaceMetadata(e.cfg.Keyspace)
-		whole := err == nil && replicatedEverywhere(ks.StrategyClass, ks.StrategyOptions, e.cfg.Datacenter, e.datacenters())
-		if e.groups.whole.Swap(whole) != whole {
-			e.cfg.Logger.Info("cql: batches of several partitions", "together", whole, "keyspace", e.cfg.Keyspace)
-		}
 		select {
 		case <-t.C:
+			e.look()
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// look finds out from what the driver knows whether every node holds every row. The driver hears of changes; it asks the
+// servers, and waits, only after the keyspace was altered.
+func (e *Engine) look() {
+	ks, err := e.session.KeyspaceMetadata(e.cfg.Keyspace)
+	whole := err == nil && replicatedEverywhere(ks.StrategyClass, ks.StrategyOptions, e.cfg.Datacenter, e.datacenters())
+	if e.groups.whole.Swap(whole) != whole {
+		e.cfg.Logger.Info("storage: every node holds every row, commits of several conversations go together", "now", whole, "keyspace", e.cfg.Keyspace)
 	}
 }
 
