@@ -31,6 +31,8 @@ const (
 
 	// watchEvery is how often the engine looks whether every node holds every row.
 	watchEvery = time.Second
+	// watchAgain is how long it waits when the driver could not tell.
+	watchAgain = 30 * time.Second
 	// groupPause is how long every batch goes by itself after a request for several has failed: those behind it do not
 	// share the next failure, and a refusal of one batch can be told from an outcome that is unknown.
 	groupPause = 5 * time.Second
@@ -65,21 +67,26 @@ func (e *Engine) watch(ctx context.Context) {
 	for {
 		select {
 		case <-t.C:
-			e.look()
 		case <-ctx.Done():
 			return
 		}
+		every := watchEvery
+		if !e.look() {
+			every = watchAgain
+		}
+		t.Reset(every)
 	}
 }
 
-// look finds out from what the driver knows whether every node holds every row. The driver hears of changes; it asks the
-// servers, and waits, only after the keyspace was altered.
-func (e *Engine) look() {
+// look finds out from what the driver knows whether every node holds every row; ok: it knows. The driver hears of changes;
+// it asks the servers, and waits for them, only when it has no description of the keyspace, as after it was altered.
+func (e *Engine) look() (ok bool) {
 	ks, err := e.session.KeyspaceMetadata(e.cfg.Keyspace)
 	whole := err == nil && replicatedEverywhere(ks.StrategyClass, ks.StrategyOptions, e.cfg.Datacenter, e.datacenters())
 	if e.groups.whole.Swap(whole) != whole {
-		e.cfg.Logger.Info("storage: every node holds every row, commits of several conversations go together", "now", whole, "keyspace", e.cfg.Keyspace)
+		e.cfg.Logger.Info("storage: commits of several conversations go together while every node holds every row", "now", whole, "keyspace", e.cfg.Keyspace)
 	}
+	return err == nil
 }
 
 // datacenters is how many nodes each has, those that are down included.
