@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/datastax/go-cassandra-native-protocol/datatype"
 	"github.com/datastax/go-cassandra-native-protocol/message"
@@ -161,6 +162,34 @@ func TestPartOfAGroupFails(t *testing.T) {
 		})
 		if err := e.ApplyGroup(t.Context(), group(3, 6000)); !errors.Is(err, storage.ErrUnknownOutcome) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestGroupsFollowTheKeyspace on a real server: the engine notices that its replication was altered.
+func TestGroupsFollowTheKeyspace(t *testing.T) {
+	cfg, s := fresh(t)
+	if err := scylla.Migrate(t.Context(), cfg, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	e, err := scylla.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	nodes := len(s.GetHosts())
+	for _, none := range []bool{false, true, false} {
+		copies := nodes
+		if none {
+			copies = 0
+		}
+		if err := s.Query(fmt.Sprintf("ALTER KEYSPACE %s WITH replication = {'class': 'SimpleStrategy', 'replication_factor': %d}", cfg.Keyspace, copies)).Exec(); err != nil {
+			t.Fatal(err)
+		}
+		for end := time.Now().Add(time.Minute); e.Groups() == none; time.Sleep(50 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("no copies of any row: %v, groups: %v", none, e.Groups())
+			}
 		}
 	}
 }
