@@ -28,6 +28,6 @@
 // clocks, the other from ours. On one machine both orders come out right; between machines the clocks decide.
 //
 // The package must not know what the tables mean, Prometheus or the command line. Goroutines: those of the driver's
-// session and the one that watches the
-// replication, which Close ends, and those of a GetMany or ApplyGroup, which wait for them.
+// session and the one that watches the replication, which Close ends, and those of a GetMany or ApplyGroup, which wait
+// for them.
 package scylla
