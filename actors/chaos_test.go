@@ -19,24 +19,28 @@ import (
 // TestChaos sends through a store that refuses, forgets to answer and stands still, while conversations come and
 // go and the process dies now and then. Clients retry with the same client id until they are acknowledged. In the
 // end each message is there once, in each sender's order, and everybody's unread count is right. Commits of several
-// conversations go together as a group, and by themselves.
+// conversations go together as a group, all or nothing; in groups of which a part may be written, now and then by
+// themselves; and always by themselves.
 func TestChaos(t *testing.T) {
 	for seed := range uint64(4) {
-		for _, alone := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%d/alone=%v", seed, alone), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) { chaos(t, seed, alone) })
+		for _, commits := range []string{"together", "apart", "alone"} {
+			t.Run(fmt.Sprintf("%d/%s", seed, commits), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { chaos(t, seed, commits) })
 			})
 		}
 	}
 }
 
-func chaos(t *testing.T, seed uint64, alone bool) {
+func chaos(t *testing.T, seed uint64, commits string) {
 	const senders, each, groups = 4, 60, 3
 	store := faultstore.New()
-	store.Alone = alone
 	var mu sync.Mutex
 	rng := rand.New(rand.NewPCG(7, seed))
 	roll := func(n int) bool { mu.Lock(); defer mu.Unlock(); return rng.IntN(n) == 0 }
+	store.Alone = commits == "alone"
+	if store.Apart = commits == "apart"; store.Apart {
+		store.Together = func() bool { return !roll(8) }
+	}
 	before := func(op string, _ chat.ConversationKey) error {
 		switch {
 		case op == "ClearDirty":

@@ -6,7 +6,9 @@ import "context"
 func (h *Hub) SetRepaired(shard int, ok bool) { h.unrepaired[shard].Store(!ok) }
 
 // ReleasePresence ends the node's being home of users.
-func (h *Hub) ReleasePresence(ctx context.Context, shards []int) { h.presence.release(ctx, shardSet(shards)) }
+func (h *Hub) ReleasePresence(ctx context.Context, shards []int) {
+	h.presence.release(ctx, shardSet(shards))
+}
 
 // LosePresence is the same when it has ended already.
 func (h *Hub) LosePresence(shards []int) { h.presence.lose(shardSet(shards)) }

@@ -68,7 +68,7 @@ func newGrid(t testing.TB, n int, c actors.Config) *grid {
 	}
 	for _, m := range g.nodes {
 		c := c
-		c.Store, c.People, c.Cluster, c.Owner = g.store, g.store, link{m}, holder{m}
+		c.Store, c.People, c.Cluster = g.store, g.store, link{m}
 		m.rig = newRig(t, c)
 	}
 	return g
@@ -92,11 +92,6 @@ func (g *grid) questions(name string) int {
 	defer g.mu.Unlock()
 	return g.asked[name]
 }
-
-// holder is what a node's actors may acknowledge.
-type holder struct{ *member }
-
-func (h holder) MayAck(k chat.ConversationKey) bool { return link(h).MayAck(k.Shard(), 0) }
 
 // link is the cluster as one node sees it.
 type link struct{ *member }

@@ -29,6 +29,14 @@ type Append struct {
 	Events []Event
 }
 
+// GroupLimits says which groups of conversations are worth committing in one step. The zero value: none.
+type GroupLimits struct {
+	// Parallel is how many groups go at once; as many as MaxParallel, if what is ready fills another one or has to wait.
+	Parallel, MaxParallel int
+	// Conversations of a group, and bytes of their events, beyond which a larger group is no cheaper.
+	Conversations, Bytes int
+}
+
 // SentMessage ties a client id to the event it became.
 type SentMessage struct {
 	SenderClientID

@@ -27,8 +27,7 @@ func (s *Store) AppendEvents(ctx context.Context, key chat.ConversationKey, even
 	a := s.arena()
 	defer s.release(a)
 	for written := false; len(events) > 0; written = true {
-		bucket := bucketOf(events[0].Seq)
-		n := min(uint64(len(events)), (bucket+1)<<BucketBits-events[0].Seq)
+		bucket, n := bucketOf(events[0].Seq), inBucket(events)
 		a.reset()
 		for i := range events[:n] {
 			a.eventMutation(&events[i])

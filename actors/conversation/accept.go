@@ -120,7 +120,7 @@ func (s *State) queue(it item) {
 	s.ord++
 	it.ord = s.ord
 	if it.has {
-		it.size = 256 + len(it.ev.Content) + len(it.ev.ClientID) + len(it.ev.Name) + 24*len(it.ev.Users)
+		it.size = 384 + len(it.ev.Content) + len(it.ev.ClientID) + len(it.ev.Name) + 24*len(it.ev.Users)
 		if it.row != nil {
 			s.modify(it.row, it.ord)
 		}

@@ -60,7 +60,7 @@ func (a *activation) commit(j commitJob) {
 		b.Err = a.prepare(b)
 	}
 	if b.Err == nil && len(b.Events) > 0 {
-		if first && g.committers.store != nil {
+		if first && g.committers.grouping() {
 			<-g.commits
 			g.committers.join(j)
 			return

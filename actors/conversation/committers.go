@@ -8,39 +8,36 @@ import (
 	"github.com/zumodra/hub/chat"
 )
 
-// GroupStore is a Store that can make the events of many conversations durable in one step, at about the price of one.
+// GroupStore is a Store that can make the events of many conversations durable for less than one by one.
 type GroupStore interface {
 	Store
-	// Groups reports whether AppendGroup may be used.
+	// Groups reports whether AppendGroup is worth while now; it never blocks.
 	Groups() bool
-	// AppendGroup appends the events of several conversations: all or none.
+	// GroupLimits says which groups are; zero: none ever.
+	GroupLimits() chat.GroupLimits
+	// AppendGroup appends the events of several conversations. After an error that is Refused it appended none; after
+	// any other each conversation's events may be there or not.
 	AppendGroup(ctx context.Context, appends []chat.Append) error
 }
 
 const (
 	// idleCommitters is how many committers wait for the next commit instead of ending.
 	idleCommitters = 256
-	// leaders is how many groups may be on their way at once: one waits for the disk, one is being written, one is
-	// taken apart. More make the groups smaller.
-	leaders = 3
-	// maxGroup and maxGroupBytes bound a group; what is left forms the next.
-	maxGroup      = 512
-	maxGroupBytes = 1 << 20
-	// stalled is how long batches may be ready while no leader takes any: then one more leads for a while, at most
-	// maxExtra of them. A store that hangs in one write may refuse the next at once.
-	stalled  = 250 * time.Millisecond
-	maxExtra = 16
+	// groupWait is how long a batch waits at most for a group on its way to come back when more could be.
+	groupWait = 20 * time.Millisecond
 )
 
 // committers carry out commits on goroutines that are used again: a fresh one would grow its stack inside the
 // storage engine at every commit, which was measured at 8 % of the process's CPU under load.
 //
-// Where the store knows groups, batches that are ready at the same moment are written by one of a few leaders, as one
-// group. A batch that has something to look up first, or whose group failed, goes through a committer of its own; those
+// While the store knows groups, batches that are ready at the same moment are written by one of a few leaders, as one
+// group: what becomes ready while as many groups as are worth while are on their way forms the next one. A group that
+// takes long does not hold up the others: there may be more of them, if one is full or its oldest batch has waited. A batch that has something to look up first, or whose group failed, goes through a committer of its own; those
 // are bounded by the registry's semaphore. At most one batch per live conversation is under way.
 type committers struct {
-	reg   *Registry
-	store GroupStore // nil: every batch goes alone
+	reg    *Registry
+	store  GroupStore // nil: every batch goes alone
+	limits chat.GroupLimits
 
 	jobs chan commitJob // unbuffered: a send succeeds only when somebody waits
 	wg   sync.WaitGroup // Close waits for it
@@ -48,15 +45,12 @@ type committers struct {
 	mu     sync.Mutex
 	idle   int
 	ready  []commitJob
-	calm   sync.Cond // leaders wait for ready or closed
+	calm   sync.Cond // leaders wait for their turn or closed
+	busy   int       // leaders that have a group
+	late   bool      // a batch has waited for groupWait
+	timer  *time.Timer
+	timing bool
 	closed bool
-
-	busy  int         // leaders with a group under way
-	extra int         // leaders that end when nothing is ready
-	taken uint64      // groups
-	seen  uint64      // taken when watch was set
-	watch *time.Timer // nil or set: all leaders are busy and batches are ready, or were a moment ago
-	set   bool
 }
 
 type commitJob struct {
@@ -71,10 +65,11 @@ type commitJob struct {
 func (c *committers) init(g *Registry) {
 	c.reg, c.jobs = g, make(chan commitJob)
 	c.calm.L = &c.mu
-	if s, ok := g.cfg.Store.(GroupStore); ok && s.Groups() {
-		c.store = s
-		for range leaders {
-			c.wg.Go(func() { c.lead(false) })
+	if s, ok := g.cfg.Store.(GroupStore); ok && s.GroupLimits().Parallel > 0 {
+		c.store, c.limits = s, s.GroupLimits()
+		c.timer = time.AfterFunc(groupWait, c.hurry) // nothing is ready yet
+		for range max(c.limits.Parallel, c.limits.MaxParallel) {
+			c.wg.Go(c.lead)
 		}
 	}
 }
@@ -83,8 +78,8 @@ func (c *committers) init(g *Registry) {
 func (c *committers) close() {
 	c.mu.Lock()
 	c.closed = true
-	if c.watch != nil {
-		c.watch.Stop()
+	if c.timer != nil {
+		c.timer.Stop()
 	}
 	c.mu.Unlock()
 	c.calm.Broadcast()
@@ -93,7 +88,7 @@ func (c *committers) close() {
 
 // do never blocks. The caller has added to io, which the end of the commit takes back.
 func (c *committers) do(j commitJob) {
-	if c.store != nil && len(j.b.Check) == 0 && j.b.marked {
+	if len(j.b.Check) == 0 && j.b.marked && c.grouping() {
 		c.join(j)
 		return
 	}
@@ -107,61 +102,73 @@ func (c *committers) waiting() int {
 	return len(c.ready)
 }
 
+// grouping reports whether batches that are ready form groups.
+func (c *committers) grouping() bool { return c.store != nil && c.store.Groups() }
+
 // join puts a batch that needs no look-up into the next group.
 func (c *committers) join(j commitJob) {
 	c.mu.Lock()
 	c.ready = append(c.ready, j)
-	c.guard()
+	turn := c.turn()
+	if !turn {
+		c.wait()
+	}
+	c.mu.Unlock()
+	if turn {
+		c.calm.Signal()
+	}
+}
+
+// turn reports whether one more leader may take a group. mu is held.
+func (c *committers) turn() bool {
+	switch {
+	case len(c.ready) == 0:
+		return false
+	case c.busy < c.limits.Parallel:
+		return true
+	}
+	return c.busy < c.limits.MaxParallel && (c.late || len(c.ready) >= c.limits.Conversations)
+}
+
+// wait makes sure that what is ready waits for no longer than groupWait while there could be more groups. mu is held.
+func (c *committers) wait() {
+	if len(c.ready) > 0 && !c.timing && c.busy < c.limits.MaxParallel && !c.closed {
+		c.timing = true
+		c.timer.Reset(groupWait)
+	}
+}
+
+func (c *committers) hurry() {
+	c.mu.Lock()
+	c.timing, c.late = false, len(c.ready) > 0
 	c.mu.Unlock()
 	c.calm.Signal()
 }
 
-// guard sets the watch if nobody is free to take what is ready. mu is held.
-func (c *committers) guard() {
-	if c.set || c.closed || len(c.ready) == 0 || c.busy < leaders {
-		return
-	}
-	c.set, c.seen = true, c.taken
-	if c.watch == nil {
-		c.watch = time.AfterFunc(stalled, c.relieve)
-	} else {
-		c.watch.Reset(stalled)
-	}
-}
-
-// relieve lets one more lead if no group was taken since the watch was set.
-func (c *committers) relieve() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.set = false
-	if !c.closed && len(c.ready) > 0 && c.taken == c.seen && c.extra < maxExtra {
-		c.extra++
-		c.wg.Go(func() { c.lead(true) })
-	}
-	c.guard()
-}
-
-// lead commits one group after the other; an extra leader ends when nothing is ready.
-func (c *committers) lead(extra bool) {
+// lead commits one group after the other.
+func (c *committers) lead() {
 	var group []commitJob
 	var appends []chat.Append
 	var woken runner
 	for {
 		c.mu.Lock()
-		for len(c.ready) == 0 && !c.closed && !extra {
+		for !c.turn() && !(c.closed && len(c.ready) == 0) {
 			c.calm.Wait()
 		}
 		if len(c.ready) == 0 {
-			if extra {
-				c.extra--
-			}
 			c.mu.Unlock()
 			return
 		}
 		group = c.take(group[:0])
 		c.busy++
-		c.guard()
+		more := c.turn()
+		if !more {
+			c.wait()
+		}
 		c.mu.Unlock()
+		if more {
+			c.calm.Signal()
+		}
 		appends = c.commit(group, appends[:0], &woken)
 		clear(group)
 		clear(appends)
@@ -173,23 +180,23 @@ func (c *committers) lead(extra bool) {
 
 // take moves the oldest batches into group. mu is held.
 func (c *committers) take(group []commitJob) []commitJob {
-	c.taken++
 	n, bytes := 0, 0
-	for n < len(c.ready) && n < maxGroup && bytes < maxGroupBytes {
+	for n < len(c.ready) && n < c.limits.Conversations {
 		for i := range c.ready[n].b.items {
 			bytes += c.ready[n].b.items[i].size
+		}
+		if n > 0 && bytes > c.limits.Bytes {
+			break
 		}
 		n++
 	}
 	group = append(group, c.ready[:n]...)
 	left := copy(c.ready, c.ready[n:])
 	clear(c.ready[left:])
-	if c.ready = c.ready[:left]; left == 0 && cap(c.ready) > 4*maxGroup {
+	if c.ready = c.ready[:left]; left == 0 && cap(c.ready) > 4*max(512, c.limits.Conversations) {
 		c.ready = nil
 	}
-	if left > 0 {
-		c.calm.Signal()
-	}
+	c.late = false
 	return group
 }
 
@@ -198,16 +205,6 @@ func (c *committers) commit(group []commitJob, appends []chat.Append, woken *run
 	g := c.reg
 	start := g.cfg.Now()
 	events := 0
-	kept := group[:0]
-	for _, j := range group {
-		if j.a.term.lost.Load() { // nobody waits for it
-			j.b.Err = chat.ErrMoved
-			j.done()
-			continue
-		}
-		kept = append(kept, j)
-	}
-	group = kept
 	for i := range group {
 		j := &group[i]
 		if j.start.IsZero() {

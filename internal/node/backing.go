@@ -299,6 +299,14 @@ func clusterCollector(take func() scylla.Stats, valid func() bool) prometheus.Co
 	c.counter("hub_cql_unavailable_total", "Attempts refused because too few replicas were up.", func(s *S) float64 { return float64(s.Unavailable) })
 	c.counter("hub_cql_errors_total", "Attempts that failed otherwise.", func(s *S) float64 { return float64(s.Errors) })
 	c.counter("hub_cql_settled_total", "Compare-and-sets whose outcome a serial read was made for.", func(s *S) float64 { return float64(s.Settled) })
+	c.gauge("hub_cql_groups", "1 while every node holds every row, so that commits of several conversations make one request.", func(s *S) float64 {
+		if s.Together {
+			return 1
+		}
+		return 0
+	})
+	c.counter("hub_cql_group_requests_total", "Requests that carried the commits of several conversations.", func(s *S) float64 { return float64(s.GroupRequests) })
+	c.counter("hub_cql_group_batches_total", "Commits of a conversation that shared a request.", func(s *S) float64 { return float64(s.GroupBatches) })
 	c.counter("hub_cql_connect_errors_total", "Failed attempts to connect to a node.", func(s *S) float64 { return float64(s.ConnectErrors) })
 	return c
 }

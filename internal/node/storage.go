@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/zumodra/hub/chat"
 	"github.com/zumodra/hub/storage"
 )
 
@@ -77,11 +78,22 @@ func (t *timedEngine) Apply(ctx context.Context, b storage.Batch) error {
 	return err
 }
 
-// Groups reports whether the engine is a storage.GroupApplier.
-func (t *timedEngine) Groups() bool { return t.group != nil }
+// Groups implements storage.GroupApplier if the engine does.
+func (t *timedEngine) Groups() bool { return t.group != nil && t.group.Groups() }
+
+// GroupLimits implements storage.GroupApplier if the engine does.
+func (t *timedEngine) GroupLimits() chat.GroupLimits {
+	if t.group == nil {
+		return chat.GroupLimits{}
+	}
+	return t.group.GroupLimits()
+}
 
 // ApplyGroup implements storage.GroupApplier if the engine does.
 func (t *timedEngine) ApplyGroup(ctx context.Context, b []storage.Batch) error {
+	if t.group == nil {
+		return errors.New("storage: the engine has no groups")
+	}
 	start := time.Now()
 	err := t.group.ApplyGroup(ctx, b)
 	t.observe("append", start, err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/zumodra/hub/chat"
 	"github.com/zumodra/hub/storage"
 )
 
@@ -82,7 +83,16 @@ func (e *Engine) Apply(ctx context.Context, b storage.Batch) error {
 	return commitError(b.Table, errors.Join(err, batch.Close()))
 }
 
-// ApplyGroup implements storage.GroupApplier: one batch of pebble, one sync.
+// Groups implements storage.GroupApplier.
+func (e *Engine) Groups() bool { return true }
+
+// GroupLimits implements storage.GroupApplier. Of three groups one waits for the disk, one is being written, one is taken
+// apart. More would make them smaller, but while the disk is full writes hang, and the next is refused at once.
+func (e *Engine) GroupLimits() chat.GroupLimits {
+	return chat.GroupLimits{Parallel: 3, MaxParallel: 16, Conversations: 512, Bytes: 1 << 20}
+}
+
+// ApplyGroup implements storage.GroupApplier: one batch of pebble, one sync, all or nothing.
 func (e *Engine) ApplyGroup(ctx context.Context, batches []storage.Batch) error {
 	if err := e.begin(ctx); err != nil {
 		return err

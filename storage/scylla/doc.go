@@ -15,6 +15,9 @@
 //     written is seen by the next read.
 //   - A batch is one partition's, hence one mutation to the server, and atomic there. One that is too large for it is
 //     refused before it is sent (storage.ErrTooLarge).
+//   - Several batches share a request (ApplyGroup) only while every node that may be asked holds every row, within bounds
+//     that no stock server warns of. Such a request is sent once; its outcome is unknown unless it is known that the
+//     server did not look at it.
 //
 // What a table becomes (see Migrate): Text and Blob are blob, because the engine's contract is bytes and CQL's text is
 // UTF-8; Int and Time are bigint, Bool is boolean. Each table has one hidden column, "live", by which a
@@ -25,5 +28,6 @@
 // clocks, the other from ours. On one machine both orders come out right; between machines the clocks decide.
 //
 // The package must not know what the tables mean, Prometheus or the command line. Goroutines: those of the driver's
-// session, which Close ends, and those of a GetMany, which waits for them.
+// session and the one that watches the replication, which Close ends, and those of a GetMany or ApplyGroup, which wait
+// for them.
 package scylla

@@ -20,6 +20,7 @@ type Engine struct {
 	tables  map[uint16]*statements
 	clock   clock
 	stats   stats
+	groups  groups
 
 	mu     sync.RWMutex // guards closed against begin
 	closed bool
@@ -32,7 +33,10 @@ type Engine struct {
 	}
 }
 
-var _ storage.Engine = (*Engine)(nil)
+var (
+	_ storage.Engine       = (*Engine)(nil)
+	_ storage.GroupApplier = (*Engine)(nil)
+)
 
 // Open connects to a keyspace that Migrate has prepared. It fails with storage.ErrUnreachable if no server answers and
 // with storage.ErrSchema if there is no keyspace, or one of another version.
@@ -51,6 +55,10 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
+	e.look()
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	e.groups.stop = stop
+	e.groups.done.Go(func() { e.watch(watching) })
 	return e, nil
 }
 
@@ -149,8 +157,12 @@ func (e *Engine) Close() error {
 	if again {
 		return storage.ErrClosed
 	}
+	if e.groups.stop != nil {
+		e.groups.stop()
+	}
 	e.ops.Wait()
-	e.session.Close()
+	e.session.Close() // the watcher may be waiting for an answer
+	e.groups.done.Wait()
 	return nil
 }
 

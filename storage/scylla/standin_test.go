@@ -49,6 +49,7 @@ type standIn struct {
 
 	mu       sync.Mutex
 	password string // "user/password", if one is wanted
+	copies   string // how many the keyspace has of each row; empty: not told
 	prepared map[string]string
 	requests []request
 	conns    map[net.Conn]bool
@@ -169,7 +170,7 @@ func (s *standIn) handle(m message.Message) message.Message {
 		if strings.HasPrefix(m.Query, "USE ") {
 			return &message.SetKeyspaceResult{Keyspace: strings.Trim(m.Query[4:], `"`)}
 		}
-		return systemRows(m.Query)
+		return s.systemRows(m.Query)
 	case *message.Prepare:
 		id := fmt.Sprintf("%x", len(m.Query)) + m.Query // long, but unique
 		s.mu.Lock()
@@ -202,7 +203,7 @@ func (s *standIn) handle(m message.Message) message.Message {
 // data answers a request for the hub's tables. The version of the schema is always there.
 func (s *standIn) data(r request) message.Message {
 	if strings.Contains(r.statements[0], "system") {
-		return systemRows(r.statements[0])
+		return s.systemRows(r.statements[0])
 	}
 	if r.read() && strings.Contains(r.statements[0], `"meta"`) && r.consistency != primitive.ConsistencyLevelLocalSerial {
 		return rows([]string{"number", "text"}, number(storage.SchemaVersion), nil)
@@ -241,8 +242,14 @@ func rows(names []string, values ...[]byte) message.Message {
 
 var selected = regexp.MustCompile(`(?i)^SELECT (.*?) FROM ([a-z0-9_.]+)`)
 
-// systemRows answers the driver's questions about the cluster: one node, no schema.
-func systemRows(query string) message.Message {
+// systemRows answers the driver's questions about the cluster: one node, and of the schema the copies at most.
+func (s *standIn) systemRows(query string) message.Message {
+	if s.copies != "" && strings.Contains(query, "FROM system_schema.keyspaces") {
+		return replication(s.copies)
+	}
+	if strings.HasPrefix(query, "DESCRIBE ") {
+		return rows([]string{"create_statement"})
+	}
 	m := selected.FindStringSubmatch(query)
 	if m == nil {
 		return &message.Invalid{ErrorMessage: query}

@@ -23,6 +23,10 @@ type Stats struct {
 	Retries       uint64 // attempts beyond the first
 	Settled       uint64 // compare-and-sets of unknown outcome that a serial read was made for
 	ConnectErrors uint64
+
+	Together      bool   // batches of several partitions go together now
+	GroupRequests uint64 // requests that carried several
+	GroupBatches  uint64 // what they carried
 }
 
 // stats counts; it is the driver's observer.
@@ -100,7 +104,8 @@ func (e *Engine) Stats() Stats {
 	s := &e.stats
 	out := Stats{HostsUp: s.hostsUp(), Hosts: len(e.session.GetHosts()), Requests: s.requests.Load(), Timeouts: s.timeouts.Load(),
 		Unavailable: s.unavailable.Load(), Errors: s.errors.Load(), Retries: s.retries.Load(), Settled: s.settled.Load(),
-		ConnectErrors: s.connectErrors.Load()}
+		ConnectErrors: s.connectErrors.Load(), Together: e.Groups(), GroupRequests: e.groups.requests.Load(),
+		GroupBatches: e.groups.batches.Load()}
 	e.session.IterateHostPools(func(p gocql.HostPoolInfo) bool {
 		out.Connections += p.GetConnectionCount()
 		out.InFlight += p.InFlight()

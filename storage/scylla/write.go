@@ -3,6 +3,7 @@ package scylla
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gocql/gocql"
@@ -35,37 +36,58 @@ func (e *Engine) Apply(ctx context.Context, b storage.Batch) error {
 		return err
 	}
 	defer e.end()
-	s, err := e.statements(b.Table)
+	s, err := e.check(&b)
+	if err != nil || len(b.Mutations) == 0 {
+		return err
+	}
+	list, err := e.bind(nil, s, &b, e.clock.take(len(b.Mutations)))
 	if err != nil {
 		return err
 	}
-	if err := checkKey(b.Table, "partition", b.Table.Partition, b.Partition, true); err != nil {
-		return err
+	return e.write(ctx, b.Table, list)
+}
+
+// check refuses a batch that is none.
+func (e *Engine) check(b *storage.Batch) (*statements, error) {
+	s, err := e.statements(b.Table)
+	if err != nil {
+		return nil, err
 	}
-	if len(b.Mutations) == 0 {
-		return nil
+	if err := checkKey(b.Table, "partition", b.Table.Partition, b.Partition, true); err != nil {
+		return nil, err
 	}
 	if len(b.Mutations) > maxStatements {
-		return fmt.Errorf("%w: %d mutations of %s, at most %d are possible", storage.ErrTooLarge, len(b.Mutations), b.Table.Name, maxStatements)
+		return nil, fmt.Errorf("%w: %d mutations of %s, at most %d are possible", storage.ErrTooLarge, len(b.Mutations), b.Table.Name, maxStatements)
 	}
 	for i := range b.Mutations {
 		m := &b.Mutations[i]
 		if err := checkKey(b.Table, "clustering", b.Table.Clustering, m.Clustering, !m.Delete || len(m.Clustering) > 0); err != nil {
-			return err
+			return nil, err
 		}
 		if len(m.Columns) > len(b.Table.Columns) {
-			return fmt.Errorf("storage: %s: row has %d values for %d columns", b.Table.Name, len(m.Columns), len(b.Table.Columns))
+			return nil, fmt.Errorf("storage: %s: row has %d values for %d columns", b.Table.Name, len(m.Columns), len(b.Table.Columns))
 		}
 	}
-	list := make([]statement, len(b.Mutations))
-	bytes, stamp := 0, e.clock.take(len(b.Mutations))
+	return s, nil
+}
+
+// bind appends a batch's statements to list; stamp is the first of their timestamps.
+func (e *Engine) bind(list []statement, s *statements, b *storage.Batch, stamp int64) ([]statement, error) {
+	list = slices.Grow(list, len(b.Mutations))
+	bytes := 0
 	for i := range b.Mutations {
-		list[i] = s.mutation(&b, &b.Mutations[i], stamp+int64(i))
-		bytes += list[i].args.bytes
+		m := s.mutation(b, &b.Mutations[i], stamp+int64(i))
+		bytes += m.args.bytes
+		list = append(list, m)
 	}
 	if bytes > e.cfg.MaxBatchBytes {
-		return fmt.Errorf("%w: a batch of %d bytes for %s, at most %d are possible", storage.ErrTooLarge, bytes, b.Table.Name, e.cfg.MaxBatchBytes)
+		return nil, fmt.Errorf("%w: a batch of %d bytes for %s, at most %d are possible", storage.ErrTooLarge, bytes, b.Table.Name, e.cfg.MaxBatchBytes)
 	}
+	return list, nil
+}
+
+// write carries out the statements of one batch, again if it must.
+func (e *Engine) write(ctx context.Context, t *storage.Table, list []statement) error {
 	maybe := false
 	for attempt := 0; ; attempt++ {
 		err := e.send(ctx, list)
@@ -75,7 +97,7 @@ func (e *Engine) Apply(ctx context.Context, b storage.Batch) error {
 		v := judge(err)
 		maybe = maybe || v == uncertain
 		if v == refused || attempt >= e.cfg.Retries || ctx.Err() != nil || !pause(ctx, attempt) {
-			return writeError(ctx, b.Table, maybe, v, err)
+			return writeError(ctx, t, maybe, v, err)
 		}
 		e.stats.retries.Add(1)
 	}
@@ -110,7 +132,8 @@ func (e *Engine) send(ctx context.Context, list []statement) error {
 	if len(list) == 1 {
 		return e.session.Query(list[0].text, list[0].args.values...).WithContext(ctx).Exec()
 	}
-	// Unlogged: within one partition the server makes one mutation of it, which is atomic without a batch log.
+	// Unlogged: within one partition the server makes one mutation of it, which is atomic without a batch log. Over
+	// several, see ApplyGroup.
 	batch := e.session.BatchWithContext(ctx, gocql.UnloggedBatch)
 	batch.Entries = make([]gocql.BatchEntry, len(list))
 	for i := range list {

@@ -25,6 +25,9 @@ func testGroups(t *testing.T, e storage.Engine) {
 		must(t, e.Scan(t.Context(), storage.Range{Table: wide, Partition: part(i)}, func(storage.Row) bool { n++; return true }))
 		return n
 	}
+	if l := g.GroupLimits(); l.Parallel < 1 || l.MaxParallel < l.Parallel || l.Conversations < 2 || l.Bytes < 1 {
+		t.Errorf("%+v", l)
+	}
 	must(t, g.ApplyGroup(t.Context(), nil))
 	must(t, g.ApplyGroup(t.Context(), []storage.Batch{
 		{Table: wide, Partition: part(1), Mutations: []storage.Mutation{whole(1), whole(2)}},
@@ -37,6 +40,24 @@ func testGroups(t *testing.T, e storage.Engine) {
 	r, err := e.Get(t.Context(), single, storage.Key{txt("s")}, nil)
 	must(t, err)
 	equal(t, r.Columns, row(num(5), txt("x")))
+	// More than a request may hold, in number and in bytes, with deletions and rows that expire among them.
+	var many []storage.Batch
+	text := storage.Value{Set: true, B: make([]byte, 700)}
+	for i := range 60 {
+		m := whole(1)
+		m.Columns = row(text, none, num(int64(i)))
+		many = append(many, storage.Batch{Table: wide, Partition: part(100 + i), Mutations: []storage.Mutation{whole(0), m}})
+		if i%3 == 0 {
+			many[i].Mutations = append(many[i].Mutations, storage.Mutation{Clustering: whole(0).Clustering, Delete: true})
+		}
+	}
+	must(t, g.ApplyGroup(t.Context(), many))
+	must(t, g.ApplyGroup(t.Context(), many[20:40])) // a retry
+	for i := range many {
+		if want := 2 - (3-i%3)/3; count(100+i) != want {
+			t.Errorf("partition %d has %d rows, want %d", i, count(100+i), want)
+		}
+	}
 	// What cannot be written keeps the others out, too.
 	for name, bad := range map[string]storage.Batch{
 		"partial": {Table: wide, Partition: part(4), Mutations: []storage.Mutation{{Clustering: whole(1).Clustering, Columns: row(txt("v"))}}},
@@ -90,7 +111,10 @@ func testGroups(t *testing.T, e storage.Engine) {
 }
 
 func storeGroups(t *testing.T, s *storage.Store, _ storage.Engine) {
-	if !s.Groups() {
+	if s.GroupLimits() == (chat.GroupLimits{}) {
+		if s.Groups() {
+			t.Error("groups, but none is worth while")
+		}
 		if err := s.AppendGroup(t.Context(), []chat.Append{{Key: Key("t")}}); !errors.Is(err, chat.ErrInvalid) {
 			t.Fatal(err)
 		}

@@ -24,8 +24,12 @@ type Store struct {
 	// After, if set, is asked after a write happened: an error it returns hides that from the caller.
 	After func(op string, key chat.ConversationKey) error
 	// Alone: AppendGroup is not to be used, as with an engine that has no groups.
-	Alone  bool
-	people people
+	Alone bool
+	// Apart: AppendGroup appends each conversation by itself, as servers do that know no group. Together, if set, says
+	// whether it is to be used now.
+	Apart    bool
+	Together func() bool
+	people   people
 	// Reads and Writes count calls by name.
 	calls map[string]int
 }
@@ -264,10 +268,25 @@ func (s *Store) AppendEvents(_ context.Context, key chat.ConversationKey, events
 }
 
 // Groups implements conversation.GroupStore.
-func (s *Store) Groups() bool { return !s.Alone }
+func (s *Store) Groups() bool { return !s.Alone && (s.Together == nil || s.Together()) }
 
-// AppendGroup appends all or nothing. Faults are asked about each of the conversations as for AppendEvents.
+// GroupLimits implements conversation.GroupStore: those of one log, or those of servers, but small.
+func (s *Store) GroupLimits() chat.GroupLimits {
+	switch {
+	case s.Alone:
+		return chat.GroupLimits{}
+	case s.Apart:
+		return chat.GroupLimits{Parallel: 1, MaxParallel: 4, Conversations: 2, Bytes: 1000}
+	}
+	return chat.GroupLimits{Parallel: 3, MaxParallel: 16, Conversations: 512, Bytes: 1 << 20}
+}
+
+// AppendGroup appends all or nothing, or what of it the faults allow if Apart. Faults are asked about each of the
+// conversations as for AppendEvents.
 func (s *Store) AppendGroup(_ context.Context, appends []chat.Append) error {
+	if s.Apart {
+		return s.appendApart(appends)
+	}
 	for i := range appends {
 		if err := s.begin("AppendEvents", appends[i].Key); err != nil {
 			return err
@@ -283,6 +302,26 @@ func (s *Store) AppendGroup(_ context.Context, appends []chat.Append) error {
 		err = errors.Join(err, s.end("AppendEvents", appends[i].Key))
 	}
 	return err
+}
+
+func (s *Store) appendApart(appends []chat.Append) error {
+	var failed error
+	written := false
+	for _, a := range appends {
+		err := s.begin("AppendEvents", a.Key)
+		if err == nil {
+			err = s.append(a.Key, a.Events)
+		}
+		if err == nil {
+			written = true
+			err = s.end("AppendEvents", a.Key)
+		}
+		failed = errors.Join(failed, err)
+	}
+	if failed != nil && written {
+		return fmt.Errorf("%w: %w", chat.ErrUnknown, failed)
+	}
+	return failed
 }
 
 func (s *Store) append(key chat.ConversationKey, events []chat.Event) error {
