@@ -67,7 +67,7 @@ type world struct {
 
 	heads map[byte]uint64
 	sets  map[byte]*chat.MemberSet
-	pubMu [256]sync.Mutex // the owner of a conversation publishes one after the other
+	pubMu [256]turn // the owner of a conversation publishes one after the other
 }
 
 // link carries parcels from one node to another, in order.
@@ -307,6 +307,19 @@ func (n *node) seen(s chat.SessionID) []string {
 	defer n.mu.Unlock()
 	return slices.Clone(n.got[s])
 }
+
+// turn is a lock that may be held while fake time passes, which it does not while a goroutine waits for a sync.Mutex.
+type turn struct {
+	once sync.Once
+	held chan struct{}
+}
+
+func (t *turn) Lock() {
+	t.once.Do(func() { t.held = make(chan struct{}, 1) })
+	t.held <- struct{}{}
+}
+
+func (t *turn) Unlock() { <-t.held }
 
 // ownerOf is the node that decides on a conversation.
 func (w *world) ownerOf(c byte) *node {
