@@ -43,10 +43,12 @@ func pair(b *testing.B) (*node, *node) {
 // quiet answers and confirms at once.
 type quiet struct{}
 
-func (quiet) Request(_ chat.NodeID, _ time.Duration, p []byte, reply func([]byte, error)) { reply(p, nil) }
-func (quiet) Deliver(_ chat.NodeID, _ []byte, confirm func(error))                        { confirm(nil) }
-func (quiet) Up(chat.NodeID)                                                              {}
-func (quiet) Down(chat.NodeID, error)                                                     {}
+func (quiet) Request(_ chat.NodeID, _ time.Duration, p []byte, reply func([]byte, error)) {
+	reply(p, nil)
+}
+func (quiet) Deliver(_ chat.NodeID, _ []byte, confirm func(error)) { confirm(nil) }
+func (quiet) Up(chat.NodeID)                                       {}
+func (quiet) Down(chat.NodeID, error)                              {}
 
 // Both nodes are in this process: cpu-µs/op is for sender and receiver together.
 func BenchmarkDeliver(b *testing.B) {

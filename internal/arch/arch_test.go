@@ -87,6 +87,7 @@ var external = []struct {
 	{"github.com/gocql/gocql", []string{"storage/scylla", "bench"}, "the engine hides its driver; bench measures the bare one"},
 	{"github.com/gobwas/ws", []string{"edge/reactor", "bench"}, "the transport hides its library; bench has it as a peer"},
 	{"github.com/meilisearch/meilisearch-go", []string{"storage/search/meili"}, "the index hides its library"},
+	{"github.com/hashicorp/memberlist", []string{"cluster/membership"}, "membership hides its library"},
 	{"modernc.org/sqlite", []string{"storage/search/fts"}, "the index hides its library"},
 	{"google.golang.org/protobuf", []string{"cluster/wire"}, "the codec hides its library"},
 	{"github.com/planetscale/vtprotobuf", []string{"cluster/wire"}, "the codec hides its library"},
