@@ -406,8 +406,8 @@ func TestPause(t *testing.T) {
 	})
 }
 
-// A node that is cut off from the store stops serving before anybody else may, and goes on under the same epochs if
-// nobody wanted its shards.
+// A node that is cut off from the store stops serving before anybody else may, and goes on under the same epochs if it
+// is back before it is declared dead.
 func TestCutOff(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		a, b := w.add("a", nil), w.add("b", nil)
@@ -419,22 +419,40 @@ func TestCutOff(t *testing.T) {
 		if w.held(b) != had {
 			t.Error("stopped at once")
 		}
-		time.Sleep(4 * time.Second)
-		if w.held(b) != 0 {
-			t.Error("serves without a lease")
+		start := time.Now()
+		for w.held(b) != 0 {
+			if time.Sleep(50 * time.Millisecond); time.Since(start) > 4*time.Second {
+				t.Fatal("serves without a lease")
+			}
 		}
 		b.store.cut.Store(false)
 		w.all(3*time.Second, a, b)
 		if lost, _, _ := b.told(); w.held(b) != had || lost != 0 {
 			t.Error(w.held(b), had, lost)
 		}
-		// Members disagree, so a wants them.
+		// For longer than its lease, though all see it.
 		b.store.cut.Store(true)
-		see([]*node{a}, a)
-		w.all(10*time.Second, a)
+		if took := w.all(10*time.Second, a); took < 3*time.Second {
+			t.Error(took)
+		}
 		b.store.cut.Store(false)
 		<-b.Dead()
+		time.Sleep(time.Minute)
 		w.all(0, a)
+	})
+}
+
+// A member that never reaches the store does not keep shards from the others.
+func TestMemberWithoutALease(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		a := w.add("a", nil)
+		a.SetMembers([]placement.Node{{Name: "a", ID: a.Self()}, {Name: "b", ID: 5}})
+		w.all(3*time.Second, a)
+		time.Sleep(time.Minute)
+		w.all(0, a)
+		b := w.add("b", func(c *lease.Config) { c.Self = 5 })
+		see([]*node{b}, a, b)
+		w.balanced(15*time.Second, a, b)
 	})
 }
 

@@ -39,9 +39,18 @@ type taker struct {
 	m              *Manager
 	owners, leases time.Duration // when they were tried to be read last
 	read           bool          // the owners, ever
+	blind          bool          // the leases could not be read when they were last tried
 	lapses         int
 	lacked         int           // shards missing at the last step
 	lacking        time.Duration // since when as many
+}
+
+// sighted reports whether this node may judge who is there: its own lease holds, and it has read those of others since
+// it last did not. While nobody reaches the store, all others would seem to be gone.
+func (t *taker) sighted() bool {
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	return !t.blind && t.leases != never && t.m.valid() && t.lapses == t.m.lapses
 }
 
 // hasty is for how many polls without change owners are read in haste: who holds the shards may see other members, and
@@ -71,7 +80,10 @@ func (t *taker) pace(now time.Duration) (missing bool, every time.Duration) {
 func (t *taker) step(ctx context.Context) time.Duration {
 	m := t.m
 	now := m.cfg.Now()
-	changed, due := m.replan(now)
+	changed, due := false, time.Duration(0)
+	if t.sighted() {
+		changed, due = m.replan(now)
+	}
 	watch := m.cfg.Duration / 10
 	missing, every := t.pace(now)
 	if changed || !t.read {
@@ -92,9 +104,12 @@ func (t *taker) step(ctx context.Context) time.Duration {
 		t.leases = now
 		if err := m.readLeases(ctx, &t.lapses); err != nil {
 			m.complain(ctx, "the leases of nodes could not be read", err)
+			t.blind = true
+		} else {
+			t.blind = false
 		}
 	}
-	if t.read && (owners || leases) {
+	if t.read && (owners || leases) && t.sighted() {
 		m.take(ctx)
 		if leases {
 			m.keepHouse(ctx)
