@@ -12,8 +12,10 @@ import (
 // is taken in together with others. m.mu is held by all who call its methods.
 type members struct {
 	latest    []placement.Node
+	changed   time.Duration // when latest did
+	able      []placement.Node
+	joined    time.Duration // when somebody became able last
 	effective []placement.Node
-	joined    time.Duration // when somebody joined last
 	planned   time.Duration // when joins were taken in last
 	any       bool          // whether ever
 }
@@ -23,33 +25,51 @@ func named(list []placement.Node, name string) int {
 }
 
 func (c *members) set(nodes []placement.Node, now time.Duration) {
-	for _, n := range nodes {
-		if named(c.latest, n.Name) < 0 {
+	if !slices.Equal(c.latest, nodes) {
+		c.latest, c.changed = slices.Clone(nodes), now
+	}
+}
+
+// able returns the members that can take shards: a node that others can see, but that cannot reach the store, would keep
+// its part of them from everybody. One that has just started again need not be known yet. m.mu is held.
+func (m *Manager) able(now time.Duration) (list []placement.Node) {
+	for _, n := range m.members.latest {
+		w := m.nodes[n.ID]
+		switch {
+		case n.ID == m.cfg.Self,
+			w != nil && w.row.State == Alive && !w.ranOut(now),
+			w == nil && now-m.members.changed < m.cfg.Duration && named(m.members.effective, n.Name) >= 0:
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// settle brings effective up to date with who is able. It returns when it should be called again, 0 if there is no need.
+func (c *members) settle(able []placement.Node, now, settle, pace time.Duration) (due time.Duration) {
+	for _, n := range able {
+		if named(c.able, n.Name) < 0 {
 			c.joined = now
 		}
 	}
-	c.latest = slices.Clone(nodes)
-}
-
-// settle brings effective up to date. It returns when it should be called again, 0 if there is no need.
-func (c *members) settle(now, settle, pace time.Duration) (due time.Duration) {
-	if len(c.latest) == 0 {
+	c.able = able
+	if len(able) == 0 {
 		return 0 // nothing is known; not even this node is there
 	}
-	next := make([]placement.Node, 0, len(c.latest))
+	next := make([]placement.Node, 0, len(able))
 	for _, n := range c.effective {
-		if i := named(c.latest, n.Name); i >= 0 {
-			next = append(next, c.latest[i]) // perhaps in another life
+		if i := named(able, n.Name); i >= 0 {
+			next = append(next, able[i]) // perhaps in another life
 		}
 	}
-	if len(next) < len(c.latest) {
+	if len(next) < len(able) {
 		due = c.joined + settle
 		if c.any {
 			due = max(due, c.planned+pace)
 		}
 		if now >= due {
 			due, c.any, c.planned = 0, true, now
-			next = c.latest
+			next = able
 		}
 	}
 	c.effective = next
@@ -60,7 +80,7 @@ func (c *members) settle(now, settle, pace time.Duration) (due time.Duration) {
 func (m *Manager) replan(now time.Duration) (changed bool, due time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	due = m.members.settle(now, m.cfg.Settle, m.cfg.Pace)
+	due = m.members.settle(m.able(now), now, m.cfg.Settle, m.cfg.Pace)
 	plan := placement.New(m.members.effective)
 	if plan.Version() == m.plan.Version() {
 		return false, due
@@ -74,7 +94,7 @@ func (m *Manager) replan(now time.Duration) (changed bool, due time.Duration) {
 func (m *Manager) heirs() *placement.Plan {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return placement.New(slices.DeleteFunc(slices.Clone(m.members.latest), func(n placement.Node) bool { return n.ID == m.cfg.Self }))
+	return placement.New(slices.DeleteFunc(m.able(m.cfg.Now()), func(n placement.Node) bool { return n.ID == m.cfg.Self }))
 }
 
 // planned reports whether a node is one of the plan.

@@ -111,8 +111,10 @@ func (f *faults) Leases(ctx context.Context) ([]lease.NodeLease, error) {
 	return list, f.gate(ctx)
 }
 
-func (f *faults) SwapLease(ctx context.Context, old, next lease.NodeLease) (found lease.NodeLease, applied bool, err error) {
-	err = f.around(ctx, func() {
+func (f *faults) SwapLease(ctx context.Context, old, next lease.NodeLease) (lease.NodeLease, bool, error) {
+	var found lease.NodeLease
+	var applied bool
+	err := f.around(ctx, func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if found = f.leases[next.ID]; found == old {
@@ -151,8 +153,10 @@ func (f *faults) Owners(ctx context.Context) ([]lease.Owner, error) {
 	return list, f.gate(ctx)
 }
 
-func (f *faults) SwapOwner(ctx context.Context, old, next lease.Owner) (found lease.Owner, applied bool, err error) {
-	err = f.around(ctx, func() {
+func (f *faults) SwapOwner(ctx context.Context, old, next lease.Owner) (lease.Owner, bool, error) {
+	var found lease.Owner
+	var applied bool
+	err := f.around(ctx, func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		var there bool

@@ -39,27 +39,55 @@ type taker struct {
 	m              *Manager
 	owners, leases time.Duration // when they were tried to be read last
 	read           bool          // the owners, ever
+	blind          bool          // the leases could not be read when they were last tried
 	lapses         int
+	lacked         int           // shards missing at the last step
+	lacking        time.Duration // since when as many
+}
+
+// sighted reports whether this node may judge who is there: its own lease holds, and it has read those of others since
+// it last did not. While nobody reaches the store, all others would seem to be gone.
+func (t *taker) sighted() bool {
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	return !t.blind && t.leases != never && t.m.valid() && t.lapses == t.m.lapses
+}
+
+// hasty is for how many polls without change owners are read in haste: who holds the shards may see other members, and
+// keep them for long.
+const hasty = 100
+
+// pace is how long to wait between reads of the owners.
+func (t *taker) pace(now time.Duration) (missing bool, every time.Duration) {
+	m := t.m
+	n, soon := m.missing()
+	if n != t.lacked {
+		t.lacked, t.lacking = n, now
+	}
+	switch every = m.cfg.Refresh; {
+	case n > 0 && soon && now-t.lacking < hasty*m.cfg.Poll:
+		every = m.cfg.Poll
+	case n > 0:
+		every = min(every, m.cfg.Duration/10)
+	}
+	if m.asked.Load() {
+		every = min(every, m.cfg.Poll/2)
+	}
+	return n > 0, every
 }
 
 // step does what is due and returns how long to wait.
 func (t *taker) step(ctx context.Context) time.Duration {
 	m := t.m
 	now := m.cfg.Now()
-	changed, due := m.replan(now)
-	watch := m.cfg.Duration / 10
-	missing, soon := m.missing()
-	every := m.cfg.Refresh
-	switch {
-	case changed || !t.read:
-		every = 0
-	case missing && soon:
-		every = m.cfg.Poll
-	case missing:
-		every = min(every, watch)
+	changed, due := false, time.Duration(0)
+	if t.sighted() {
+		changed, due = m.replan(now)
 	}
-	if m.asked.Load() {
-		every = min(every, m.cfg.Poll/2)
+	watch := m.cfg.Duration / 10
+	missing, every := t.pace(now)
+	if changed || !t.read {
+		every = 0
 	}
 	owners := now-m.cfg.Poll/2 >= t.owners && now-every >= t.owners
 	leases := now-watch >= t.leases || owners && missing
@@ -76,26 +104,20 @@ func (t *taker) step(ctx context.Context) time.Duration {
 		t.leases = now
 		if err := m.readLeases(ctx, &t.lapses); err != nil {
 			m.complain(ctx, "the leases of nodes could not be read", err)
+			t.blind = true
+		} else {
+			t.blind = false
 		}
 	}
-	if t.read && (owners || leases) {
+	if t.read && (owners || leases) && t.sighted() {
 		m.take(ctx)
 		if leases {
 			m.keepHouse(ctx)
 		}
 	}
 	poke(m.free)
-	if missing, soon = m.missing(); missing && soon {
-		every = m.cfg.Poll
-	} else if missing {
-		every = watch
-	} else {
-		every = m.cfg.Refresh
-	}
-	if m.asked.Load() {
-		every = m.cfg.Poll / 2
-	}
 	now = m.cfg.Now()
+	_, every = t.pace(now)
 	wait := min(t.owners+every, t.leases+watch) - now
 	if due > 0 {
 		wait = min(wait, due-now)
@@ -110,19 +132,19 @@ func (m *Manager) complain(ctx context.Context, what string, err error) {
 	}
 }
 
-// missing reports whether this node should have shards that it does not hold, and whether some may become free before a
-// lease runs out.
-func (m *Manager) missing() (missing, soon bool) {
+// missing is how many shards this node should have and does not hold, and whether some may become free before a lease
+// runs out.
+func (m *Manager) missing() (n int, soon bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i := range m.shards {
 		s := &m.shards[i]
 		if s.epoch == 0 && (m.plan.ID(i) == m.cfg.Self || s.row.Released && s.row.To == m.cfg.Self) {
-			missing = true
+			n++
 			soon = soon || s.row.Epoch == 0 || s.row.Released || planned(m.plan, s.row.Node)
 		}
 	}
-	return missing, soon
+	return n, soon
 }
 
 // readOwners brings the rows of all shards up to date.

@@ -28,6 +28,12 @@ func (m *Manager) readLeases(ctx context.Context, lapses *int) error {
 	if err != nil {
 		return err
 	}
+	for _, row := range rows {
+		if row.ID == m.cfg.Self && row.State != Alive {
+			m.die(row)
+			return nil
+		}
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.cfg.Now()

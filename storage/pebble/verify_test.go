@@ -96,6 +96,18 @@ func TestVerifyFindsDamage(t *testing.T) {
 		{"sound", func(store) {}, "", func(s storage.Summary) bool {
 			return s.Events == 5000 && s.Conversations == 1 && s.Late == 0 && s.Behind == 0 && s.Rows == 5008
 		}},
+		{"owner in a wrong slot", func(s store) {
+			edit(s, storage.TableShardOwners, storage.Key{number(4)}, storage.Mutation{Clustering: storage.Key{number(5)},
+				Columns: []storage.Value{number(1), number(1), number(0), number(0), number(0)}, Whole: true})
+		}, "stands in slot 4, not 5", nil},
+		{"owner without an epoch", func(s store) {
+			edit(s, storage.TableShardOwners, storage.Key{number(5)}, storage.Mutation{Clustering: storage.Key{number(5)},
+				Columns: []storage.Value{number(1), number(0), number(0), number(0), number(0)}, Whole: true})
+		}, "under epoch 0", nil},
+		{"lease of no state", func(s store) {
+			edit(s, storage.TableNodeLeases, storage.Key{number(7)}, storage.Mutation{Clustering: storage.Key{number(-1)},
+				Columns: []storage.Value{text("a"), number(1), number(1), number(0), number(0)}, Whole: true})
+		}, "in state 0", nil},
 		{"behind", func(s store) {
 			e := storagetest.Message(s.key, 5001, 1)
 			e.MsgNo = 5000
