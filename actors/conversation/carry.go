@@ -234,6 +234,12 @@ func (a *activation) load() any {
 	return l
 }
 
+// damaged says that the log lacks an event that it must have.
+func (a *activation) damaged(seq uint64) {
+	a.reg.cfg.Log.Error("the log of a conversation has a hole", "tenant", string(a.key.Tenant),
+		"conversation", a.key.ID.String(), "seq", seq)
+}
+
 func (a *activation) loadInto(l *Loaded) error {
 	ctx, store := a.term.ctx, a.reg.cfg.Store
 	var err error
@@ -247,6 +253,12 @@ func (a *activation) loadInto(l *Loaded) error {
 	if err = a.scan(l.Head.Seq+1, math.MaxInt64, func(es []chat.Event) { l.Tail = append(l.Tail, es...) }); err != nil {
 		return err
 	}
+	for i := range l.Tail {
+		if want := l.Head.Seq + 1 + uint64(i); l.Tail[i].Seq != want {
+			a.damaged(want)
+			return fmt.Errorf("event %d is missing", want)
+		}
+	}
 	if l.Head.Seq > 0 {
 		var back []chat.Event
 		err = store.ReadEventsReverse(ctx, a.key, l.Head.Seq, a.reg.cfg.Replay, func(e chat.Event) bool {
@@ -256,7 +268,14 @@ func (a *activation) loadInto(l *Loaded) error {
 		if err != nil {
 			return err
 		}
-		for i := len(back) - 1; i >= 0; i-- {
+		n := 0
+		for n < len(back) && back[n].Seq == l.Head.Seq-uint64(n) {
+			n++
+		}
+		if n < len(back) || n == 0 { // it goes on with what it has
+			a.damaged(l.Head.Seq - uint64(n))
+		}
+		for i := n - 1; i >= 0; i-- {
 			l.Recent = append(l.Recent, back[i])
 		}
 	}

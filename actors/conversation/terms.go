@@ -219,7 +219,12 @@ func (g *Registry) Release(ctx context.Context, shards *chat.ShardSet) error {
 		s := &g.shards[n]
 		s.mu.Lock()
 		s.closed = max(s.closed, epoch)
-		if s.term != nil {
+		var lost []*activation
+		switch {
+		case s.term == nil:
+		case !g.cfg.Owner.MayAck(n, s.term.epoch): // it could not finish anything
+			lost = g.abandon(s)
+		default:
 			s.closed = max(s.closed, s.term.epoch)
 			s.term.leaving.Store(true)
 		}
@@ -235,6 +240,7 @@ func (g *Registry) Release(ctx context.Context, shards *chat.ShardSet) error {
 		}
 		s.vacate()
 		s.mu.Unlock()
+		g.tell(lost)
 		for _, a := range all {
 			g.cfg.System.Root.Send(a.pid, passivate{})
 		}
