@@ -1,9 +1,11 @@
 package pebble
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -25,6 +27,10 @@ func (e *Engine) Get(ctx context.Context, t *storage.Table, partition, clusterin
 	return row, err
 }
 
+// fewRows is up to how many rows are got one by one; more are sought in their order by one iterator, which takes two
+// thirds of the time.
+const fewRows = 4
+
 // GetMany implements storage.Engine.
 func (e *Engine) GetMany(ctx context.Context, t *storage.Table, keys []storage.FullKey) ([]storage.Row, error) {
 	if err := e.begin(ctx); err != nil {
@@ -34,18 +40,68 @@ func (e *Engine) GetMany(ctx context.Context, t *storage.Table, keys []storage.F
 	s := e.getScratch()
 	defer e.putScratch(s)
 	rows := make([]storage.Row, len(keys))
-	for i := range keys {
-		if i%scanCheck == scanCheck-1 {
-			if err := ctx.Err(); err != nil {
+	if len(keys) <= fewRows {
+		for i := range keys {
+			var err error
+			if rows[i], err = e.get(s, t, keys[i].Partition, keys[i].Clustering); err != nil {
 				return nil, err
 			}
 		}
-		var err error
-		if rows[i], err = e.get(s, t, keys[i].Partition, keys[i].Clustering); err != nil {
-			return nil, err
+		return rows, nil
+	}
+	return rows, e.seek(ctx, t, keys, rows)
+}
+
+// seek fills rows with those that keys name.
+func (e *Engine) seek(ctx context.Context, t *storage.Table, keys []storage.FullKey, rows []storage.Row) (err error) {
+	type wanted struct {
+		key []byte
+		i   int
+	}
+	list := make([]wanted, len(keys))
+	buf := make([]byte, 0, 64*len(keys))
+	for i := range keys {
+		start := len(buf)
+		if buf, err = e.rowKey(buf, t, keys[i].Partition, keys[i].Clustering); err != nil {
+			return err
+		}
+		list[i] = wanted{buf[start:len(buf):len(buf)], i}
+	}
+	slices.SortFunc(list, func(a, b wanted) int { return bytes.Compare(a.key, b.key) })
+	it, err := e.db.NewIterWithContext(ctx, nil)
+	if err != nil {
+		return readError(t, err)
+	}
+	defer func() {
+		if cerr := it.Close(); err == nil && cerr != nil {
+			err = readError(t, cerr)
+		}
+	}()
+	for n, w := range list {
+		if n%scanCheck == scanCheck-1 {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+		}
+		if !it.SeekPrefixGE(w.key) {
+			if err := it.Error(); err != nil {
+				return readError(t, err)
+			}
+			continue
+		}
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return readError(t, err)
+		}
+		columns, ok, err := rowOf(t, value, e.cfg.Now)
+		if err != nil {
+			return fmt.Errorf("%s: %w", keyName(w.key), err)
+		}
+		if ok {
+			rows[w.i] = storage.Row{Clustering: cloneKey(keys[w.i].Clustering), Columns: columns}
 		}
 	}
-	return rows, nil
+	return nil
 }
 
 func (e *Engine) get(s *scratch, t *storage.Table, partition, clustering storage.Key) (row storage.Row, err error) {
