@@ -2,13 +2,11 @@ package node
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,7 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/zumodra/hub/actors/conversation"
+	"github.com/zumodra/hub/chat"
 	"github.com/zumodra/hub/edge/rest"
 	"github.com/zumodra/hub/internal/config"
 	"github.com/zumodra/hub/storage"
@@ -27,7 +25,7 @@ import (
 // backing is the store once it is open.
 type backing struct {
 	engine storage.Engine
-	lease  *storage.Lease // of an engine that several processes can open, else nil
+	shared bool // several processes can open it
 }
 
 // nodeLease names the claim of the one hub that may write to a keyspace.
@@ -40,23 +38,6 @@ func sinceStart() time.Duration { return time.Since(started) }
 
 // errLeaseLost ends a node whose keyspace another one has taken.
 var errLeaseLost = errors.New("another hub has taken over the keyspace; this one stops (see --cql-lease)")
-
-// owner lets conversations acknowledge only while the lease holds.
-type owner struct{ lease *storage.Lease }
-
-// Term implements conversation.Owner.
-func (o owner) Term(int) (uint64, bool) { return o.lease.Epoch(), o.lease.Valid() }
-
-// MayAck implements conversation.Owner.
-func (o owner) MayAck(_ int, epoch uint64) bool { return epoch == o.lease.Epoch() && o.lease.Valid() }
-
-// ownership is what conversations are told: the embedded engine holds its directory by a lock and is nobody else's.
-func (n *Node) ownership() (conversation.Owner, uint64) {
-	if b := n.backing.Load(); b.lease != nil {
-		return owner{b.lease}, b.lease.Epoch()
-	}
-	return nil, 0
-}
 
 // CQLConfig is what the settings make of the cluster.
 func CQLConfig(c *config.Config) (scylla.Config, error) {
@@ -117,7 +98,7 @@ func StoreName(c *config.Config) string {
 }
 
 // Verify walks the store of the settings, which no node may have open; see storage.Store.Verify. On a cluster it takes
-// the lease on the keyspace meanwhile, so that none can.
+// must not be used by a node.
 func Verify(ctx context.Context, c *config.Config, report func(storage.Problem)) (sum storage.Summary, err error) {
 	if c.Store != config.StoreScylla {
 		return pebble.Verify(ctx, filepath.Join(c.Data, StoreDir), report)
@@ -131,22 +112,48 @@ func Verify(ctx context.Context, c *config.Config, report func(storage.Problem))
 		return sum, err
 	}
 	defer e.Close()
-	lease, err := storage.AcquireLease(ctx, e, leaseConfig(c, e, slog.Default()))
-	if err != nil {
+	st := storage.New(e, storage.Config{})
+	if err := alone(ctx, st); err != nil {
 		return sum, err
 	}
-	defer func() {
-		release, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.CQLTimeout)
-		defer cancel()
-		err = errors.Join(err, lease.Release(release))
-	}()
-	return storage.New(e, storage.Config{}).Verify(ctx, report)
+	return st.Verify(ctx, report)
 }
 
-func leaseConfig(c *config.Config, e *scylla.Engine, log *slog.Logger) storage.LeaseConfig {
-	name, _ := os.Hostname()
-	return storage.LeaseConfig{Name: nodeLease, Holder: fmt.Sprintf("%s/%d/%s", name, os.Getpid(), rand.Text()), Duration: c.CQLLease,
-		Now: uptime, Clock: e.Clock, Raise: e.RaiseClock, Logger: log}
+// alone waits until no node has renewed its lease for as long as it holds.
+func alone(ctx context.Context, st *storage.Store) error {
+	type life struct {
+		version uint64
+		since   time.Duration
+	}
+	seen := make(map[chat.NodeID]life)
+	for start := uptime(); ; {
+		rows, err := st.NodeLeases(ctx)
+		if err != nil {
+			return err
+		}
+		alive, now := "", uptime()
+		for _, r := range rows {
+			l, ok := seen[r.ID]
+			if !ok || l.version != r.Version {
+				l = life{r.Version, now}
+				seen[r.ID] = l
+			}
+			if r.State == storage.NodeAlive && now-l.since < r.Duration+r.Duration/10 {
+				alive = r.Name
+				if ok && l.since == now && now-start > r.Duration {
+					return fmt.Errorf("node %s runs on the keyspace: stop all nodes first", alive)
+				}
+			}
+		}
+		if alive == "" {
+			return nil
+		}
+		select {
+		case <-time.After(retryStore):
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the lease of node %s to run out: %w", alive, ctx.Err())
+		}
+	}
 }
 
 // retryStore is the pause between attempts to reach the store, tellStore that between lines in the log about it.
@@ -155,7 +162,7 @@ const (
 	tellStore  = 10 * time.Second
 )
 
-// awaitStore opens the cluster's store, waiting for servers that cannot be reached, and takes the lease on its keyspace.
+// awaitStore opens the cluster's store, waiting for servers that cannot be reached.
 func (n *Node) awaitStore(ctx context.Context) error {
 	told := time.Time{}
 	for {
@@ -191,22 +198,15 @@ func (n *Node) openCluster(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	text := "waiting for the lease that another hub holds on keyspace " + cfg.Keyspace
-	n.waiting.Store(&text)
-	lease, err := storage.AcquireLease(ctx, e, leaseConfig(&n.cfg, e, n.log))
-	if err != nil {
-		return errors.Join(err, e.Close())
-	}
-	n.log.Info("the keyspace is ours", "keyspace", cfg.Keyspace, "epoch", lease.Epoch())
-	n.metrics.registry.MustRegister(clusterCollector(e.Stats, lease.Valid))
-	n.use(e, lease)
+	n.metrics.registry.MustRegister(clusterCollector(e.Stats))
+	n.use(e, true)
 	return nil
 }
 
 // use makes an engine the node's.
-func (n *Node) use(e storage.Engine, lease *storage.Lease) {
+func (n *Node) use(e storage.Engine, shared bool) {
 	n.store = storage.New(newTimedEngine(e, n.metrics.registry), storage.Config{})
-	n.backing.Store(&backing{e, lease})
+	n.backing.Store(&backing{e, shared})
 }
 
 // repair brings the index of addresses, once, and conversations up to what they are derived from. A cluster that goes away meanwhile is waited for.
@@ -216,7 +216,7 @@ func (n *Node) repair(ctx context.Context) error {
 		if err == nil {
 			err = n.hub.Start(ctx, func(done int) { n.repaired.Store(int64(done)) })
 		}
-		if err == nil || ctx.Err() != nil || n.backing.Load().lease == nil || errors.Is(err, storage.ErrCorrupt) {
+		if err == nil || ctx.Err() != nil || !n.backing.Load().shared || errors.Is(err, storage.ErrCorrupt) {
 			return err
 		}
 		n.log.Warn("repairing conversations: the store failed, once more", "error", err)
@@ -232,24 +232,17 @@ func (n *Node) repair(ctx context.Context) error {
 
 // leaseLost is closed when another process has taken the keyspace; nil if nobody can.
 func (n *Node) leaseLost() <-chan struct{} {
-	if b := n.backing.Load(); b.lease != nil {
-		return b.lease.Lost()
+	if c := n.cluster.Load(); c != nil {
+		return c.leases.Dead()
 	}
 	return nil
 }
 
-// closeStore gives the lease back and closes the engine.
+// closeStore closes the engine.
 func (n *Node) closeStore() {
 	b := n.backing.Swap(nil)
 	if b == nil {
 		return
-	}
-	if b.lease != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), n.cfg.CQLTimeout)
-		if err := b.lease.Release(ctx); err != nil {
-			n.log.Warn("the next hub has to wait for our lease to run out", "error", err)
-		}
-		cancel()
 	}
 	if err := b.engine.Close(); err != nil {
 		n.log.Error("closing the store", "error", err)
@@ -270,29 +263,20 @@ func (n *Node) storeChecks(ctx context.Context) []rest.Check {
 	if err := b.engine.Health(ctx); err != nil {
 		st.OK, st.Detail = false, err.Error()
 	}
-	if b.lease == nil {
-		return []rest.Check{st}
+	checks := []rest.Check{st}
+	if c := n.cluster.Load(); c != nil {
+		checks = append(checks, c.check())
 	}
-	le := rest.Check{Name: "storage-lease", OK: b.lease.Valid(), Detail: fmt.Sprintf("epoch %d", b.lease.Epoch())}
-	if !le.OK {
-		le.Detail = "could not be renewed: nothing is acknowledged"
-	}
-	return []rest.Check{st, le}
+	return checks
 }
 
-func clusterCollector(take func() scylla.Stats, valid func() bool) prometheus.Collector {
+func clusterCollector(take func() scylla.Stats) prometheus.Collector {
 	type S = scylla.Stats
 	c := &snapshot[S]{take: take}
 	c.gauge("hub_cql_hosts", "Nodes of the cluster that the driver knows.", func(s *S) float64 { return float64(s.Hosts) })
 	c.gauge("hub_cql_hosts_up", "Nodes of the cluster that the driver takes for alive.", func(s *S) float64 { return float64(s.HostsUp) })
 	c.gauge("hub_cql_connections", "Connections to the cluster.", func(s *S) float64 { return float64(s.Connections) })
 	c.gauge("hub_cql_in_flight", "Requests to the cluster without an answer yet.", func(s *S) float64 { return float64(s.InFlight) })
-	c.gauge("hub_cql_lease_valid", "1 while this hub may acknowledge messages.", func(*S) float64 {
-		if valid() {
-			return 1
-		}
-		return 0
-	})
 	c.counter("hub_cql_requests_total", "Attempts at the cluster; batches and pages count once.", func(s *S) float64 { return float64(s.Requests) })
 	c.counter("hub_cql_retries_total", "Attempts beyond an operation's first.", func(s *S) float64 { return float64(s.Retries) })
 	c.counter("hub_cql_timeouts_total", "Attempts that timed out, here or at the cluster.", func(s *S) float64 { return float64(s.Timeouts) })

@@ -70,8 +70,9 @@ type Node struct {
 	log  *slog.Logger
 
 	cql      scylla.Config
-	backing  atomic.Pointer[backing] // the store, once it is open
-	waiting  atomic.Pointer[string]  // what the start waits for
+	cluster  atomic.Pointer[clustering] // nil: the store is this node's alone
+	backing  atomic.Pointer[backing]    // the store, once it is open
+	waiting  atomic.Pointer[string]     // what the start waits for
 	store    *storage.Store
 	blobs    atomic.Pointer[blobs]
 	index    search.Index // nil: there is no search
@@ -178,7 +179,7 @@ func (n *Node) openStore() error {
 	if err != nil {
 		return fmt.Errorf("opening the store: %w", err)
 	}
-	n.use(e, nil)
+	n.use(e, false)
 	return n.openBackups(e)
 }
 
@@ -228,14 +229,16 @@ func (n *Node) join(signer *auth.Signer) error {
 	}
 	reg := n.metrics.registry
 	out := &edge{}
-	owner, epoch := n.ownership()
 	hc := actors.Config{
 		Store: n.store, People: n.store, Edge: out, Observer: newActorMetrics(reg), Now: n.opts.Now, Log: n.log, Idle: n.cfg.IdleAfter,
-		Owner: owner, Epoch: epoch,
 		Rules:        chat.Rules{MaxGroupSize: n.cfg.MaxGroupSize, EditWindow: n.cfg.EditWindow, RequestRetry: requestRetry(n.cfg.RequestRetry)},
 		EmailPrivacy: n.cfg.EmailPrivacy,
 	}
 	n.joinSearch(&hc)
+	var self chat.NodeID
+	if c := n.cluster.Load(); c != nil {
+		hc.Cluster, self = c.router, c.router.Self()
+	}
 	n.hub = actors.New(hc)
 	rate := n.cfg.UserRate
 	if rate == 0 {
@@ -245,7 +248,7 @@ func (n *Node) join(signer *auth.Signer) error {
 	n.sessions = session.New(session.Config{
 		Dispatcher: n.hub, Verifier: n.verifier, Users: users{n.store}, Contacts: n.hub, Searcher: n.hub, Limiter: limiter, Origins: origins,
 		CookieName: n.cfg.AuthCookie, PreAcceptReject: n.cfg.PreAcceptReject, MaxPerUser: n.cfg.SessionsPerUser,
-		Now: n.opts.Now, Observer: newSessionMetrics(reg), Logger: n.log,
+		Now: n.opts.Now, Observer: newSessionMetrics(reg), Logger: n.log, Self: self,
 	})
 	out.m = n.sessions
 	rc := rest.Config{
@@ -294,7 +297,7 @@ func (n *Node) openAdmin() (err error) {
 		Handler: rest.AdminHandler(rest.AdminConfig{
 			Ready:   n.ready,
 			Metrics: promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{Registry: n.metrics.registry}),
-			Debug:   map[string]http.Handler{"gc": http.HandlerFunc(collectGarbage)},
+			Debug:   map[string]http.Handler{"gc": http.HandlerFunc(collectGarbage), "cluster": http.HandlerFunc(n.clusterPage)},
 			Backup:  n.backupHandler(),
 			Drain:   n.Drain,
 			Reindex: http.HandlerFunc(n.reindex),
@@ -372,6 +375,9 @@ func (n *Node) Run(ctx context.Context) error {
 				}
 				return fmt.Errorf("opening the store: %w", err)
 			}
+			if err := n.openClustering(ctx); err != nil {
+				return err
+			}
 			if err := n.assemble(); err != nil {
 				return err
 			}
@@ -381,6 +387,15 @@ func (n *Node) Run(ctx context.Context) error {
 				return nil
 			}
 			return fmt.Errorf("repairing conversations: %w", err)
+		}
+		if c := n.cluster.Load(); c != nil {
+			if err := c.takePart(ctx); err != nil {
+				if ctx.Err() != nil {
+					return nil
+				}
+				return err
+			}
+			g.Go(func() error { c.watch(run); return nil })
 		}
 		n.log.Info("ready", "listen", n.Addr().String(), "admin", n.AdminAddr().String(), "data", n.cfg.Data,
 			"repaired", n.repaired.Load(), "took", n.opts.Now().Sub(start).Round(time.Millisecond), "dev", n.cfg.Dev, "version", n.opts.Version)
@@ -413,11 +428,18 @@ func (n *Node) drain(limit time.Duration) {
 	pace := min(n.cfg.DrainTimeout/2, limit, time.Duration(open)*time.Millisecond)
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
+	c := n.cluster.Load()
+	if c != nil && c.members != nil { // first: clients can stay until their conversations are somebody else's
+		c.leave(ctx)
+	}
 	if err := n.sessions.Drain(ctx); err != nil {
 		n.log.Warn("draining sessions", "error", err)
 	}
 	if err := n.server.Shutdown(ctx, reactor.CloseGoingAway, "shutting down", pace); err != nil {
 		n.log.Warn("closing connections", "error", err)
+	}
+	if c != nil && c.members == nil {
+		c.leave(ctx)
 	}
 	if err := n.hub.Close(ctx); err != nil {
 		n.log.Error("stopping conversations", "error", err)
@@ -436,6 +458,9 @@ func (n *Node) release() {
 		_ = n.hub.Close(ctx) // a second time does nothing
 		cancel()
 		n.hub = nil
+	}
+	if c := n.cluster.Swap(nil); c != nil {
+		c.close()
 	}
 	if n.sessions != nil {
 		n.sessions.Close()
