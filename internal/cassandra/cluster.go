@@ -51,6 +51,7 @@ const startTime = 3 * time.Minute
 // Config of a Cluster.
 type Config struct {
 	Nodes int       // default 1
+	First int       // of the addresses 127.0.0.First and up; default 1
 	Dir   string    // for the nodes' data and logs; default: a temporary directory, removed by Close
 	Heap  string    // of each node, as -Xmx takes it; default 512m
 	Log   io.Writer // what is being done; default: nowhere
@@ -121,7 +122,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 func (c *Cluster) prepare() error {
 	addresses := make([]string, c.cfg.Nodes)
 	for i := range addresses {
-		addresses[i] = fmt.Sprintf("127.0.0.%d", i+1)
+		addresses[i] = fmt.Sprintf("127.0.0.%d", max(c.cfg.First, 1)+i)
 	}
 	var err error
 	if c.native, err = freePort(addresses, 9042); err != nil {

@@ -332,8 +332,10 @@ func (c *clustering) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), lostGrace)
 	defer cancel()
 	c.leases.Close()
-	if err := c.router.Close(ctx); err != nil {
-		c.node.log.Warn("closing the router", "error", err)
+	if c.router != nil { // it was not opened in full
+		if err := c.router.Close(ctx); err != nil {
+			c.node.log.Warn("closing the router", "error", err)
+		}
 	}
 	if c.members != nil {
 		_ = c.members.Leave(ctx) // the others notice

@@ -24,6 +24,7 @@ func main() { os.Exit(run()) }
 
 func run() int {
 	nodes := flag.Int("nodes", 1, "nodes, on 127.0.0.1 and up")
+	first := flag.Int("first", 1, "last number of the first node's address, for several clusters beside one another")
 	dir := flag.String("dir", "", "directory for data and logs, kept; default: a temporary one")
 	heap := flag.String("heap", "512m", "heap of each node")
 	flag.Parse()
@@ -35,7 +36,7 @@ func run() int {
 	defer stop()
 	env := os.Environ()
 	if os.Getenv(cassandra.HostsEnv) == "" {
-		c, err := cassandra.Start(ctx, cassandra.Config{Nodes: *nodes, Dir: *dir, Heap: *heap, Log: os.Stderr})
+		c, err := cassandra.Start(ctx, cassandra.Config{Nodes: *nodes, First: *first, Dir: *dir, Heap: *heap, Log: os.Stderr})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
