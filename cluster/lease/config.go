@@ -76,6 +76,7 @@ func (c *Config) defaults() error {
 			*d.value = d.usual
 		}
 	}
+	c.Duration = max(c.Duration.Truncate(time.Microsecond), time.Millisecond) // as exact as a store may keep it
 	if c.ReleaseTimeout <= 0 {
 		c.ReleaseTimeout = c.Duration
 	}

@@ -121,7 +121,7 @@ func (m *Manager) finish(ctx context.Context, shards []int, to func(int) chat.No
 			return true
 		}
 		next := old
-		next.Released, next.To, next.Clock = true, to(i), m.cfg.Clock()
+		next.Released, next.Heir, next.Clock = true, to(i), m.cfg.Clock()
 		attempt, cancel := m.cfg.attempt(ctx)
 		found, applied, err := m.cfg.Store.SwapOwner(attempt, old, next)
 		cancel()
@@ -138,7 +138,7 @@ func (m *Manager) finish(ctx context.Context, shards []int, to func(int) chat.No
 		if found.Node == m.cfg.Self && found.Released {
 			m.counts.released.Add(1)
 			mu.Lock()
-			freed[found.To] = append(freed[found.To], i)
+			freed[found.Heir] = append(freed[found.Heir], i)
 			mu.Unlock()
 		}
 		return true

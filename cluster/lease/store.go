@@ -45,7 +45,7 @@ type Owner struct {
 	Node     chat.NodeID
 	Epoch    uint64 // from 1
 	Released bool
-	To       chat.NodeID // with Released: who should take it; 0: nobody in particular
+	Heir     chat.NodeID // with Released: who should take it; 0: nobody in particular
 	Clock    int64       // of Node's writes to storage when it wrote the row, microseconds
 }
 

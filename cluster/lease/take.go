@@ -39,10 +39,21 @@ type taker struct {
 	m              *Manager
 	owners, leases time.Duration // when they were tried to be read last
 	read           bool          // the owners, ever
+	changed        bool          // the plan, since the owners were read
 	blind          bool          // the leases could not be read when they were last tried
 	lapses         int
 	lacked         int           // shards missing at the last step
 	lacking        time.Duration // since when as many
+}
+
+// replan makes the plan anew, if this node may judge, and returns when to do it again.
+func (t *taker) replan(now time.Duration) (due time.Duration) {
+	if !t.sighted() {
+		return 0
+	}
+	changed, due := t.m.replan(now)
+	t.changed = t.changed || changed
+	return due
 }
 
 // sighted reports whether this node may judge who is there: its own lease holds, and it has read those of others since
@@ -80,13 +91,10 @@ func (t *taker) pace(now time.Duration) (missing bool, every time.Duration) {
 func (t *taker) step(ctx context.Context) time.Duration {
 	m := t.m
 	now := m.cfg.Now()
-	changed, due := false, time.Duration(0)
-	if t.sighted() {
-		changed, due = m.replan(now)
-	}
+	due := t.replan(now)
 	watch := m.cfg.Duration / 10
 	missing, every := t.pace(now)
-	if changed || !t.read {
+	if t.changed || !t.read {
 		every = 0
 	}
 	owners := now-m.cfg.Poll/2 >= t.owners && now-every >= t.owners
@@ -97,7 +105,7 @@ func (t *taker) step(ctx context.Context) time.Duration {
 		if err := m.readOwners(ctx); err != nil {
 			m.complain(ctx, "the owners of shards could not be read", err)
 		} else {
-			t.read = true
+			t.read, t.changed = true, false
 		}
 	}
 	if leases {
@@ -107,6 +115,7 @@ func (t *taker) step(ctx context.Context) time.Duration {
 			t.blind = true
 		} else {
 			t.blind = false
+			due = t.replan(m.cfg.Now()) // perhaps somebody's lease is over
 		}
 	}
 	if t.read && (owners || leases) && t.sighted() {
@@ -117,7 +126,9 @@ func (t *taker) step(ctx context.Context) time.Duration {
 	}
 	poke(m.free)
 	now = m.cfg.Now()
-	_, every = t.pace(now)
+	if _, every = t.pace(now); t.changed {
+		every = m.cfg.Poll / 2
+	}
 	wait := min(t.owners+every, t.leases+watch) - now
 	if due > 0 {
 		wait = min(wait, due-now)
@@ -139,7 +150,7 @@ func (m *Manager) missing() (n int, soon bool) {
 	defer m.mu.Unlock()
 	for i := range m.shards {
 		s := &m.shards[i]
-		if s.epoch == 0 && (m.plan.ID(i) == m.cfg.Self || s.row.Released && s.row.To == m.cfg.Self) {
+		if s.epoch == 0 && (m.plan.ID(i) == m.cfg.Self || s.row.Released && s.row.Heir == m.cfg.Self) {
 			n++
 			soon = soon || s.row.Epoch == 0 || s.row.Released || planned(m.plan, s.row.Node)
 		}
@@ -192,7 +203,7 @@ func (m *Manager) publish(i int) {
 	case s.row.Epoch == 0:
 		owner = 0
 	case s.row.Released:
-		owner = s.row.To
+		owner = s.row.Heir
 		if w := m.nodes[owner]; w != nil && w.row.State != Alive {
 			owner = 0
 		}
@@ -234,7 +245,7 @@ func (m *Manager) takeable() (free []int, expired []NodeLease) {
 	for i := range m.shards {
 		s := &m.shards[i]
 		plan := m.plan.ID(i)
-		hint := s.row.Released && s.row.To == m.cfg.Self && (plan == 0 || plan == s.row.Node || now-s.since >= hintWait)
+		hint := s.row.Released && s.row.Heir == m.cfg.Self && (plan == 0 || plan == s.row.Node || now-s.since >= hintWait)
 		mine := s.row.Node == m.cfg.Self && s.row.Epoch > s.renounced && !s.row.Released // a swap of unknown outcome was made
 		switch {
 		case s.epoch != 0 || plan != m.cfg.Self && !hint && !mine:
