@@ -14,6 +14,10 @@
 //   - I3: a (sender, client id) becomes at most one message. The window in memory knows the newest ids, those
 //     in flight included; a filter of older ones says which are new for sure (seen), and the store is asked for the
 //     others before numbers are given.
+//   - I4: everything happens in a term: the epoch under which this node serves the conversation's shard (Owner). What
+//     belongs to another is answered chat.ErrMoved; nothing is acknowledged or published unless the term lasted until
+//     after the write. What has a conversation under a later term on this node begins when the writes of the earlier
+//     one have ended.
 //   - I5: a change of membership is a barrier: commands behind it are judged after it took effect.
 //
 // The state that is derived from the log (head, members, rewritten rows) is saved within SaveDelay after the

@@ -269,6 +269,7 @@ func (g *Registry) Close(ctx context.Context) error {
 	}
 	close(g.stop)
 	<-g.swept
+	g.disown()
 	g.each(func(a *activation) { g.cfg.System.Root.Send(a.pid, passivate{}) })
 	var err error
 	if g.live.Load() > 0 {

@@ -19,6 +19,13 @@
 //   - A consumer whose data is another than the one fed before (Generation), or that is new, is fed every
 //     conversation, while live changes go on. After a crash the same is begun again, and skips what the consumer has.
 //
+// Where several nodes share the conversations (Config.Owns), each feeds those of its shards. A shard that is gained has
+// its marks looked for, and is fed from the beginning unless it is remembered that all of it was (shards.go). Of one
+// that is lost nothing is reported any more; an Apply that is under way when a shard is lost may come to an end beside
+// its new owner's, so consumers must not let older data take the place of newer, or live with it until the next change.
+// All nodes must have the same consumers: a node without one lets marks go that the consumer needs, and only forgets,
+// at its start, that all was fed. Rebuild needs all shards on one node, and ends when one is lost.
+//
 // Goroutines: a few workers per consumer, and one per rebuild. Close stops them and waits.
 //
 // The package must not know what a consumer does with events, nor tables, actors or HTTP.

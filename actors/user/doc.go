@@ -15,6 +15,9 @@
 //     it is answered.
 //   - A pair that was stored, but not all of whose consequences were carried out, is marked unsettled in the store;
 //     Repair carries them out again. All of them are idempotent.
+//   - Everything happens in a term: the epoch under which this node serves the user's shard (Owner). Nothing is answered
+//     as done unless the term lasted until after the write, and what comes under a later term waits for the writes of
+//     the earlier one.
 //   - One operation per pair, and one of a user's preferences, is under way at a time, in the order of arrival.
 //
 // Goroutines: handlers run on the workers of the actor system and never block; each operation under way has one

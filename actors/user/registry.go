@@ -229,6 +229,7 @@ func (g *Registry) Close(ctx context.Context) error {
 	close(g.stop)
 	<-g.swept
 	// Whoever saw closing unset has entered before the shard can be read.
+	g.disown()
 	g.each(func(a *activation) { g.cfg.System.Root.Send(a.pid, passivate{}) })
 	var err error
 	if g.live.Load() > 0 {

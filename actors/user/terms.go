@@ -111,9 +111,10 @@ func (g *Registry) leave(a *activation) bool {
 		close(a.ended)
 		s.unfade(a)
 	}
+	left := g.live.Add(-1)
 	s.vacate()
 	s.mu.Unlock()
-	if g.live.Add(-1) == 0 && g.closing.Load() {
+	if left == 0 && g.closing.Load() {
 		select {
 		case g.empty <- struct{}{}:
 		default:
@@ -239,6 +240,20 @@ func (g *Registry) Drop(shards *chat.ShardSet) {
 		s := &g.shards[n]
 		s.mu.Lock()
 		lost := g.abandon(s)
+		s.mu.Unlock()
+		g.tell(lost)
+	}
+}
+
+// disown gives up the terms that are over, though nobody said so: nothing of theirs could be finished.
+func (g *Registry) disown() {
+	for n := range g.shards {
+		s := &g.shards[n]
+		s.mu.Lock()
+		var lost []*activation
+		if s.term != nil && !g.cfg.Owner.MayAck(n, s.term.epoch) {
+			lost = g.abandon(s)
+		}
 		s.mu.Unlock()
 		g.tell(lost)
 	}

@@ -120,6 +120,9 @@ func (n *Node) reindex(w http.ResponseWriter, r *http.Request) {
 		status = http.StatusConflict
 	case errors.Is(err, projection.ErrNoRebuild) && r.Method == http.MethodDelete:
 		status = http.StatusNotFound
+	case errors.Is(err, projection.ErrScattered):
+		http.Error(w, "this node does not serve all conversations of the cluster, and the index cannot be made anew by several nodes", http.StatusConflict)
+		return
 	case err != nil:
 		http.Error(w, "there is no search index to make anew, or the node is not serving", http.StatusServiceUnavailable)
 		return
