@@ -2,6 +2,7 @@ package fanout_test
 
 import (
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -61,8 +62,9 @@ type world struct {
 	edges []chat.NodeID
 	links map[[2]chat.NodeID]*link
 	rnd   *rand.Rand
-	drop  float64 // of parcels; each also loses its confirmation as often
-	delay time.Duration
+	drop  float64       // of parcels; each also loses its confirmation as often
+	delay time.Duration // of a parcel, at most; those behind it are not faster, but arrive at once when it has
+	pace  time.Duration // between parcels of a link
 	cut   map[[2]chat.NodeID]bool
 
 	heads map[byte]uint64
@@ -70,10 +72,18 @@ type world struct {
 	pubMu [256]turn // the owner of a conversation publishes one after the other
 }
 
-// link carries parcels from one node to another, in order.
+// link carries parcels from one node to another, in order. It takes so many that are on their way, and refuses others.
 type link struct {
-	queue chan func()
+	queue chan carried
+	last  time.Time // when the newest arrives
 }
+
+type carried struct {
+	at   time.Time
+	hand func()
+}
+
+const linkQueue = 4096
 
 type node struct {
 	w     *world
@@ -111,7 +121,8 @@ func newWorld(t testing.TB, nodes int) *world {
 func (w *world) start(id chat.NodeID) *node {
 	n := &node{w: w, id: id, got: map[chat.SessionID][]string{}, ended: map[chat.SessionID]bool{},
 		sessions: map[chat.SessionID]chat.UserKey{}, present: map[chat.UserKey]bool{}}
-	n.sys = actor.NewActorSystem()
+	n.sys = actor.NewActorSystem(
+		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }))
 	n.dir = directory.New(directory.Config{System: n.sys, Dispatcher: goer{}, Edge: n, Groups: 2})
 	n.home = home.New(home.Config{Cluster: n, Presence: func(k chat.UserKey, on bool) {
 		n.mu.Lock()
@@ -187,11 +198,12 @@ func (n *node) Parcel(to chat.NodeID, p chat.Parcel, done func(error)) {
 	}
 	l := w.links[at]
 	if l == nil {
-		l = &link{make(chan func(), 1<<16)}
+		l = &link{queue: make(chan carried, linkQueue)}
 		w.links[at] = l
 		go func() {
-			for f := range l.queue {
-				f()
+			for c := range l.queue {
+				time.Sleep(time.Until(c.at))
+				c.hand()
 			}
 		}()
 	}
@@ -200,8 +212,11 @@ func (n *node) Parcel(to chat.NodeID, p chat.Parcel, done func(error)) {
 	if w.delay > 0 {
 		delay = time.Duration(w.rnd.Int64N(int64(w.delay)))
 	}
-	l.queue <- func() {
-		time.Sleep(delay)
+	due := time.Now().Add(delay)
+	if next := l.last.Add(w.pace); due.Before(next) {
+		due = next
+	}
+	hand := func() {
 		w.mu.Lock()
 		peer := w.nodes[to]
 		broken := lost || w.cut[at] || peer == nil || peer.dead || n.dead
@@ -219,6 +234,12 @@ func (n *node) Parcel(to chat.NodeID, p chat.Parcel, done func(error)) {
 				done(err)
 			}()
 		})
+	}
+	select {
+	case l.queue <- carried{due, hand}:
+		l.last = due
+	default:
+		go done(chat.ErrUnavailable)
 	}
 }
 
@@ -341,7 +362,10 @@ func (w *world) commit(c byte) uint64 {
 	return seq
 }
 
-func (n *node) announce(k chat.ConversationKey) {
+// announce does not block: a move may have the turn.
+func (n *node) announce(k chat.ConversationKey) { go n.publishHead(k) }
+
+func (n *node) publishHead(k chat.ConversationKey) {
 	c := k.ID[0]
 	n.w.pubMu[c].Lock()
 	defer n.w.pubMu[c].Unlock()
