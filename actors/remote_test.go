@@ -1,14 +1,12 @@
 package actors_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/zumodra/hub/actors"
 	"github.com/zumodra/hub/chat"

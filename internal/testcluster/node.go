@@ -124,7 +124,7 @@ func (n *Node) flags() []string {
 	if cql == nil {
 		cql = cfg.CQLHosts
 	}
-	f := []string{"serve", "--dev", "--data", n.dir, "--listen", n.listen, "--admin-listen", n.admin, "--store", "scylla",
+	f := []string{"serve", "--dev", "--auth-secret-file", filepath.Join(n.dir, "auth-secret"), "--data", n.dir, "--listen", n.listen, "--admin-listen", n.admin, "--store", "scylla",
 		"--cql-hosts", strings.Join(cql, ","), "--cql-keyspace", cfg.Keyspace, "--cql-lease", cfg.Lease.String(), "--search", "off"}
 	if !cfg.Alone {
 		f = append(f, "--node-name", n.Name, "--gossip-listen", n.gossip, "--cluster-listen", n.cluster, "--roles", "edge,actors")
