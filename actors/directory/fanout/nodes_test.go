@@ -198,7 +198,7 @@ func (n *node) Parcel(to chat.NodeID, p chat.Parcel, done func(error)) {
 	}
 	l := w.links[at]
 	if l == nil {
-		l = &link{queue: make(chan carried, cmp.Or(w.room, 4096))}
+		l = &link{queue: make(chan carried, 4096)}
 		w.links[at] = l
 		go func() {
 			for c := range l.queue {
@@ -235,12 +235,12 @@ func (n *node) Parcel(to chat.NodeID, p chat.Parcel, done func(error)) {
 			}()
 		})
 	}
-	select {
-	case l.queue <- carried{due, hand}:
-		l.last = due
-	default:
+	if len(l.queue) >= cmp.Or(w.room, cap(l.queue)) {
 		go done(chat.ErrUnavailable)
+		return
 	}
+	l.queue <- carried{due, hand}
+	l.last = due
 }
 
 func (n *node) receive(from chat.NodeID, p chat.Parcel, done func(error)) {
