@@ -10,9 +10,9 @@
 //   - A conversation that is settled (Settled) has nothing under way and nothing missed: its dirty mark may go.
 //
 // Bounds: deliveries of one conversation that wait (Config.Queue), deliveries of all (Config.UnderWay), and conversations
-// that are missed (Config.Missed). What exceeds the first two is missed at once; beyond the last, edges are asked to have
-// the sessions of the users concerned come back and resume. What is ephemeral (typing, delivered positions) is neither
-// kept nor repeated.
+// that are missed (Config.Missed). What exceeds the first two is missed at once, but for the one head notice, and the one
+// repetition, of a conversation that is missed; beyond the last, edges are asked to have the sessions of the users
+// concerned come back and resume. What is ephemeral (typing, delivered positions) is neither kept nor repeated.
 //
 // Goroutine: one, for what has to be done later; Close stops it and waits. Callbacks are called with nothing locked but
 // Parcel, which may answer at once. The package must not know sessions, storage, or how heads are announced.

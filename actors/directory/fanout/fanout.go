@@ -180,7 +180,8 @@ func (p *Publisher) publish(s *stripe, d *chat.Delivery, repeat bool) {
 		s.convs[d.Key] = c
 	}
 	f := &flight{d: d, no: p.no.Add(1), repeat: repeat}
-	if len(c.waiting) >= p.cfg.Queue || p.tracked.Load() >= int64(p.cfg.UnderWay) {
+	full := len(c.waiting) >= p.cfg.Queue || p.tracked.Load() >= int64(p.cfg.UnderWay)
+	if full && !c.redeems(f) {
 		p.lose(c, f)
 		p.tidy(s, c)
 		return
@@ -193,6 +194,21 @@ func (p *Publisher) publish(s *stripe, d *chat.Delivery, repeat bool) {
 		return
 	}
 	p.send(s, c, f)
+}
+
+// redeems reports whether a delivery makes up for what was missed, and is the only one that tries to: such ones go beyond
+// the bounds, lest a busy conversation keep others, or itself, from saying so. They are two for each that is missed.
+func (c *conv) redeems(f *flight) bool {
+	return c.missed != nil && f.tries() && !c.trying(f.repeat)
+}
+
+// tries reports whether a delivery may make up for what was missed.
+func (f *flight) tries() bool { return f.repeat || isHead(f.d) }
+
+// trying reports whether a head notice, or one that repeats who is a member no more, waits or is under way.
+func (c *conv) trying(repeat bool) bool {
+	is := func(f *flight) bool { return f.tries() && f.repeat == repeat }
+	return slices.ContainsFunc(c.flights, is) || slices.ContainsFunc(c.waiting, is)
 }
 
 // free reports whether a delivery may be sent without overtaking one that went another way.

@@ -172,8 +172,7 @@ func (p *Publisher) again(m *missed, now time.Time) (announce bool) {
 		return false
 	}
 	p.missed.put(m, now.Add(m.pause))
-	trying := func(f *flight) bool { return f.repeat || isHead(f.d) }
-	if slices.ContainsFunc(c.flights, trying) || slices.ContainsFunc(c.waiting, trying) {
+	if c.trying(false) || c.trying(true) {
 		return false
 	}
 	m.pause = min(2*m.pause, lastPause)

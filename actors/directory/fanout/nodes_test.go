@@ -1,6 +1,7 @@
 package fanout_test
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -65,6 +66,7 @@ type world struct {
 	drop  float64       // of parcels; each also loses its confirmation as often
 	delay time.Duration // of a parcel, at most; those behind it are not faster, but arrive at once when it has
 	pace  time.Duration // between parcels of a link
+	room  int           // for parcels on their way on a link; 0: for many
 	cut   map[[2]chat.NodeID]bool
 
 	heads map[byte]uint64
@@ -82,8 +84,6 @@ type carried struct {
 	at   time.Time
 	hand func()
 }
-
-const linkQueue = 4096
 
 type node struct {
 	w     *world
@@ -198,7 +198,7 @@ func (n *node) Parcel(to chat.NodeID, p chat.Parcel, done func(error)) {
 	}
 	l := w.links[at]
 	if l == nil {
-		l = &link{queue: make(chan carried, linkQueue)}
+		l = &link{queue: make(chan carried, 4096)}
 		w.links[at] = l
 		go func() {
 			for c := range l.queue {
@@ -235,12 +235,12 @@ func (n *node) Parcel(to chat.NodeID, p chat.Parcel, done func(error)) {
 			}()
 		})
 	}
-	select {
-	case l.queue <- carried{due, hand}:
-		l.last = due
-	default:
+	if len(l.queue) >= cmp.Or(w.room, cap(l.queue)) {
 		go done(chat.ErrUnavailable)
+		return
 	}
+	l.queue <- carried{due, hand}
+	l.last = due
 }
 
 func (n *node) receive(from chat.NodeID, p chat.Parcel, done func(error)) {
@@ -378,6 +378,10 @@ func (n *node) publishHead(k chat.ConversationKey) {
 	n.pub.Publish(d)
 }
 
+// lease is how long nobody owns a conversation whose owner did not let go of it: what that one sent has arrived by then,
+// or is lost.
+const lease = 500 * time.Millisecond
+
 // move gives a shard to another node: gracefully, or as after a death, when the new owner announces all conversations
 // of the shard that are not settled.
 func (w *world) move(i int, to chat.NodeID, graceful bool) {
@@ -393,10 +397,13 @@ func (w *world) move(i int, to chat.NodeID, graceful bool) {
 	if old == next || next.dead {
 		return
 	}
-	if graceful && !old.dead {
+	switch {
+	case graceful && !old.dead:
 		var one chat.ShardSet
 		one.Add(i)
 		_, _ = old.pub.Flush(w.t.Context(), &one)
+	case w.talks(i):
+		time.Sleep(lease)
 	}
 	w.mu.Lock()
 	w.owner[i] = to
@@ -422,6 +429,18 @@ func (w *world) move(i int, to chat.NodeID, graceful bool) {
 		n.enrol.Moved()
 		n.pub.Moved()
 	}
+}
+
+// talks reports whether a shard has a conversation that is in use.
+func (w *world) talks(i int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for c := range w.heads {
+		if key(c).Shard() == i {
+			return true
+		}
+	}
+	return false
 }
 
 // kill ends a node; the others take its shards.
@@ -489,5 +508,6 @@ func bubble(t *testing.T, nodes int, f func(w *world)) {
 		w.drop, w.delay = 0, 0
 		w.mu.Unlock()
 		w.close()
+		time.Sleep(time.Second) // for what was on its way: time stands still once this returns
 	})
 }
