@@ -3,7 +3,6 @@ package transport_test
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"slices"
@@ -247,9 +246,6 @@ func (k *link) copy(dst, src net.Conn) {
 			_, err = dst.Write(buf[:n])
 		}
 		if err != nil {
-			if !errors.Is(err, io.EOF) {
-				err = nil
-			}
 			_, _ = src.Close(), dst.Close()
 			k.mu.Lock()
 			delete(k.conns, src)
