@@ -395,7 +395,9 @@ func (n *Node) Run(ctx context.Context) error {
 				}
 				return err
 			}
-			g.Go(func() error { c.watch(run); return nil })
+			watched, unwatch := context.WithCancel(run)
+			defer unwatch()
+			g.Go(func() error { c.watch(watched); return nil })
 		}
 		n.log.Info("ready", "listen", n.Addr().String(), "admin", n.AdminAddr().String(), "data", n.cfg.Data,
 			"repaired", n.repaired.Load(), "took", n.opts.Now().Sub(start).Round(time.Millisecond), "dev", n.cfg.Dev, "version", n.opts.Version)
