@@ -132,7 +132,7 @@ func TestOneHubPerKeyspace(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := launch(t, flags...)
-	b.says("/readyz", http.StatusServiceUnavailable, "lease", "another hub")
+	b.says("/readyz", http.StatusServiceUnavailable, "shards", "another hub")
 	b.says("/livez", http.StatusOK)
 	if err := a.cmd.Process.Signal(syscall.SIGSTOP); err != nil { // thought dead
 		t.Fatal(err)

@@ -31,7 +31,7 @@ type Config struct {
 	CQLMigrate     bool          `name:"cql-migrate" help:"Create or bring up the keyspace at the start, as 'hub migrate' does. Implied by --dev."`
 	CQLCompression string        `name:"cql-compression" default:"none" enum:"none,snappy" placeholder:"none|snappy" help:"Compression between hub and cluster; pays off across zones only."`
 	CQLTimeout     time.Duration `name:"cql-timeout" default:"5s" placeholder:"DUR" help:"How long one attempt at the cluster may take; above the servers' own limits."`
-	CQLLease       time.Duration `name:"cql-lease" default:"10s" placeholder:"DUR" help:"How long the claim of a hub that vanished keeps others from the keyspace."`
+	CQLLease       time.Duration `name:"cql-lease" default:"6s" placeholder:"DUR" help:"How long the claims of a node that vanished keep the others from its shards."`
 
 	NodeName         string   `placeholder:"NAME" help:"Name of this node among those of the cluster, the same after a restart: shards go to names. Default: the host's name."`
 	Roles            []string `default:"edge,actors" placeholder:"ROLE,..." help:"What this node does: edge serves clients, actors owns conversations and users."`

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/zumodra/hub/actors"
 	"github.com/zumodra/hub/chat"
 	"github.com/zumodra/hub/cluster/lease"
 	"github.com/zumodra/hub/cluster/membership"
@@ -22,6 +23,7 @@ import (
 	"github.com/zumodra/hub/cluster/router"
 	"github.com/zumodra/hub/cluster/transport"
 	"github.com/zumodra/hub/edge/rest"
+	"github.com/zumodra/hub/edge/session"
 	"github.com/zumodra/hub/internal/config"
 	"github.com/zumodra/hub/storage"
 	"github.com/zumodra/hub/storage/scylla"
@@ -30,11 +32,13 @@ import (
 // clustering ties this node to the others that share its store. A node by itself is a cluster of one: it has no
 // members and no streams, and is otherwise the same.
 type clustering struct {
-	node    *Node
-	leases  *lease.Manager
-	router  *router.Router
-	streams *transport.Transport   // nil: by itself
-	members *membership.Membership // nil: by itself
+	node     *Node
+	hub      *actors.Hub // when serving is set, as sessions
+	sessions *session.Manager
+	leases   *lease.Manager
+	router   *router.Router
+	streams  *transport.Transport   // nil: by itself
+	members  *membership.Membership // nil: by itself
 
 	mu      sync.Mutex
 	known   []membership.Member
@@ -169,7 +173,8 @@ func clusterTLS(c *config.Config) (*tls.Config, error) {
 
 // takePart takes a lease and shards, and returns when every shard has an owner that can be asked. The hub exists.
 func (c *clustering) takePart(ctx context.Context) error {
-	c.router.Serve(c.node.hub)
+	c.hub, c.sessions = c.node.hub, c.node.sessions
+	c.router.Serve(c.hub)
 	c.serving.Store(true)
 	if err := c.leases.Start(ctx); err != nil {
 		return fmt.Errorf("taking a lease: %w", err)
@@ -206,7 +211,7 @@ func (c *clustering) changed(list []membership.Member) {
 	c.streams.SetPeers(peers)
 	c.leases.SetMembers(actors)
 	if c.serving.Load() {
-		c.node.hub.TopologyMoved()
+		c.hub.TopologyMoved()
 	}
 }
 
@@ -217,9 +222,9 @@ func (c *clustering) watch(ctx context.Context) {
 	for i := 0; ; i++ {
 		select {
 		case <-t.C:
-			c.node.hub.TopologyMoved()
+			c.hub.TopologyMoved()
 			if c.members != nil && i%25 == 0 {
-				c.members.SetSessions(c.node.sessionCount())
+				c.members.SetSessions(c.sessionCount())
 			}
 		case <-ctx.Done():
 			return
@@ -229,12 +234,12 @@ func (c *clustering) watch(ctx context.Context) {
 
 // gained, release and lost are told by the leases.
 func (c *clustering) gained(shard int, epoch uint64) {
-	c.node.hub.DirectoryGained(shard)
-	c.node.hub.Gained(shard, epoch)
+	c.hub.DirectoryGained(shard)
+	c.hub.Gained(shard, epoch)
 }
 
 func (c *clustering) release(ctx context.Context, shards []int) {
-	h, log := c.node.hub, c.node.log
+	h, log := c.hub, c.node.log
 	if err := h.Release(ctx, shardSet(shards)); err != nil {
 		log.Warn("not everything of the shards that are handed over was finished", "shards", len(shards), "error", err)
 	}
@@ -253,8 +258,8 @@ func (c *clustering) release(ctx context.Context, shards []int) {
 
 func (c *clustering) lost(shards []int) {
 	c.node.log.Error("shards were lost", "shards", len(shards))
-	c.node.hub.Lost(shardSet(shards))
-	c.node.hub.DirectoryLost(shards)
+	c.hub.Lost(shardSet(shards))
+	c.hub.DirectoryLost(shards)
 }
 
 func shardSet(shards []int) *chat.ShardSet {
@@ -370,7 +375,7 @@ func (c *clustering) status() ClusterStatus {
 			Shards: shards[m.ID], Sessions: m.Sessions, Reached: up || m.ID == ls.Self}
 		if m.ID == ls.Self {
 			cm.State = [...]string{starting: "starting", serving: "serving", draining: "draining"}[c.node.state.Load()]
-			cm.Sessions = c.node.sessionCount()
+			cm.Sessions = c.sessionCount()
 		}
 		delete(shards, m.ID)
 		st.Members = append(st.Members, cm)
@@ -382,11 +387,11 @@ func (c *clustering) status() ClusterStatus {
 	return st
 }
 
-func (n *Node) sessionCount() int {
-	if n.sessions == nil {
+func (c *clustering) sessionCount() int {
+	if !c.serving.Load() {
 		return 0
 	}
-	return int(n.sessions.Stats().Open)
+	return int(c.sessions.Stats().Open)
 }
 
 func (n *Node) clusterPage(w http.ResponseWriter, _ *http.Request) {

@@ -283,6 +283,9 @@ func (n *Node) join(signer *auth.Signer) error {
 	n.sessions.Bind(n.server)
 	reg.MustRegister(edgeCollector(n.server.Stats), hubCollector(n.hub.Stats), sessionCollector(n.sessions.Stats))
 	n.watchSearch(reg)
+	if c := n.cluster.Load(); c != nil {
+		reg.MustRegister(c.collector())
+	}
 	return nil
 }
 
