@@ -249,7 +249,7 @@ func TestAnEdgeThatWasGoneResumes(t *testing.T) {
 // of each conversation in order, and wherever some are missing a head notice says so. Then presence is exact, and nothing
 // is under way.
 func TestNothingIsMissedInSilence(t *testing.T) {
-	for seed := range uint64(8) {
+	for seed := range uint64(6) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			bubble(t, 3, func(w *world) { chaos(t, w, seed) })
 		})
@@ -258,10 +258,12 @@ func TestNothingIsMissedInSilence(t *testing.T) {
 
 // The same while links carry less than what is published, and refuse the rest.
 func TestNothingIsMissedInSilenceBehindSlowLinks(t *testing.T) {
-	for seed := range uint64(3) {
+	for seed := range uint64(2) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			bubble(t, 3, func(w *world) {
+				w.mu.Lock()
 				w.pace, w.room = 2*time.Millisecond, 64
+				w.mu.Unlock()
 				chaos(t, w, seed)
 			})
 		})
@@ -337,13 +339,13 @@ type life struct {
 func chaos(t *testing.T, w *world, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 7))
 	const users = 90
-	w.rnd = rand.New(rand.NewPCG(seed, 8))
 	var all []int
 	for u := range users {
 		all = append(all, u)
 	}
 	w.sets[1], w.sets[2], w.sets[3] = set(1, 0, 1), set(1, 1, 2, 3, 4), set(1, all...)
 	w.mu.Lock()
+	w.rnd = rand.New(rand.NewPCG(seed, 8))
 	w.drop, w.delay = []float64{0, 0.02, 0.1}[seed%3], 20*time.Millisecond
 	w.mu.Unlock()
 
@@ -389,7 +391,7 @@ func chaos(t *testing.T, w *world, seed uint64) {
 		})
 	}
 	killed := false
-	for range 150 {
+	for range 100 {
 		time.Sleep(time.Duration(rnd.IntN(40)) * time.Millisecond)
 		switch x := rnd.IntN(20); {
 		case x < 8: // a user's or a conversation's shard moves
@@ -425,7 +427,7 @@ func chaos(t *testing.T, w *world, seed uint64) {
 	w.mu.Lock()
 	w.drop = 0
 	w.mu.Unlock()
-	time.Sleep(40 * time.Second)
+	time.Sleep(20 * time.Second)
 
 	here := map[chat.UserKey]bool{}
 	ended := 0
