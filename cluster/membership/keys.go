@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/memberlist"
@@ -30,7 +31,9 @@ func readKeys(file string) (keys [][]byte, err error) {
 		if err != nil { // without the line itself, which may be a key but for a letter
 			return nil, fmt.Errorf("%s, line %d: not 16, 24 or 32 bytes in base64", file, line)
 		}
-		keys = append(keys, key)
+		if !slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, key) }) {
+			keys = append(keys, key)
+		}
 	}
 	if err := s.Err(); err != nil {
 		return nil, fmt.Errorf("reading the keys of gossip: %w", err)
@@ -42,25 +45,30 @@ func readKeys(file string) (keys [][]byte, err error) {
 }
 
 // rotate makes the ring hold these keys, of which the first encrypts.
+//
+// RemoveKey moves keys within an array that others may be reading; only the last can be removed without that. So the new
+// keys are put before the old ones first, by making each the primary one in turn.
 func rotate(ring *memberlist.Keyring, keys [][]byte) error {
+	if slices.EqualFunc(ring.GetKeys(), keys, bytes.Equal) {
+		return nil
+	}
 	for _, k := range keys {
 		if err := ring.AddKey(k); err != nil {
 			return err
 		}
 	}
-	if err := ring.UseKey(keys[0]); err != nil {
-		return err
-	}
-	for _, old := range ring.GetKeys() {
-		kept := false
-		for _, k := range keys {
-			kept = kept || bytes.Equal(k, old)
-		}
-		if !kept {
-			if err := ring.RemoveKey(old); err != nil {
-				return err
-			}
+	for _, k := range slices.Backward(keys) {
+		if err := ring.UseKey(k); err != nil {
+			return err
 		}
 	}
-	return nil
+	for {
+		have := ring.GetKeys()
+		if len(have) <= len(keys) {
+			return nil
+		}
+		if err := ring.RemoveKey(have[len(have)-1]); err != nil {
+			return err
+		}
+	}
 }

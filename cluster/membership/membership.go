@@ -22,6 +22,7 @@ import (
 
 // Config of a Membership. Name, ID, Bind and Address are required.
 type Config struct {
+	Cluster string // whose nodes hear one another; others are not heard
 	Name    string // of the node, the same in all its lives
 	ID      chat.NodeID
 	Roles   []string
@@ -114,7 +115,7 @@ func (m *Membership) settings() (*memberlist.Config, error) {
 	mc.Name = c.Name + "/" + c.ID.String()
 	mc.Delegate, mc.Events, mc.Conflict = m, m, m
 	mc.Logger = log.New(lines{c.Logger}, "", 0)
-	mc.Transport = c.transport
+	mc.Transport, mc.Label = c.transport, c.Cluster
 	// A node that vanished is probed within two intervals, is suspected after half of one, and confirmed by others, or
 	// not, is taken for dead after 4 to 6 more. Less would take busy nodes for dead, which costs moves of shards.
 	mc.ProbeInterval, mc.ProbeTimeout = c.Probe, c.Probe/2

@@ -116,6 +116,17 @@ func TestSeedComesLater(t *testing.T) {
 	b.sees(t, 1, 2)
 }
 
+// The nodes of two clusters do not mix, also if one is told of the other's.
+func TestClustersApart(t *testing.T) {
+	a := start(t, 1, membership.Config{Cluster: "a"})
+	b := start(t, 2, membership.Config{Cluster: "b", Join: []string{a.Addr()}})
+	c := start(t, 3, membership.Config{Cluster: "a", Join: []string{b.Addr(), a.Addr()}})
+	c.sees(t, 1, 3)
+	if len(b.Members()) != 1 {
+		t.Errorf("b sees %v", b.Members())
+	}
+}
+
 func key(b byte) string {
 	return base64.StdEncoding.EncodeToString([]byte(strings.Repeat(string(b), 32)))
 }

@@ -100,7 +100,7 @@ func (n *Node) openClustering(ctx context.Context) (err error) {
 	c.router = router.New(rc)
 	in.router.Store(c.router)
 	c.members, err = membership.New(membership.Config{
-		Name: name, ID: self, Roles: n.cfg.Roles, Version: n.opts.Version,
+		Cluster: n.cfg.CQLKeyspace, Name: name, ID: self, Roles: n.cfg.Roles, Version: n.opts.Version,
 		Bind: n.cfg.GossipListen, Advertise: n.cfg.GossipAdvertise, Address: cmp.Or(n.cfg.ClusterAdvertise, c.streams.Addr()),
 		Join: n.cfg.Join, KeyFile: n.cfg.GossipKeyFile, Changed: c.changed, Logger: n.log,
 	})
