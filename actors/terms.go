@@ -21,6 +21,7 @@ const (
 	takeoverPage   = 1000             // marks that are read at once
 	firstTakeover  = 100 * time.Millisecond
 	lastTakeover   = 5 * time.Second
+	maxMisses      = 4                      // looks at a term that is not there, until it is taken for over
 	releaseFollows = 200 * time.Millisecond // for what consumers are being fed when shards are released
 )
 
@@ -131,27 +132,32 @@ type leftover struct {
 // takeOver tries until nothing is left, or the term ends.
 func (t *terms) takeOver(shard int, epoch uint64) {
 	var left leftover
+	misses := 0
 	for wait := firstTakeover; ; wait = min(2*wait, lastTakeover) {
 		select {
 		case t.slots <- struct{}{}:
 		case <-t.ctx.Done():
 			return
 		}
-		err := errors.New("lost")
+		var err error
 		mine := t.hub.cfg.Cluster.MayAck(shard, epoch)
 		if mine {
 			err = t.hub.attempt(t.ctx, shard, &left)
-			mine = t.hub.cfg.Cluster.MayAck(shard, epoch)
 		}
 		<-t.slots
-		if err == nil && mine {
+		if mine && err == nil {
 			t.hub.unrepaired[shard].Store(false)
 		}
-		if err == nil || !mine || t.ctx.Err() != nil {
+		if !mine { // it is over, or has hardly begun
+			misses++
+		}
+		if mine && err == nil || misses > maxMisses || t.ctx.Err() != nil {
 			return
 		}
-		t.hub.cfg.Log.Warn("a shard is not taken over yet, it will be tried again", slog.Int("shard", shard),
-			slog.Int("conversations", len(left.keys)), slog.Int("pairs", len(left.pairs)), slog.Any("error", err))
+		if mine {
+			t.hub.cfg.Log.Warn("a shard is not taken over yet, it will be tried again", slog.Int("shard", shard),
+				slog.Int("conversations", len(left.keys)), slog.Int("pairs", len(left.pairs)), slog.Any("error", err))
+		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
