@@ -230,8 +230,33 @@ func (a *activation) load() any {
 	if newest > a.term.epoch {
 		// Readers drop what we would append behind it: it must not be acknowledged.
 		l.Err = fmt.Errorf("%w: it was written under epoch %d, ours is %d", notOwner(a.key), newest, a.term.epoch)
+		return l
+	}
+	if err := a.seal(l.Tail); err != nil {
+		l.Err = fmt.Errorf("%w: load conversation: %w", chat.ErrUnavailable, err)
 	}
 	return l
+}
+
+// seal writes what the log has behind the stored head again, under this term's epoch, if some of it is older than the
+// last term: of two former owners that died with a write under way to the same seq, that of the newer one may still
+// land, and would replace what readers have seen by then (cluster/lease, TestModelSeal). It goes from the end to the
+// beginning, so that epochs do not fall along the log if this term ends in the middle.
+func (a *activation) seal(tail []chat.Event) error {
+	if len(tail) == 0 || tail[0].Epoch+1 >= a.term.epoch {
+		return nil
+	}
+	for i := len(tail) - 1; i >= 0; i-- {
+		tail[i].Epoch = a.term.epoch
+		err := a.untilKnown(false, func() error { return a.reg.cfg.Store.AppendEvents(a.term.ctx, a.key, tail[i:i+1]) })
+		if err != nil {
+			return fmt.Errorf("seal event %d: %w", tail[i].Seq, err)
+		}
+	}
+	if !a.owns() {
+		return notOwner(a.key)
+	}
+	return nil
 }
 
 // damaged says that the log lacks an event that it must have.

@@ -338,6 +338,8 @@ func (s *Store) append(key chat.ConversationKey, events []chat.Event) error {
 		case e.Seq <= n && e.Seq > 0:
 			if old := c.log[e.Seq-1]; old.Actor != e.Actor || old.Type != e.Type || old.ClientID != e.ClientID || !old.At.Equal(e.At) {
 				panic(fmt.Sprintf("faultstore: event %d of %s written twice, differently", e.Seq, key))
+			} else if e.Epoch > old.Epoch {
+				c.log[e.Seq-1] = e // a row of its own, which readers prefer
 			}
 		default:
 			panic(fmt.Sprintf("faultstore: event %d of %s after %d", e.Seq, key, n))
