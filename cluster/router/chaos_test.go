@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
@@ -188,7 +187,7 @@ func chaos(t *testing.T, seed uint64) {
 		n.router = router.New(router.Config{
 			Self: id, Shards: n, Peers: n, Handler: n, Attempt: 500 * time.Millisecond,
 			NotSent: func(err error) bool { return errors.Is(err, errNotSent) },
-			Logger:  slog.New(slog.NewTextHandler(io.Discard, nil)),
+			Logger:  slog.New(slog.DiscardHandler),
 		})
 		w.nodes[id] = n
 		go n.run(n.box)

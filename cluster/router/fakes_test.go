@@ -3,7 +3,6 @@ package router_test
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"sync"
 	"testing"
@@ -157,7 +156,7 @@ func newNode(t *testing.T, owner chat.NodeID, change func(*router.Config)) *node
 	cfg := router.Config{
 		Self: self, Shards: n.shards, Peers: n.peers, Handler: n.hub,
 		NotSent: func(err error) bool { return errors.Is(err, errNotSent) },
-		Logger:  slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger:  slog.New(slog.DiscardHandler),
 	}
 	if change != nil {
 		change(&cfg)

@@ -128,6 +128,9 @@ func (n *Node) flags() []string {
 		"--cql-hosts", strings.Join(cql, ","), "--cql-keyspace", cfg.Keyspace, "--cql-lease", cfg.Lease.String(), "--search", "off"}
 	if !cfg.Alone {
 		f = append(f, "--node-name", n.Name, "--gossip-listen", n.gossip, "--cluster-listen", n.cluster, "--roles", "edge,actors")
+		if cfg.Isolated { // nobody else is on that network
+			f = append(f, "--cluster-insecure")
+		}
 		var join []string
 		for _, other := range n.c.Nodes() {
 			if other != n {
