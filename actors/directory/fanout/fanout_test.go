@@ -391,7 +391,7 @@ func chaos(t *testing.T, w *world, seed uint64) {
 		})
 	}
 	killed := false
-	for range 100 {
+	for range 60 {
 		time.Sleep(time.Duration(rnd.IntN(40)) * time.Millisecond)
 		switch x := rnd.IntN(20); {
 		case x < 8: // a user's or a conversation's shard moves

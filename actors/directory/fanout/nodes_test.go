@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -464,18 +466,21 @@ func (w *world) kill(id chat.NodeID) {
 // complete says what is wrong with what a session got of a conversation, that was at first when it opened: events in order, and a
 // gap only where a later head notice covers it.
 func complete(got []string, c byte, first, head uint64) error {
+	mine := strconv.Itoa(int(c))
 	last, top := first, uint64(0)
 	gap := uint64(0) // the newest seq that is known to be missing, or not known
 	for _, g := range got {
-		var x byte
-		var seq uint64
-		if n, _ := fmt.Sscanf(g, "%d:head %d", &x, &seq); n == 2 {
-			if x == c {
-				top = max(top, seq)
-			}
+		conv, what, _ := strings.Cut(g, ":")
+		if conv != mine {
 			continue
 		}
-		if n, _ := fmt.Sscanf(g, "%d:%d", &x, &seq); n != 2 || x != c {
+		what, isHead := strings.CutPrefix(what, "head ")
+		seq, err := strconv.ParseUint(what, 10, 64)
+		if err != nil {
+			continue
+		}
+		if isHead {
+			top = max(top, seq)
 			continue
 		}
 		if seq <= first {
