@@ -14,6 +14,8 @@ type delivery struct {
 	home  *home.Home
 	enrol *enrol.Enrolment
 	pub   *fanout.Publisher
+
+	charges *charges
 }
 
 // nodes is the cluster as the parts of delivery see it: this node is one like the others.
@@ -48,6 +50,7 @@ func (h *Hub) startDelivery() {
 				return ok
 			}}),
 	}
+	d.charges = newCharges(c)
 	d.enrol = enrol.New(enrol.Config{Cluster: c, Resume: h.dir.Evict, Log: h.cfg.Log})
 	h.delivery.Store(d)
 	d.enrol.Moved() // what it sent this node before was refused
@@ -66,6 +69,7 @@ func (h *Hub) closeDelivery(ctx context.Context) {
 	if missed, err := d.pub.Flush(ctx, &all); err != nil || len(missed) > 0 {
 		h.cfg.Log.Warn("not everything was delivered", "conversations", len(missed), "error", err)
 	}
+	d.charges.close()
 	d.enrol.Close()
 	d.pub.Close()
 	d.home.Close()
@@ -108,6 +112,9 @@ func (h *Hub) receive(from chat.NodeID, p chat.Parcel, done func(error)) {
 		done(nil)
 	case *chat.Recount:
 		d.enrol.Recount(from, p)
+		done(nil)
+	case *chat.Charges:
+		h.charged(p)
 		done(nil)
 	default:
 		done(chat.ErrNotSupported)

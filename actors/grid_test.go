@@ -69,7 +69,10 @@ func newGrid(t testing.TB, n int, c actors.Config) *grid {
 	for _, m := range g.nodes {
 		c := c
 		c.Store, c.People, c.Cluster = g.store, g.store, link{m}
-		m.rig = newRig(t, c)
+		r := newRig(t, c)
+		g.mu.Lock()
+		m.rig = r
+		g.mu.Unlock()
 	}
 	return g
 }
@@ -129,11 +132,11 @@ func (l link) Edges() (out []chat.NodeID) {
 // Parcel brings what directories send one another to hubs that take it.
 func (l link) Parcel(node chat.NodeID, p chat.Parcel, done func(error)) {
 	to := l.grid.nodes[node-1]
-	r, ok := any(to.Hub).(interface {
-		Receive(chat.NodeID, chat.Parcel, func(error))
-	})
-	if !ok {
-		done(chat.ErrNotSupported)
+	l.grid.mu.Lock()
+	r := to.rig
+	l.grid.mu.Unlock()
+	if r == nil { // it is about to start
+		done(chat.ErrUnavailable)
 		return
 	}
 	to.in <- func() { r.Receive(l.id, p, done) }

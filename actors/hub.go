@@ -59,6 +59,9 @@ type Config struct {
 	Now       func() time.Time // default time.Now
 	Log       *slog.Logger     // default: none
 
+	// Charged, if not nil, is told what users spent of their rate limit on other nodes, in commands. It must not block.
+	Charged func(user chat.UserKey, amount float64)
+
 	// EmailPrivacy makes AddByEmail answer the same for known and unknown addresses.
 	EmailPrivacy bool
 

@@ -21,6 +21,8 @@ type LimiterConfig struct {
 	Offences      int
 	OffenceWindow time.Duration
 	Now           func() time.Time // default time.Now
+	// Spent, if not nil, is told of every change that was allowed, so that other nodes Take it. It must not block.
+	Spent func(user chat.UserKey)
 }
 
 // Limiter keeps token buckets per user, as the generic cell rate algorithm: one time per bucket. Users that are
@@ -94,6 +96,14 @@ func (l *Limiter) Allow(k chat.UserKey, cost Cost) Verdict {
 	depth := int64(float64(time.Second) * burst / rate)
 	now := l.cfg.Now().UnixNano()
 
+	v := l.allow(k, cost, now, step, depth)
+	if v.OK && cost == Change && l.cfg.Spent != nil {
+		l.cfg.Spent(k)
+	}
+	return v
+}
+
+func (l *Limiter) allow(k chat.UserKey, cost Cost, now, step, depth int64) Verdict {
 	s := &l.shards[maphash.Comparable(l.seed, k)%uint64(len(l.shards))]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,6 +125,26 @@ func (l *Limiter) Allow(k chat.UserKey, cost Cost) Verdict {
 	}
 	s.users[k] = b
 	return v
+}
+
+// Take charges what a user spent elsewhere to the bucket of Change. It may take more than there is, but never more than
+// two full buckets.
+func (l *Limiter) Take(k chat.UserKey, amount float64) {
+	if l.cfg.Rate < 0 || !(amount > 0) {
+		return
+	}
+	now := l.cfg.Now().UnixNano()
+	most := 2 * float64(time.Second) * float64(l.cfg.Burst) / l.cfg.Rate
+	s := &l.shards[maphash.Comparable(l.seed, k)%uint64(len(l.shards))]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.users[k]
+	left := float64(max(b.full[Change], now) - now)
+	b.full[Change] = now + int64(min(left+amount*float64(time.Second)/l.cfg.Rate, max(left, most)))
+	if s.users == nil {
+		s.users = make(map[chat.UserKey]bucket)
+	}
+	s.users[k] = b
 }
 
 // sweep forgets, in a few of the shards, users whose buckets are full and whose offences have lapsed.

@@ -235,16 +235,21 @@ func (n *Node) join(signer *auth.Signer) error {
 		EmailPrivacy: n.cfg.EmailPrivacy,
 	}
 	n.joinSearch(&hc)
-	var self chat.NodeID
-	if c := n.cluster.Load(); c != nil {
-		hc.Cluster, self = c.router, c.router.Self()
-	}
-	n.hub = actors.New(hc)
 	rate := n.cfg.UserRate
 	if rate == 0 {
 		rate = -1 // the limiter's zero value is its default
 	}
-	limiter := session.NewLimiter(session.LimiterConfig{Rate: rate, Burst: n.cfg.UserBurst, Now: n.opts.Now})
+	lc := session.LimiterConfig{Rate: rate, Burst: n.cfg.UserBurst, Now: n.opts.Now}
+	var self chat.NodeID
+	var hub *actors.Hub
+	if c := n.cluster.Load(); c != nil {
+		hc.Cluster, self = c.router, c.router.Self()
+		lc.Spent = func(k chat.UserKey) { hub.Spent(k) }
+	}
+	limiter := session.NewLimiter(lc)
+	hc.Charged = limiter.Take
+	hub = actors.New(hc)
+	n.hub = hub
 	n.sessions = session.New(session.Config{
 		Dispatcher: n.hub, Verifier: n.verifier, Users: users{n.store}, Contacts: n.hub, Searcher: n.hub, Limiter: limiter, Origins: origins,
 		CookieName: n.cfg.AuthCookie, PreAcceptReject: n.cfg.PreAcceptReject, MaxPerUser: n.cfg.SessionsPerUser,
