@@ -268,18 +268,11 @@ func (g *grid) everywhere(f func(m *member)) {
 	}
 }
 
-// online opens a session of a user on a node, for all conversations; the user's home gets to know.
+// online opens a session of a user on a node, for all conversations.
 func (g *grid) online(m *member, u chat.UserID, s chat.SessionID) (leave func()) {
-	k := as(u).Key()
-	m.Register(k, chat.ConversationID{}, s)
-	home := g.home(u)
-	if home != m {
-		home.Register(k, chat.ConversationID{}, s+1000)
-	}
+	m.session(u, chat.ConversationID{}, s)
 	return func() {
-		m.Unregister(k, chat.ConversationID{}, s)
-		if home != m {
-			home.Unregister(k, chat.ConversationID{}, s+1000)
-		}
+		m.Unregister(as(u).Key(), chat.ConversationID{}, s)
+		m.Exit(as(u).Key())
 	}
 }

@@ -108,10 +108,29 @@ func (r *rig) direct(a, b chat.UserID) chat.ConversationID {
 	return r.do(a, chat.Create{Kind: chat.Direct, Members: []chat.UserID{b}}).View.Head.Key.ID
 }
 
+// session opens one as an edge does: its user is enrolled before.
+func (r *rig) session(u chat.UserID, c chat.ConversationID, s chat.SessionID) {
+	r.t.Helper()
+	r.enter(u)
+	r.Register(as(u).Key(), c, s)
+}
+
+func (r *rig) enter(u chat.UserID) {
+	r.t.Helper()
+	ch := make(chan error, 1)
+	if r.Enter(as(u).Key(), func(err error) { ch <- err }) {
+		return
+	}
+	if err := <-ch; err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 // open attaches a session as an edge does: registering inside the callback.
 func (r *rig) open(u chat.UserID, c chat.ConversationID, s chat.SessionID) *chat.View {
 	r.t.Helper()
 	ch := make(chan *chat.View, 1)
+	r.enter(u)
 	r.Submit(as(u), chat.Origin{Session: s}, chat.Attach{Conversation: c}, func(res chat.Result, err error) {
 		if err != nil {
 			ch <- nil

@@ -218,7 +218,7 @@ func TestOriginNamesItsNode(t *testing.T) {
 	g := newGrid(t, 2, actors.Config{})
 	c := g.nodes[0].group("1", "2")
 	at := g.at(c)
-	at.Register(as("2").Key(), c, 7)
+	at.session("2", c, 7)
 	g.everywhere(func(m *member) {
 		n := len(at.edge.notices(7))
 		for _, o := range []chat.Origin{{Session: 5, Ref: "r"}, {}} {

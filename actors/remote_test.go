@@ -351,15 +351,24 @@ func TestReq102_PresenceOnSeveralNodes(t *testing.T) {
 		})
 	}
 	yes, no := true, false
+	eventually(t, "homes have heard of every node", func() bool {
+		shards, waiting := 0, 0
+		g.everywhere(func(m *member) {
+			s := m.Stats().Home
+			shards, waiting = shards+s.Shards, waiting+s.Waiting
+		})
+		return shards == chat.Shards && waiting == 0
+	})
 	for i, u := range users {
 		if n := online(u); n != 0 {
 			t.Fatalf("%s is there on %d nodes", u, n)
 		}
 		leave := g.online(g.nodes[i%3], u, chat.SessionID(i+1))
 		eventually(t, "the session", func() bool { return online(u) == 3 })
-		if s, err := g.nodes[0].Status(bg, as(u)); err != nil || s.LastSeen.IsZero() {
-			t.Fatalf("%+v, %v: seen now, and not written yet", s, err)
-		}
+		eventually(t, "seen now, and not written yet", func() bool {
+			s, err := g.nodes[0].Status(bg, as(u))
+			return err == nil && !s.LastSeen.IsZero()
+		})
 		if _, err := g.nodes[(i+1)%3].ChangePreferences(bg, as(u), chat.PreferencesChange{Invisible: &yes}); err != nil {
 			t.Fatal(err)
 		}

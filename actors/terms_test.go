@@ -104,7 +104,7 @@ func TestGainedShardsAreTakenOver(t *testing.T) {
 		r := newRig(t, actors.Config{Store: store, Cluster: c})
 		gain(r.Hub, c, 2)
 		for i := range ids {
-			r.Register(as(chat.UserID(fmt.Sprint(2+i))).Key(), chat.ConversationID{}, chat.SessionID(i+1))
+			r.session(chat.UserID(fmt.Sprint(2+i)), chat.ConversationID{}, chat.SessionID(i+1))
 		}
 		time.Sleep(20 * time.Second)
 		down.Store(false)
@@ -163,7 +163,7 @@ func TestShardsComeAndGo(t *testing.T) {
 					}
 					r.Lost(all())
 				}
-				if _, err := r.Do(bg, as("1"), chat.Send{Conversation: ids[0], Content: "y"}); !errors.Is(err, chat.ErrMoved) {
+				if _, err := r.Do(bg, as("1"), chat.Send{Conversation: ids[0], Content: "y"}); !errors.Is(err, chat.ErrUnavailable) {
 					t.Fatal(err)
 				}
 				gain(r.Hub, c, 2+round)

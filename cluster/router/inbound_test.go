@@ -120,7 +120,7 @@ func TestInboundBound(t *testing.T) {
 	}
 }
 
-func enrol(shard int) chat.Parcel { return chat.Enrol{Shard: shard, All: true} }
+func enrol(shard int) chat.Parcel { return &chat.Enrol{Shard: shard, All: true} }
 
 func TestParcelsToOthers(t *testing.T) {
 	n := newNode(t, self, nil)
@@ -129,7 +129,7 @@ func TestParcelsToOthers(t *testing.T) {
 		n.Parcel(peer, enrol(i), func(err error) { got = append(got, err) })
 	}
 	for i, s := range n.peers.take() {
-		if s.to != peer || s.p.(chat.Enrol).Shard != i {
+		if s.to != peer || s.p.(*chat.Enrol).Shard != i {
 			t.Errorf("%d: %+v", i, s)
 		}
 		if i == 1 {
@@ -153,7 +153,7 @@ func TestParcelsToOthers(t *testing.T) {
 func TestParcelsOfOthers(t *testing.T) {
 	n := newNode(t, self, nil)
 	n.hub.receive = func(from chat.NodeID, p chat.Parcel, done func(error)) {
-		if from != peer || p.(chat.Enrol).Shard != 3 {
+		if from != peer || p.(*chat.Enrol).Shard != 3 {
 			t.Errorf("%v: %#v", from, p)
 		}
 		done(errBroken)
@@ -178,7 +178,7 @@ func TestParcelsToItselfKeepTheirOrder(t *testing.T) {
 			t.Errorf("from %v, inside another: %v", from, inside)
 		}
 		inside = true
-		shard := p.(chat.Enrol).Shard
+		shard := p.(*chat.Enrol).Shard
 		order = append(order, shard)
 		if shard < 2 {
 			n.Parcel(self, enrol(shard*2+2), func(error) {})
