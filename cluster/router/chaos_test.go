@@ -89,17 +89,17 @@ func (n *worldNode) Request(ctx context.Context, to chat.NodeID, payload []byte,
 		return
 	}
 	b := append([]byte(nil), payload...)
+	var once sync.Once
+	end := func(b []byte, err error) { once.Do(func() { done(b, err) }) }
+	context.AfterFunc(ctx, func() { end(nil, ctx.Err()) })
 	n.w.mu.Lock()
+	defer n.w.mu.Unlock() // until it is in the pipe, which somebody else may close
 	pipe := n.pipes[to]
 	if pipe == nil {
 		pipe = make(chan func(), 10_000)
 		n.pipes[to] = pipe
 		go n.run(pipe)
 	}
-	n.w.mu.Unlock()
-	var once sync.Once
-	end := func(b []byte, err error) { once.Do(func() { done(b, err) }) }
-	context.AfterFunc(ctx, func() { end(nil, ctx.Err()) })
 	pipe <- func() {
 		if n.w.chance(2) { // the connection breaks, with all that was written to it
 			n.w.mu.Lock()
