@@ -34,7 +34,7 @@ type Config struct {
 	CQLLease       time.Duration `name:"cql-lease" default:"6s" placeholder:"DUR" help:"How long the claims of a node that vanished keep the others from its shards."`
 
 	NodeName         string   `placeholder:"NAME" help:"Name of this node among those of the cluster, the same after a restart: shards go to names. Default: the host's name."`
-	Roles            []string `default:"edge,actors" placeholder:"ROLE,..." help:"What this node does: edge serves clients, actors owns conversations and users."`
+	Roles            []string `default:"edge,actors" placeholder:"ROLE,..." help:"What this node does: edge serves sockets (without it they are refused, REST is not), actors owns conversations and users."`
 	GossipListen     string   `placeholder:"HOST:PORT" help:"Where nodes find one another (TCP and UDP). Given, other nodes may join this one; needs --cluster-listen and --store scylla."`
 	GossipAdvertise  string   `placeholder:"HOST:PORT" help:"Under which address the others reach --gossip-listen, if it is another."`
 	GossipKeyFile    string   `placeholder:"FILE" help:"Keys that gossip is encrypted with, one a line: 16, 24 or 32 bytes in base64. The first encrypts, all decrypt; read again when it changes."`

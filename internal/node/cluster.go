@@ -322,8 +322,13 @@ func (c *clustering) check() rest.Check {
 	return k
 }
 
+// leaveTime bounds leave, so that a store that is away does not keep clients from being told.
+const leaveTime = 10 * time.Second
+
 // leave hands everything over.
 func (c *clustering) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, leaveTime)
+	defer cancel()
 	if c.members != nil {
 		c.members.SetState(membership.Draining)
 	}

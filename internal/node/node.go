@@ -411,6 +411,9 @@ func (n *Node) Run(ctx context.Context) error {
 			"repaired", n.repaired.Load(), "took", n.opts.Now().Sub(start).Round(time.Millisecond), "dev", n.cfg.Dev, "version", n.opts.Version)
 		served := make(chan error, 1)
 		go func() { served <- n.server.Serve(context.WithoutCancel(run)) }()
+		if n.cfg.Clustered() && !n.cfg.HasRole(config.RoleEdge) {
+			_ = n.sessions.Drain(run) // there are none, and none are to come
+		}
 		n.state.Store(serving)
 		select {
 		case err := <-served:
