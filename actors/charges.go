@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// chargeEvery is how often other nodes are told what users spent here of their rate limit.
-	chargeEvery = 50 * time.Millisecond
+	// chargeAfter is how long what users spend here of their rate limit is gathered before other nodes are told.
+	chargeAfter = time.Millisecond
 	// maxCharged is of how many users at most, each time; of more, other nodes do not hear.
 	maxCharged = 16 << 10
 )
@@ -21,18 +21,13 @@ type charges struct {
 	cluster Cluster
 	dropped atomic.Uint64
 
-	mu    sync.Mutex
-	spent map[chat.UserKey]float64
-
-	stop chan struct{}
-	done chan struct{}
+	mu     sync.Mutex
+	spent  map[chat.UserKey]float64
+	closed bool
+	wg     sync.WaitGroup // of the timer
 }
 
-func newCharges(c Cluster) *charges {
-	x := &charges{cluster: c, stop: make(chan struct{}), done: make(chan struct{})}
-	go x.run()
-	return x
-}
+func newCharges(c Cluster) *charges { return &charges{cluster: c} }
 
 func (x *charges) add(k chat.UserKey) {
 	if len(x.cluster.Edges()) < 2 {
@@ -45,34 +40,23 @@ func (x *charges) add(k chat.UserKey) {
 		x.dropped.Add(1)
 		return
 	}
+	if x.closed {
+		return
+	}
 	if x.spent == nil {
 		x.spent = make(map[chat.UserKey]float64)
+		x.wg.Add(1)
+		time.AfterFunc(chargeAfter, x.tell)
 	}
 	x.spent[k] = n + 1
 }
 
-func (x *charges) run() {
-	defer close(x.done)
-	t := time.NewTicker(chargeEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-t.C:
-			x.tell()
-		case <-x.stop:
-			return
-		}
-	}
-}
-
 func (x *charges) tell() {
+	defer x.wg.Done()
 	x.mu.Lock()
 	spent := x.spent
 	x.spent = nil
 	x.mu.Unlock()
-	if len(spent) == 0 {
-		return
-	}
 	p := &chat.Charges{List: make([]chat.Charge, 0, len(spent))}
 	for k, n := range spent {
 		p.List = append(p.List, chat.Charge{User: k, Amount: n})
@@ -85,8 +69,10 @@ func (x *charges) tell() {
 }
 
 func (x *charges) close() {
-	close(x.stop)
-	<-x.done
+	x.mu.Lock()
+	x.closed = true
+	x.mu.Unlock()
+	x.wg.Wait()
 }
 
 // Spent takes in that a user spent one command of the rate limit on this node. It does not block.
