@@ -67,7 +67,12 @@ func (n *Node) openClustering(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	var settle time.Duration
+	if !n.cfg.Clustered() {
+		settle = time.Millisecond // nobody else comes
+	}
 	c.leases, err = lease.New(lease.Config{
+		Settle: settle,
 		Name: name, Store: leaseStore{n.store}, Duration: n.cfg.CQLLease, Now: uptime, Clock: e.Clock, Raise: e.RaiseClock, Logger: n.log, Floor: floor,
 		Gained: c.gained, Release: c.release, Lost: c.lost,
 	})
