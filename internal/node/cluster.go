@@ -73,7 +73,7 @@ func (n *Node) openClustering(ctx context.Context) (err error) {
 	}
 	c.leases, err = lease.New(lease.Config{
 		Settle: settle,
-		Name: name, Store: leaseStore{n.store}, Duration: n.cfg.CQLLease, Now: uptime, Clock: e.Clock, Raise: e.RaiseClock, Logger: n.log, Floor: floor,
+		Name:   name, Store: leaseStore{n.store}, Duration: n.cfg.CQLLease, Now: uptime, Clock: e.Clock, Raise: e.RaiseClock, Logger: n.log, Floor: floor,
 		Gained: c.gained, Release: c.release, Lost: c.lost,
 	})
 	if err != nil {
