@@ -136,7 +136,16 @@ func take(t testing.TB) (name string, give func()) {
 			t.Fatal(err)
 		}
 	}
-	if err := wipe(ctx, k.engine, cfg.Tables); err != nil {
+	ahead, err := ranAhead(ctx, k.engine)
+	if err == nil && ahead {
+		// Deletions of today do not hide what was written with a clock that was ahead: another keyspace.
+		_ = k.engine.Close()
+		return take(t)
+	}
+	if err == nil {
+		err = wipe(ctx, k.engine, cfg.Tables)
+	}
+	if err != nil {
 		t.Fatalf("wiping %s: %v", k.name, err)
 	}
 	return k.name, sync.OnceFunc(func() {
@@ -192,6 +201,28 @@ func OpenKeyspace(t testing.TB, keyspace string) *scylla.Engine {
 	}
 	t.Cleanup(func() { _ = e.Close() })
 	return e
+}
+
+// ranAhead reports whether a hub wrote with a clock that is ahead of this machine's: who takes shards of one that died
+// raises its own.
+func ranAhead(ctx context.Context, e storage.Engine) (bool, error) {
+	st := storage.New(e, storage.Config{})
+	leases, err := st.NodeLeases(ctx)
+	if err != nil {
+		return false, err
+	}
+	owners, err := st.ShardOwners(ctx)
+	if err != nil {
+		return false, err
+	}
+	newest := int64(0)
+	for i := range leases {
+		newest = max(newest, leases[i].Clock)
+	}
+	for i := range owners {
+		newest = max(newest, owners[i].Clock)
+	}
+	return newest > time.Now().UnixMicro(), nil
 }
 
 // wipe deletes all rows but the version.
