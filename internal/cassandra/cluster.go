@@ -53,7 +53,7 @@ type Config struct {
 	Nodes int       // default 1
 	First int       // of the addresses 127.0.0.First and up; default 1
 	Dir   string    // for the nodes' data and logs; default: a temporary directory, removed by Close
-	Heap  string    // of each node, as -Xmx takes it; default 512m
+	Heap  string    // of each node, as -Xmx takes it; default 1g: each written table of each keyspace keeps some
 	Log   io.Writer // what is being done; default: nowhere
 }
 
@@ -72,10 +72,13 @@ type node struct {
 	dir     string
 	args    []string
 	java    string
+	log     io.Writer
+	watch   sync.WaitGroup
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
 	exited chan struct{}
+	killed chan struct{} // closed ahead of a kill
 	closed bool
 }
 
@@ -85,7 +88,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 		cfg.Nodes = 1
 	}
 	if cfg.Heap == "" {
-		cfg.Heap = "512m"
+		cfg.Heap = "1g"
 	}
 	if cfg.Log == nil {
 		cfg.Log = io.Discard
@@ -133,7 +136,7 @@ func (c *Cluster) prepare() error {
 		return err
 	}
 	for i, address := range addresses {
-		n := &node{address: address, native: c.native, dir: filepath.Join(c.cfg.Dir, fmt.Sprintf("node%d", i)), java: c.inst.java}
+		n := &node{address: address, native: c.native, dir: filepath.Join(c.cfg.Dir, fmt.Sprintf("node%d", i)), java: c.inst.java, log: c.cfg.Log}
 		if err := os.MkdirAll(n.dir, 0o700); err != nil {
 			return fmt.Errorf("cassandra: %w", err)
 		}
@@ -280,19 +283,34 @@ func (n *node) start() error {
 	if n.cmd != nil || n.closed {
 		return fmt.Errorf("cassandra: node %s runs already, or its cluster is closed", n.address)
 	}
-	log, err := os.OpenFile(filepath.Join(n.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	logFile, err := os.OpenFile(filepath.Join(n.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("cassandra: %w", err)
 	}
-	defer log.Close()
+	defer logFile.Close()
 	cmd := exec.Command(n.java, n.args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = n.dir, log, log
+	cmd.Dir, cmd.Stdout, cmd.Stderr = n.dir, logFile, logFile
 	exited := make(chan struct{})
 	if err := startWithParent(cmd, exited); err != nil {
 		return fmt.Errorf("cassandra: %w", err)
 	}
-	n.cmd, n.exited = cmd, exited
+	killed := make(chan struct{})
+	n.cmd, n.exited, n.killed = cmd, exited, killed
+	n.watch.Go(func() { n.report(cmd, exited, killed) })
 	return nil
+}
+
+// report tells of an end that nobody asked for: without it tests that follow only see refused connections.
+func (n *node) report(cmd *exec.Cmd, exited, killed <-chan struct{}) {
+	select {
+	case <-killed:
+	case <-exited:
+		select {
+		case <-killed:
+		default:
+			fmt.Fprintf(n.log, "cassandra: %s ended by itself (%v):\n%s\n", n.address, cmd.ProcessState, n.logTail())
+		}
+	}
 }
 
 func (n *node) kill() {
@@ -301,8 +319,10 @@ func (n *node) kill() {
 	if n.cmd == nil {
 		return
 	}
+	close(n.killed)
 	_ = n.cmd.Process.Kill()
 	<-n.exited
+	n.watch.Wait()
 	n.cmd = nil
 }
 

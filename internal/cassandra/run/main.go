@@ -26,7 +26,7 @@ func run() int {
 	nodes := flag.Int("nodes", 1, "nodes, on 127.0.0.1 and up")
 	first := flag.Int("first", 1, "last number of the first node's address, for several clusters beside one another")
 	dir := flag.String("dir", "", "directory for data and logs, kept; default: a temporary one")
-	heap := flag.String("heap", "512m", "heap of each node")
+	heap := flag.String("heap", "1g", "heap of each node")
 	flag.Parse()
 	if flag.NArg() == 0 {
 		fmt.Fprintln(os.Stderr, "usage: run [-nodes N] [-dir DIR] -- COMMAND ...")
