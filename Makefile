@@ -98,8 +98,8 @@ docs: ## regenerate docs/configuration.md from the flags
 generate: ## regenerate the node-to-node codec from cluster/wire/wire.proto (the generated files are committed)
 	$(GO) -C internal/tools run ./protogen -dir ../.. cluster/wire/wire.proto
 
-requirements: ## numbered requirements and the tests that carry their number
-	@grep -rhoE 'func TestReq[0-9]{3}[A-Za-z0-9_]*' --include='*_test.go' . | sed 's/func //' | sort
+requirements: ## run the tests that carry numbers of docs/requirements.md and print the list with their results
+	$(GO) run ./internal/requirements -run
 
 clean: ## remove what the targets above made in the tree
 	rm -rf bin coverage.out coverage.html

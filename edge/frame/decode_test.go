@@ -230,7 +230,7 @@ func BenchmarkDecodeSend(b *testing.B) {
 	}
 }
 
-func FuzzDecode(f *testing.F) {
+func FuzzReq123_Decode(f *testing.F) {
 	f.Add([]byte(`{"type":"send_message","content":"\ud83d\ude00\u003c","ref":1,"client_id":"x"}`))
 	f.Add([]byte(`{"type":"resume","conversations":[{"conversation_id":"` + convText + `","last_seq":5}]}`))
 	f.Add([]byte(`{"type":"create_group","group_name":"g","members":[1,"x"]}`))

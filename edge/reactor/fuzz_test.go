@@ -176,7 +176,7 @@ func drive(in []byte, lim limits, piece int) (evs []refEvent, code uint16) {
 	return evs, 0
 }
 
-func FuzzParser(f *testing.F) {
+func FuzzReq123_Parser(f *testing.F) {
 	frame := func(b0 byte, p string) []byte {
 		b := []byte{b0, 0x80 | byte(len(p)), 1, 2, 3, 4}
 		for i := range len(p) {

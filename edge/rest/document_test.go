@@ -21,7 +21,7 @@ func TestDocumentIsValid(t *testing.T) {
 }
 
 // The document and the mux name the same operations.
-func TestDocumentNamesEveryRoute(t *testing.T) {
+func TestReq113_DocumentNamesEveryRoute(t *testing.T) {
 	doc, err := document()
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +39,7 @@ func TestDocumentNamesEveryRoute(t *testing.T) {
 	}
 }
 
-func TestDocumentIsServed(t *testing.T) {
+func TestReq113_DocumentIsServed(t *testing.T) {
 	b := newBench(t)
 	a := b.as("", "GET", "/api/openapi.yaml", "")
 	if a.status != 200 || a.body != string(rest.OpenAPI()) || a.header.Get("Content-Type") != "application/yaml" {

@@ -212,9 +212,9 @@ func each(parallel, n int, f func(i int)) {
 	wg.Wait()
 }
 
-// TestReq164_Latency measures send → receive at a fixed rate, each message for two (its sender and a reader on another node), at
+// TestReq032_Req164_Latency measures send → receive at a fixed rate, each message for two (its sender and a reader on another node), at
 // two nodes and three. Only completeness decides.
-func TestReq164_Latency(t *testing.T) {
+func TestReq032_Req164_Latency(t *testing.T) {
 	cycles(t)
 	for _, nodes := range []int{1, 2, 3} {
 		if nodes > 1 && alone() {
