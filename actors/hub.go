@@ -96,6 +96,7 @@ type Hub struct {
 	dir      *directory.Directory
 	delivery atomic.Pointer[delivery] // to other nodes; nil without Config.Cluster
 	directs  directs
+	kept     standingCache
 	people   *user.Registry // nil without Config.People, as is presence
 	presence *presence
 	follow   *projection.Runner // nil: nothing follows the logs
@@ -383,23 +384,25 @@ func (h *Hub) Unregister(k chat.UserKey, c chat.ConversationID, s chat.SessionID
 
 // Stats of the hub since the start.
 type Stats struct {
-	Live         int    // conversations in memory
-	Waiting      int    // commits that wait for the next group
-	SeenBytes    int64  // of the filters of client ids of those
-	DirectHits   uint64 // direct conversations found without asking whether the other user exists
-	DirectMisses uint64
-	Users        int    // actors of users in memory
-	SeenPending  int    // last-seen times that wait to be written
-	SeenDropped  uint64 // that were not
-	Directory    directory.Stats
-	Home         home.Stats // the rest is zero without Config.Cluster
-	Enrolment    enrol.Stats
-	Fanout       fanout.Stats
+	Live                         int    // conversations in memory
+	Waiting                      int    // commits that wait for the next group
+	SeenBytes                    int64  // of the filters of client ids of those
+	DirectHits                   uint64 // direct conversations found without asking whether the other user exists
+	StandingHits, StandingMisses uint64 // conversations of a list that were, or were not, known from an earlier one
+	DirectMisses                 uint64
+	Users                        int    // actors of users in memory
+	SeenPending                  int    // last-seen times that wait to be written
+	SeenDropped                  uint64 // that were not
+	Directory                    directory.Stats
+	Home                         home.Stats // the rest is zero without Config.Cluster
+	Enrolment                    enrol.Stats
+	Fanout                       fanout.Stats
 }
 
 // Stats returns a snapshot for metrics.
 func (h *Hub) Stats() Stats {
 	s := Stats{Live: h.convs.Live(), Waiting: h.convs.Waiting(), SeenBytes: h.convs.SeenBytes(), DirectHits: h.directs.hits.Load(), DirectMisses: h.directs.misses.Load(),
+		StandingHits: h.kept.hits.Load(), StandingMisses: h.kept.misses.Load(),
 		Directory: h.dir.Stats()}
 	if d := h.delivery.Load(); d != nil {
 		s.Home, s.Enrolment, s.Fanout = d.home.Stats(), d.enrol.Stats(), d.pub.Stats()

@@ -26,55 +26,6 @@ type MembersLister interface {
 	ListMembers(ctx context.Context, keys []chat.ConversationKey, limit int) ([][]chat.Member, error)
 }
 
-// standing is one conversation of a user.
-type standing struct {
-	head chat.Head
-	me   chat.Member
-}
-
-// standings are the conversations that the user is a member of now: those in memory say so themselves, the
-// others are read from the store, all at once.
-func (h *Hub) standings(ctx context.Context, k chat.UserKey) ([]standing, error) {
-	rows, err := h.store.ListMemberships(ctx, k)
-	if err != nil {
-		return nil, fmt.Errorf("list memberships: %w", err)
-	}
-	out := make([]standing, 0, len(rows))
-	keys := make([]chat.ConversationKey, len(rows))
-	for i := range rows {
-		keys[i] = rows[i].Key
-	}
-	var rest []chat.ConversationKey
-	err = h.peek(ctx, chat.Peek{User: k.User, Keys: keys}, func(i int, s *chat.Snapshot) {
-		switch {
-		case !s.Known:
-			rest = append(rest, keys[i])
-		case s.Exists && s.Me.User != "":
-			out = append(out, standing{s.Head, s.Me})
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	if len(rest) == 0 {
-		return out, nil
-	}
-	heads, err := h.store.GetHeads(ctx, rest)
-	if err != nil {
-		return nil, fmt.Errorf("read heads: %w", err)
-	}
-	mine, err := h.store.GetMembers(ctx, rest, k.User)
-	if err != nil {
-		return nil, fmt.Errorf("read memberships: %w", err)
-	}
-	for i := range rest {
-		if heads[i].Seq > 0 && mine[i].User != "" {
-			out = append(out, standing{heads[i], mine[i]})
-		}
-	}
-	return out, nil
-}
-
 // Conversations lists the caller's conversations, newest activity first. It reads the store a constant number
 // of times, however many there are.
 func (h *Hub) Conversations(ctx context.Context, p chat.Principal, q chat.ListQuery) (chat.ConversationPage, error) {

@@ -143,6 +143,9 @@ type Snapshot struct {
 	Exists  bool     // false, with Known: there is no such conversation
 	Known   bool     // it is in memory
 	Moved   bool     // the node that was asked cannot tell: it does not own the shard, or not for long enough
+	// Version, while it is not Known, of what is stored of it: what was read after one look is still true if a later
+	// look shows the same. 0: the node does not say.
+	Version uint64
 
 	Rewritten []*Event // message rows that the store does not show yet, if they were asked for
 }

@@ -175,10 +175,11 @@ func (g *Registry) SeenBytes() int64 { return g.seen.Used() }
 // Snapshot is what a live conversation shows without being asked by message.
 type Snapshot = chat.Snapshot
 
-// Peek looks at a live conversation. known is false if it is not in memory; exists is false if it is, and
-// there is no such conversation.
+// Peek looks at a live conversation. known is false if it is not in memory, and then only Version is set; exists is
+// false if it is, and there is no such conversation.
 func (g *Registry) Peek(key chat.ConversationKey, user chat.UserID, members int) (snap Snapshot, exists, known bool) {
-	a := g.peek(key)
+	a, version := g.peek(key)
+	snap.Version = version
 	if a == nil {
 		return snap, false, false
 	}
@@ -187,6 +188,7 @@ func (g *Registry) Peek(key chat.ConversationKey, user chat.UserID, members int)
 	if !a.state.Known() {
 		return snap, false, false
 	}
+	snap.Version = 0
 	snap.Head, snap.Me, snap.Set, exists = a.state.Peek(user)
 	snap.Gone = a.state.Gone()
 	if exists && members > 0 {
@@ -198,7 +200,7 @@ func (g *Registry) Peek(key chat.ConversationKey, user chat.UserID, members int)
 // Rewritten are message rows that the store does not show yet: who reads history must take them before it
 // reads, and prefer them.
 func (g *Registry) Rewritten(key chat.ConversationKey) []*chat.Event {
-	a := g.peek(key)
+	a, _ := g.peek(key)
 	if a == nil {
 		return nil
 	}
@@ -207,19 +209,23 @@ func (g *Registry) Rewritten(key chat.ConversationKey) []*chat.Event {
 	return a.state.Rewritten()
 }
 
-func (g *Registry) peek(key chat.ConversationKey) *activation {
+// peek returns the activation, if there is one, and the version of what is stored as long as there is none: when it is
+// the same later, none has been meanwhile. It is 0 if this node cannot tell.
+func (g *Registry) peek(key chat.ConversationKey) (a *activation, version uint64) {
 	n := key.Shard()
 	s := &g.shards[n]
+	stamp := s.stamp(key).Load() // before the look, so that what is put there after it has another one
 	s.mu.RLock()
-	a := s.m[key]
+	a = s.m[key]
 	s.mu.RUnlock()
-	if a == nil {
-		return nil
+	epoch, ok := g.cfg.Owner.Term(n)
+	if ok && epoch < 1<<32 {
+		version = epoch<<32 | uint64(stamp)
 	}
-	if epoch, ok := g.cfg.Owner.Term(n); !ok || epoch != a.term.epoch {
-		return nil // its successor may have gone on
+	if a != nil && (!ok || epoch != a.term.epoch) {
+		return nil, version // its successor may have gone on
 	}
-	return a
+	return a, version
 }
 
 func (g *Registry) each(f func(*activation)) {

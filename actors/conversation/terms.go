@@ -52,7 +52,14 @@ type shard struct {
 	fading map[chat.ConversationKey][]*activation
 	closed uint64        // terms up to this one were released or lost
 	vacant chan struct{} // closed when m and fading are empty; nil: nobody waits for it
+	stamps [stamps]atomic.Uint32
 }
+
+// stamps is how many counters a shard has of the conversations that came into memory or went. A counter is shared by
+// some: that one of them moves costs the others a read of the store.
+const stamps = 64
+
+func (s *shard) stamp(key chat.ConversationKey) *atomic.Uint32 { return &s.stamps[key.ID[15]%stamps] }
 
 // enter finds or makes the activation and counts one message into its inbox, which keeps it alive until that
 // message has been handled.
@@ -117,6 +124,7 @@ func (g *Registry) activate(s *shard, n int, epoch uint64, key chat.Conversation
 	if s.m == nil {
 		s.m = make(map[chat.ConversationKey]*activation)
 	}
+	s.stamp(key).Add(1)
 	s.m[key] = a
 	g.live.Add(1)
 	g.cfg.Observer.Activated()
@@ -131,6 +139,7 @@ func (g *Registry) leave(a *activation) bool {
 		s.mu.Unlock()
 		return false
 	}
+	s.stamp(a.key).Add(1)
 	if s.m[a.key] == a {
 		delete(s.m, a.key)
 	} else {

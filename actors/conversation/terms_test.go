@@ -462,3 +462,46 @@ func TestTermsUnderLoad(t *testing.T) {
 		}
 	}
 }
+
+// What was read of a conversation after a look that showed a version is still so while a look shows the same: it has
+// another one once it came into memory, once more when it is gone from there, and under another owner.
+func TestVersionOfWhatIsStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate(t)
+		k := e.create()
+		look := func() uint64 {
+			t.Helper()
+			s, _, known := e.Peek(k, "1", 0)
+			if known != (s.Version == 0) {
+				t.Fatalf("known %v, version %d", known, s.Version)
+			}
+			return s.Version
+		}
+		if look() != 0 {
+			t.Fatal("it is not in memory")
+		}
+		time.Sleep(10 * time.Minute)
+		stored := look()
+		if again := look(); stored == 0 || again != stored {
+			t.Fatalf("versions %d and %d of what nobody touched", stored, again)
+		}
+		e.store.SetFaults(func(string, chat.ConversationKey) error {
+			time.Sleep(time.Second)
+			return nil
+		}, nil)
+		sent := e.send(k, "a")
+		loading := look() // who reads now sees what is stored before the message
+		e.works(sent, 2)
+		time.Sleep(10 * time.Minute)
+		gone := look()
+		e.begin(k, 2)
+		if moved := look(); stored == loading || loading == gone || stored == gone || gone == moved {
+			t.Errorf("versions %d, %d, %d, %d", stored, loading, gone, moved)
+		}
+		e.begin(k, 0)
+		if s, _, known := e.Peek(k, "1", 0); known || s.Version != 0 {
+			t.Errorf("version %d where it is another node's", s.Version)
+		}
+		e.begin(k, 2)
+	})
+}

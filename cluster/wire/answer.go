@@ -85,7 +85,7 @@ func answer(m *pb.Answer) (chat.Answer, error) {
 }
 
 func putSnapshot(m *pb.Snapshot, s *chat.Snapshot) {
-	m.Gone, m.Exists, m.Known, m.Moved = s.Gone, s.Exists, s.Known, s.Moved
+	m.Gone, m.Exists, m.Known, m.Moved, m.Version = s.Gone, s.Exists, s.Known, s.Moved, s.Version
 	if s.Head != (chat.Head{}) {
 		m.Head = putHead(&s.Head)
 	}
@@ -109,7 +109,7 @@ func snapshot(m *pb.Snapshot, s *chat.Snapshot) error {
 	}
 	*s = chat.Snapshot{
 		Head: head(m.Head), Me: member(m.Me), Set: set, Members: listOf(m.Members, member),
-		Gone: m.Gone, Exists: m.Exists, Known: m.Known, Moved: m.Moved, Rewritten: listOf(m.Rewritten, eventPointer),
+		Gone: m.Gone, Exists: m.Exists, Known: m.Known, Moved: m.Moved, Version: m.Version, Rewritten: listOf(m.Rewritten, eventPointer),
 	}
 	return nil
 }

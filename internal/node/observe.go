@@ -99,6 +99,8 @@ func hubCollector(take func() actors.Stats) prometheus.Collector {
 	c.gauge("hub_last_seen_pending", "Last-seen times that wait to be written.", func(s *S) float64 { return float64(s.SeenPending) })
 	c.counter("hub_last_seen_dropped_total", "Last-seen times that were not written.", func(s *S) float64 { return float64(s.SeenDropped) })
 	c.counter("hub_direct_cache_hits_total", "Direct conversations found in the cache.", func(s *S) float64 { return float64(s.DirectHits) })
+	c.counter("hub_list_cache_hits_total", "Conversations of a list that were known from an earlier one.", func(s *S) float64 { return float64(s.StandingHits) })
+	c.counter("hub_list_cache_misses_total", "Conversations of a list that had to be read.", func(s *S) float64 { return float64(s.StandingMisses) })
 	c.counter("hub_direct_cache_misses_total", "Direct conversations not found in the cache.", func(s *S) float64 { return float64(s.DirectMisses) })
 	c.counter("hub_directory_deliveries_total", "Deliveries given to directory groups.", func(s *S) float64 { return float64(s.Directory.Deliveries) })
 	c.counter("hub_directory_overflows_total", "Durable deliveries that found a directory group full.", func(s *S) float64 { return float64(s.Directory.Overflows) })

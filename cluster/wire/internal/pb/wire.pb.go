@@ -3038,6 +3038,7 @@ type Snapshot struct {
 	Known         bool                   `protobuf:"varint,7,opt,name=known,proto3" json:"known,omitempty"`
 	Rewritten     []*Event               `protobuf:"bytes,8,rep,name=rewritten,proto3" json:"rewritten,omitempty"`
 	Moved         bool                   `protobuf:"varint,9,opt,name=moved,proto3" json:"moved,omitempty"`
+	Version       uint64                 `protobuf:"fixed64,10,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3133,6 +3134,13 @@ func (x *Snapshot) GetMoved() bool {
 		return x.Moved
 	}
 	return false
+}
+
+func (x *Snapshot) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
 }
 
 type Related struct {
@@ -4378,7 +4386,7 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x04view\x18\x01 \x01(\v2\x14.hub.cluster.v1.ViewR\x04view\x123\n" +
 	"\trewritten\x18\x02 \x03(\v2\x15.hub.cluster.v1.EventR\trewritten\"9\n" +
 	"\tSnapshots\x12,\n" +
-	"\x04list\x18\x01 \x03(\v2\x18.hub.cluster.v1.SnapshotR\x04list\"\xc8\x02\n" +
+	"\x04list\x18\x01 \x03(\v2\x18.hub.cluster.v1.SnapshotR\x04list\"\xe2\x02\n" +
 	"\bSnapshot\x12(\n" +
 	"\x04head\x18\x01 \x01(\v2\x14.hub.cluster.v1.HeadR\x04head\x12&\n" +
 	"\x02me\x18\x02 \x01(\v2\x16.hub.cluster.v1.MemberR\x02me\x12+\n" +
@@ -4388,7 +4396,9 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x06exists\x18\x06 \x01(\bR\x06exists\x12\x14\n" +
 	"\x05known\x18\a \x01(\bR\x05known\x123\n" +
 	"\trewritten\x18\b \x03(\v2\x15.hub.cluster.v1.EventR\trewritten\x12\x14\n" +
-	"\x05moved\x18\t \x01(\bR\x05moved\"3\n" +
+	"\x05moved\x18\t \x01(\bR\x05moved\x12\x18\n" +
+	"\aversion\x18\n" +
+	" \x01(\x06R\aversion\"3\n" +
 	"\aRelated\x12(\n" +
 	"\x04pair\x18\x01 \x01(\v2\x14.hub.cluster.v1.PairR\x04pair\"N\n" +
 	"\tPreferred\x12#\n" +

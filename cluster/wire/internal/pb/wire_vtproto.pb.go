@@ -2767,6 +2767,12 @@ func (m *Snapshot) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Version != 0 {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(m.Version))
+		i--
+		dAtA[i] = 0x51
+	}
 	if m.Moved {
 		i--
 		if m.Moved {
@@ -6175,6 +6181,9 @@ func (m *Snapshot) SizeVT() (n int) {
 	}
 	if m.Moved {
 		n += 2
+	}
+	if m.Version != 0 {
+		n += 9
 	}
 	n += len(m.unknownFields)
 	return n
@@ -13729,6 +13738,16 @@ func (m *Snapshot) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.Moved = bool(v != 0)
+		case 10:
+			if wireType != 1 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Version", wireType)
+			}
+			m.Version = 0
+			if (iNdEx + 8) > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Version = uint64(binary.LittleEndian.Uint64(dAtA[iNdEx:]))
+			iNdEx += 8
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
