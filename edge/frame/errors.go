@@ -37,6 +37,11 @@ const (
 	CodeInternal       Code = "internal"
 )
 
+// Codes lists all of them.
+var Codes = []Code{CodeEmptyMessage, CodeTooLong, CodeInvalidJSON, CodeInvalidType, CodeInvalid, CodeUnknownType, CodeMissingField,
+	CodeNotParticipant, CodeNotFound, CodeForbidden, CodeBlocked, CodeUnauthorized, CodeTokenExpired, CodeRateLimited, CodeOverloaded,
+	CodeUnavailable, CodeOutcomeUnknown, CodeGroupFull, CodeDirect, CodeEditWindow, CodeGone, CodeNotSupported, CodeInternal}
+
 // Close codes of contract §12.3. Reconnectable are 1001, 1011, 1013 and 4008; 4001 with a new token.
 const (
 	CloseNormal       uint16 = 1000
@@ -51,6 +56,28 @@ const (
 	CloseSlowConsumer uint16 = 4008
 	CloseRateLimited  uint16 = 4029
 )
+
+// CloseCode describes a close code for documents.
+type CloseCode struct {
+	Code uint16
+	Doc  string
+}
+
+// CloseCodes lists what the hub closes connections with. Those of RFC 6455 that its transport uses by itself (1002, 1007)
+// are not of this protocol.
+var CloseCodes = []CloseCode{
+	{CloseNormal, "normal"},
+	{CloseGoingAway, "the server shuts down: come back after a random delay"},
+	{ClosePolicy, "policy"},
+	{CloseTooBig, "message too long"},
+	{CloseInternal, "a bug in the server: come back"},
+	{CloseOverload, "overloaded: come back later"},
+	{CloseUnauthorized, "no, no valid, or an expired credential: come back with a new token"},
+	{CloseForbidden, "not, or no longer, a participant"},
+	{CloseGone, "the conversation is gone"},
+	{CloseSlowConsumer, "the client did not read fast enough: come back and resume"},
+	{CloseRateLimited, "kept sending in spite of rate_limited, or too many sockets of one user: come back later"},
+}
 
 // Error is what an error frame says.
 type Error struct {

@@ -101,7 +101,7 @@ var (
 type Field struct {
 	Name string
 	// Kind is string, bool, integer, uuid, user (number or string), time, object, or one of them in brackets
-	// for an array.
+	// for an array; "object or null" may be either.
 	Kind     string
 	Required bool // a client must send it; the server always sends it
 	Doc      string
@@ -125,7 +125,7 @@ var Types = []FrameType{
 	{"send_message", true, true, "", "Send a message. The answer is the message frame.", []Field{
 		{"content", "string", true, "1 to 10,000 code points after trimming"},
 		{"client_id", "string", false, "the client's own id of the message, up to 128 bytes: sending it again yields the same message"},
-		{"file", "object", false, "null; attachments are not supported yet"},
+		{"file", "object or null", false, "null; attachments are not supported yet"},
 		{"is_voice", "bool", false, "false; a voice message needs a file"}}},
 	{"typing", true, true, "", "Tell the others that the user types, or stopped.", []Field{
 		{"is_typing", "bool", false, "default false"}}},

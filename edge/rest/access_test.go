@@ -191,7 +191,7 @@ func TestVerbsAndPaths(t *testing.T) {
 	if a := b.as("1", "HEAD", convs, ""); a.status != 200 || a.body != "" || a.header.Get("Content-Length") == "0" {
 		t.Errorf("HEAD: %d %q %v", a.status, a.body, a.header)
 	}
-	if a := b.as("", "GET", "/", ""); a.status != 200 || !strings.Contains(a.body, "openapi.yaml") {
+	if a := b.as("", "GET", "/", ""); a.status != 200 || !strings.Contains(a.body, "/api/docs/") {
 		t.Errorf("index: %d", a.status)
 	}
 	b.as("", "POST", "/", "{}").is(405, `{"detail":"Method \"POST\" not allowed."}`)

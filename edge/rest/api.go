@@ -82,6 +82,7 @@ func table() []route {
 		{prefix + "/auth/token/verify", development, post((*API).verifyToken)},
 		{prefix + "/admin/users/{id}", operator, methods{"GET": (*API).getUser, "PUT": (*API).putUser}},
 		{"/api/openapi.yaml", anybody, methods{"GET": (*API).document}},
+		{"/api/asyncapi.yaml", anybody, methods{"GET": (*API).socketDocument}},
 		{"/health", anybody, methods{"GET": (*API).health}},
 		{"/health/ready", anybody, methods{"GET": (*API).healthReady}},
 		{"/health/live", anybody, methods{"GET": (*API).healthLive}},
@@ -107,6 +108,7 @@ func New(cfg Config) (*API, error) {
 	for _, rt := range a.routes {
 		a.mux.Handle(rt.path, a.serve(rt))
 	}
+	a.browse()
 	a.missing = a.serve(route{path: "other", methods: map[string]handler{}})
 	for _, p := range []string{"/api", "/api/", "/health/"} {
 		a.mux.Handle(p, a.missing)

@@ -95,12 +95,20 @@ type Config struct {
 	Ready func(context.Context) []Check
 	// Version is shown by /health/.
 	Version string
+	// Sockets describe the WebSocket protocol; without them their paths answer 404.
+	Sockets SocketDocuments
 	// Timeout bounds a request; default 10 s.
 	Timeout time.Duration
 	// MaxBody bounds a request's body in bytes; default 1 MiB.
 	MaxBody int64
 	// Now is the clock; default time.Now.
 	Now func() time.Time
+}
+
+// SocketDocuments describe the WebSocket protocol, which this package does not know.
+type SocketDocuments struct {
+	AsyncAPI []byte // YAML
+	Page     []byte // HTML without scripts
 }
 
 func (c Config) withDefaults() Config {

@@ -2,22 +2,9 @@ package rest
 
 import (
 	"context"
-	_ "embed"
 	"net/http"
 	"strings"
 )
-
-//go:embed openapi.yaml
-var openAPI []byte
-
-// OpenAPI is the document that describes the API, as YAML. The caller does not change it.
-func OpenAPI() []byte { return openAPI }
-
-func (a *API) document(_ context.Context, c *call) response {
-	h := c.w.Header()
-	h.Set("Content-Type", "application/yaml")
-	return response{status: http.StatusOK, raw: openAPI}
-}
 
 // healthView is what the original's /health/ answers (contract §8).
 type healthView struct {
@@ -75,7 +62,7 @@ func (a *API) healthLive(context.Context, *call) response { return ok(map[string
 const index = `<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>hub</title>
 <h1>hub</h1>
-<p>A messaging server. <a href="/api/openapi.yaml">API description</a> · <a href="/health/">health</a></p>
+<p>A messaging server. <a href="/api/docs/">API description</a> · <a href="/health/">health</a></p>
 </html>
 `
 

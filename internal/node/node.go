@@ -256,8 +256,13 @@ func (n *Node) join(signer *auth.Signer) error {
 		Now: n.opts.Now, Observer: newSessionMetrics(reg), Logger: n.log, Self: self,
 	})
 	out.m = n.sessions
+	sockets, err := socketDocuments()
+	if err != nil {
+		return err
+	}
 	rc := rest.Config{
-		Hub: n.hub, Users: n.store, People: n.hub, Verifier: n.verifier, Limiter: restLimiter{limiter}, Observer: n.metrics, Logger: n.log,
+		Sockets: sockets,
+		Hub:     n.hub, Users: n.store, People: n.hub, Verifier: n.verifier, Limiter: restLimiter{limiter}, Observer: n.metrics, Logger: n.log,
 		APIKeys: keys, SessionCookie: n.cfg.AuthCookie, Origins: origins, Ready: n.ready, Version: n.opts.Version, Now: n.opts.Now,
 	}
 	if signer != nil {

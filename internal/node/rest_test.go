@@ -186,6 +186,7 @@ func TestReq105_Endpoints(t *testing.T) {
 	visit(tok, "PATCH", api+"preferences/", object{"invisible": false}, 200)
 
 	visit("", "GET", "/api/openapi.yaml", nil, 200)
+	visit("", "GET", "/api/asyncapi.yaml", nil, 200)
 	visit("", "GET", "/health/", nil, 200)
 	visit("", "GET", "/health/ready/", nil, 200)
 	visit("", "GET", "/health/live/", nil, 200)
