@@ -79,6 +79,7 @@ func RunStore(t *testing.T, open Open) {
 		{"NodeLeases", storeNodeLeases},
 		{"ShardOwners", storeShardOwners},
 		{"ShardOwnersContended", storeShardOwnersContended},
+		{"OwnersTogether", storeOwnersTogether},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := open(t, time.Now)
