@@ -75,7 +75,7 @@ var (
 )
 
 // LoadConversation returns the derived state of a conversation, members by user id; Head.Seq is the last event it was
-// derived from. chat.ErrNotFound if there is none. A deletion that was interrupted is finished first.
+// derived from. chat.ErrNotFound if there is none. A deletion that was interrupted is finished first, with strict fencing by the owner alone.
 func (s *Store) LoadConversation(ctx context.Context, key chat.ConversationKey) (chat.Head, []chat.Member, error) {
 	var head chat.Head
 	var members []chat.Member
@@ -85,13 +85,12 @@ func (s *Store) LoadConversation(ctx context.Context, key chat.ConversationKey) 
 	if err != nil {
 		return chat.Head{}, nil, fail(err, "load conversation", key)
 	}
-	if deleting != nil {
+	if deleting != nil && s.writesLogs() {
 		if err := s.finishDeletion(ctx, key, *deleting); err != nil {
 			return chat.Head{}, nil, fail(err, "finish deletion of", key)
 		}
-		head = chat.Head{}
 	}
-	if head.Seq == 0 {
+	if deleting != nil || head.Seq == 0 {
 		return chat.Head{}, nil, fail(ErrNoRow, "load conversation", key)
 	}
 	return head, members, nil
@@ -196,6 +195,9 @@ func (s *Store) SaveDerived(ctx context.Context, key chat.ConversationKey, d cha
 	if err != nil {
 		return err
 	}
+	if s.epoch > 0 && before.Epoch > s.epoch {
+		return fail(fmt.Errorf("%w: %w: the head is of epoch %d, ours is %d", chat.ErrFenced, ErrFenced, before.Epoch, s.epoch), "save", key)
+	}
 	if before.Epoch > d.Head.Epoch {
 		return fail(fmt.Errorf("%w: %d, not %d", ErrFenced, before.Epoch, d.Head.Epoch), "save", key)
 	}
@@ -232,7 +234,7 @@ func (s *Store) rewrite(ctx context.Context, a *arena, key chat.ConversationKey,
 		for ; i < len(events) && bucketOf(events[i].Seq) == bucket; i++ {
 			a.eventMutation(&events[i])
 		}
-		if err := s.engine.Apply(ctx, Batch{Table: TableLog, Partition: a.logPartition(&key, bucket), Mutations: a.mutations,
+		if err := s.applyLog(ctx, Batch{Table: TableLog, Partition: a.logPartition(&key, bucket), Mutations: a.mutations,
 			Durability: Relaxed}); err != nil {
 			return err
 		}

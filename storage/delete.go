@@ -78,8 +78,12 @@ func (s *Store) deleteLog(ctx context.Context, key chat.ConversationKey, seq uin
 	for bucket := uint64(0); ; bucket++ {
 		senders := make(map[chat.UserID]bool)
 		rows := 0
+		var keys []Key
 		err := s.engine.Scan(ctx, Range{Table: TableLog, Partition: logKey(&key, bucket)}, func(r Row) bool {
 			rows++
+			if s.cfg.Fences != nil {
+				keys = append(keys, Key{r.Clustering[0], r.Clustering[1]})
+			}
 			if r.Columns[logClientID].Set && !senders[chat.UserID(r.Columns[logActor].B)] {
 				senders[chat.UserID(r.Columns[logActor].string())] = true
 			}
@@ -96,7 +100,12 @@ func (s *Store) deleteLog(ctx context.Context, key chat.ConversationKey, seq uin
 				return err
 			}
 		}
-		if err := s.deletePartition(ctx, TableLog, logKey(&key, bucket), Relaxed); err != nil {
+		if s.cfg.Fences != nil {
+			err = s.deleteFenced(ctx, logKey(&key, bucket), keys)
+		} else {
+			err = s.deletePartition(ctx, TableLog, logKey(&key, bucket), Relaxed)
+		}
+		if err != nil {
 			return err
 		}
 	}

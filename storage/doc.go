@@ -12,6 +12,8 @@
 //     the engine has it, is for speed; nothing relies on what it writes together.
 //   - A log row carries the epoch of its writer in its key. Of several rows of one seq the highest epoch counts, and a
 //     row whose epoch is lower than its predecessor's is a late write of a former owner and is not there.
+//   - With Config.Fences a log is written under an epoch alone (Under), and no more once a later one has called Fence: there are
+//     no late writes.
 //   - Every key starts with the tenant; no method reads across tenants but Verify, DirtyConversations, DirtyShard and
 //     Conversations.
 //

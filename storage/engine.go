@@ -36,6 +36,8 @@ type Table struct {
 	// row of a table with a TTL is always written with all its columns or with Mutation.Whole, because engines
 	// differ in what outlives what otherwise. A table without TTL has no rows that expire.
 	TTL time.Duration
+	// Fenced: each partition has room for a fence (see FencedApplier). Such a table has clustering columns and no TTL.
+	Fenced bool
 }
 
 // Value of a column; the field that the column's kind names is meaningful (Int, Bool as 0/1 and Time share I;
@@ -130,21 +132,6 @@ type Engine interface {
 	Close() error
 }
 
-// RowSwap is a compare-and-set of one row, with what Engine.CompareAndSet takes.
-type RowSwap struct {
-	Clustering  Key
-	Expect, Set []Value
-}
-
-// MultiSwapper is implemented by an engine for which compare-and-sets of several rows of a partition are cheaper
-// together.
-type MultiSwapper interface {
-	// CompareAndSetAll carries out all of the swaps, each of another row, or none: not applied means that at least one row
-	// was not as expected, or that the engine cannot do these together, and that nothing was written. Its errors are those
-	// of CompareAndSet.
-	CompareAndSetAll(ctx context.Context, t *Table, partition Key, swaps []RowSwap) (applied bool, err error)
-}
-
 // FullKey names one row.
 type FullKey struct{ Partition, Clustering Key }
 
@@ -165,7 +152,7 @@ var (
 	ErrUnreachable = errors.New("storage: not reachable")
 	// ErrTooLarge reports a batch that is larger than the engine can write atomically; nothing was written.
 	ErrTooLarge = errors.New("storage: batch too large")
-	// ErrFenced reports a write of derived state by somebody who was succeeded under a newer epoch.
+	// ErrFenced reports a write by somebody who was succeeded under a newer epoch; nothing was written.
 	ErrFenced = errors.New("storage: a newer epoch has written")
 	// ErrClosed reports use after Close.
 	ErrClosed = errors.New("storage: closed")

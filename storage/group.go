@@ -25,12 +25,13 @@ type GroupApplier interface {
 // Groups reports whether AppendGroup is worth while now. It never blocks; the answer may change.
 func (s *Store) Groups() bool {
 	g, ok := s.engine.(GroupApplier)
-	return ok && g.Groups()
+	return ok && s.cfg.Fences == nil && g.Groups()
 }
 
-// GroupLimits says which groups are worth while; zero if the engine has none, and never will.
+// GroupLimits says which groups are worth while; zero if the engine has none, and never will. Under strict fencing there are
+// none: each log is written by a transaction of its own.
 func (s *Store) GroupLimits() chat.GroupLimits {
-	if g, ok := s.engine.(GroupApplier); ok {
+	if g, ok := s.engine.(GroupApplier); ok && s.cfg.Fences == nil {
 		return g.GroupLimits()
 	}
 	return chat.GroupLimits{}
@@ -41,7 +42,7 @@ func (s *Store) GroupLimits() chat.GroupLimits {
 // after any other nothing was written.
 func (s *Store) AppendGroup(ctx context.Context, appends []chat.Append) error {
 	g, ok := s.engine.(GroupApplier)
-	if !ok {
+	if !ok || s.cfg.Fences != nil {
 		return fmt.Errorf("append to %d conversations: %w: the engine has no groups", len(appends), chat.ErrInvalid)
 	}
 	for i := range appends {

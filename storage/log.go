@@ -32,7 +32,7 @@ func (s *Store) AppendEvents(ctx context.Context, key chat.ConversationKey, even
 		for i := range events[:n] {
 			a.eventMutation(&events[i])
 		}
-		err := s.engine.Apply(ctx, Batch{Table: TableLog, Partition: a.logPartition(&key, bucket), Mutations: a.mutations})
+		err := s.applyLog(ctx, Batch{Table: TableLog, Partition: a.logPartition(&key, bucket), Mutations: a.mutations})
 		if err != nil && written {
 			err = fmt.Errorf("%w: %w", ErrUnknownOutcome, err) // a part of it is there for sure
 		}

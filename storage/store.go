@@ -20,6 +20,9 @@ type Config struct {
 	Parallel int
 	// ParallelReads is how many partitions ListMembers reads at once; default 64, more than a page of a list has.
 	ParallelReads int
+	// Fences, if set, ties every write of a log to the epoch of its writer (strict fencing): only what Under returns writes
+	// to logs. It is the engine's, and nil where one process has the store to itself, which is as strict.
+	Fences FencedApplier
 }
 
 // Store is the domain's persistence over an Engine. It is safe for concurrent use within the limits that the package
@@ -29,7 +32,8 @@ type Config struct {
 type Store struct {
 	engine Engine
 	cfg    Config
-	pool   sync.Pool // *arena
+	pool   *sync.Pool // *arena
+	epoch  uint64     // of the writer, see Under
 }
 
 // New returns a Store over engine, which stays the caller's to close.
@@ -40,7 +44,7 @@ func New(engine Engine, cfg Config) *Store {
 	if cfg.ParallelReads <= 0 {
 		cfg.ParallelReads = 64
 	}
-	return &Store{engine: engine, cfg: cfg, pool: sync.Pool{New: func() any { return new(arena) }}}
+	return &Store{engine: engine, cfg: cfg, pool: &sync.Pool{New: func() any { return new(arena) }}}
 }
 
 // arena is the memory that a write is described in: reused, so that describing one allocates nothing.
@@ -185,6 +189,8 @@ func fail(err error, doing string, what fmt.Stringer) error {
 		return nil
 	case errors.Is(err, ErrUnknownOutcome):
 		return fmt.Errorf("%s %s: %w: %w", doing, what, chat.ErrUnknown, err)
+	case errors.Is(err, chat.ErrFenced):
+		return fmt.Errorf("%s %s: %w", doing, what, err)
 	case errors.Is(err, ErrTooLarge):
 		return fmt.Errorf("%s %s: %w: %w", doing, what, chat.ErrInvalid, err)
 	case errors.Is(err, ErrClosed), errors.Is(err, ErrNoSpace), errors.Is(err, ErrFenced), errors.Is(err, ErrUnreachable):

@@ -9,8 +9,8 @@ import (
 // store that carries another one (ErrSchema). Adding a column at the end of a table does not change it for readers of
 // older rows, but older binaries cannot read the new rows: it does.
 //
-// 2: search cursors, blobs, people. 3: leases of nodes and owners of shards.
-const SchemaVersion = 3
+// 2: search cursors, blobs, people. 3: leases of nodes and owners of shards. 4: fences, which older programs would ignore.
+const SchemaVersion = 4
 
 // OldestSchema is the oldest version that this program turns into SchemaVersion by itself: all that was written since
 // are new tables.
@@ -89,7 +89,7 @@ const (
 var (
 	// TableLog holds the events. bucket = seq >> BucketBits, so no bucket is ever empty between others.
 	TableLog = &Table{
-		ID: 1, Name: "log",
+		ID: 1, Name: "log", Fenced: true,
 		Partition:  []Column{{Name: "tenant", Kind: Text}, {Name: "conversation", Kind: Blob}, {Name: "bucket", Kind: Int}},
 		Clustering: []Column{{Name: "seq", Kind: Int}, {Name: "epoch", Kind: Int}},
 		Columns: []Column{

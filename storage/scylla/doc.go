@@ -24,6 +24,9 @@
 // compare-and-set tells a row without any column from no row: CQL has no condition for that. CQL refuses an empty
 // value as the only column of a partition key; such a key gets one byte (see keyText).
 //
+// A Fenced table has a static column more, "fence". A fenced batch (ApplyFenced) is one lightweight transaction on it, under the
+// rules of a compare-and-set; a partition that has a fence and no rows is passed over by scans.
+//
 // Rows that are compared-and-set must not be written by Apply as well: one takes its timestamps from the servers'
 // clocks, the other from ours. On one machine both orders come out right; between machines the clocks decide.
 //

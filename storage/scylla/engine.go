@@ -34,8 +34,9 @@ type Engine struct {
 }
 
 var (
-	_ storage.Engine       = (*Engine)(nil)
-	_ storage.GroupApplier = (*Engine)(nil)
+	_ storage.Engine        = (*Engine)(nil)
+	_ storage.GroupApplier  = (*Engine)(nil)
+	_ storage.FencedApplier = (*Engine)(nil)
 )
 
 // Open connects to a keyspace that Migrate has prepared. It fails with storage.ErrUnreachable if no server answers and
@@ -84,8 +85,11 @@ func connect(ctx context.Context, cfg Config, inKeyspace bool) (*Engine, error) 
 	e := &Engine{cfg: cfg, tables: make(map[uint16]*statements, len(cfg.Tables)), clock: clock{now: cfg.Now}}
 	for _, t := range cfg.Tables {
 		if slices.ContainsFunc(append(append(append([]storage.Column(nil), t.Partition...), t.Clustering...), t.Columns...),
-			func(c storage.Column) bool { return c.Name == liveColumn }) {
-			return nil, fmt.Errorf("storage: table %s: the name %q is the engine's own", t.Name, liveColumn)
+			func(c storage.Column) bool { return c.Name == liveColumn || c.Name == fenceColumn }) {
+			return nil, fmt.Errorf("storage: table %s: the names %q and %q are the engine's own", t.Name, liveColumn, fenceColumn)
+		}
+		if t.Fenced && (len(t.Clustering) == 0 || t.TTL > 0) {
+			return nil, fmt.Errorf("storage: table %s: fences need clustering columns and no TTL", t.Name)
 		}
 		e.tables[t.ID] = newStatements(t)
 	}

@@ -190,6 +190,9 @@ func (m *migration) plan() []string {
 			plan = append(plan, m.createTable(t))
 			continue
 		}
+		if t.Fenced && have[fenceColumn] == "" {
+			plan = append(plan, fmt.Sprintf("ALTER TABLE %s.%s ADD %s bigint STATIC", quote(m.cfg.Keyspace), quote(t.Name), quote(fenceColumn)))
+		}
 		for _, c := range t.Columns {
 			if have[c.Name] == "" {
 				plan = append(plan, fmt.Sprintf("ALTER TABLE %s.%s ADD %s %s", quote(m.cfg.Keyspace), quote(t.Name), quote(c.Name), cqlType(c.Kind)))
@@ -232,6 +235,9 @@ func (m *migration) createTable(t *storage.Table) string {
 		for _, c := range cols {
 			fmt.Fprintf(&b, "%s %s, ", quote(c.Name), cqlType(c.Kind))
 		}
+	}
+	if t.Fenced {
+		fmt.Fprintf(&b, "%s bigint STATIC, ", quote(fenceColumn))
 	}
 	fmt.Fprintf(&b, "%s boolean, PRIMARY KEY ((%s)", quote(liveColumn), strings.Join(names(t.Partition), ", "))
 	for _, n := range names(t.Clustering) {

@@ -205,6 +205,9 @@ func (e *Engine) scanSlice(ctx context.Context, s *statements, r *storage.Range,
 	k := len(t.Clustering)
 	more = true
 	err = e.rows(ctx, s, b.String(), a.values, size, groups, func(v []storage.Value) bool {
+		if k > 0 && !v[0].Set {
+			return true // a partition that has a fence and no row
+		}
 		n++
 		more = yield(storage.Row{Clustering: v[:k:k], Columns: v[k : k+len(t.Columns)]})
 		return more
@@ -277,6 +280,9 @@ func (e *Engine) ScanTable(ctx context.Context, t *storage.Table, yield func(par
 	}
 	p, k := len(t.Partition), len(t.Clustering)
 	return e.rows(ctx, s, s.scanAll, nil, e.cfg.PageSize, [][]storage.Column{t.Partition, t.Clustering, t.Columns}, func(v []storage.Value) bool {
+		if k > 0 && !v[p].Set {
+			return true // as in scanSlice
+		}
 		if keyText(t) {
 			v[0].B = decodeKeyText(v[0].B)
 		}

@@ -232,7 +232,11 @@ func column(table, name string, t datatype.DataType) *message.ColumnMetadata {
 func rows(names []string, values ...[]byte) message.Message {
 	r := &message.RowsResult{Metadata: &message.RowsMetadata{ColumnCount: int32(len(names))}}
 	for _, n := range names {
-		r.Metadata.Columns = append(r.Metadata.Columns, column("hub", n, datatype.Blob))
+		kinds := map[string]datatype.DataType{"[applied]": datatype.Boolean, "fence": datatype.Bigint}
+		if kinds[n] == nil {
+			kinds[n] = datatype.Blob
+		}
+		r.Metadata.Columns = append(r.Metadata.Columns, column("hub", n, kinds[n]))
 	}
 	if len(values) > 0 {
 		r.Data = message.RowSet{append(message.Row{}, values...)}

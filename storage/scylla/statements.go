@@ -10,6 +10,9 @@ import (
 // liveColumn is the hidden column of every table; see the package comment.
 const liveColumn = "live"
 
+// fenceColumn is the static column of the tables that are storage.Table.Fenced.
+const fenceColumn = "fence"
+
 func quote(name string) string { return `"` + name + `"` }
 
 // statements of one table. Names are unqualified: the session has the keyspace.
@@ -24,6 +27,12 @@ type statements struct {
 	wherePartition  string // "a" = ? AND "b" = ?
 	selectRows      string // SELECT clustering, columns FROM t
 	reversed        string // ORDER BY, the other way round
+
+	fenced struct { // of a Fenced table: what a transaction consists of
+		insert, deleteRow string
+		raise, first      string // IF fence = ? and IF fence = null
+		get               string
+	}
 }
 
 func names(cols []storage.Column) []string {
@@ -47,6 +56,13 @@ func newStatements(t *storage.Table) *statements {
 	all := append(append(names(t.Partition), names(t.Clustering)...), names(t.Columns)...)
 	name := quote(t.Name)
 	into := fmt.Sprintf("INSERT INTO %s (%s, %s) VALUES (%strue)", name, strings.Join(all, ", "), quote(liveColumn), strings.Repeat("?, ", len(all)))
+	if t.Fenced {
+		f := &s.fenced
+		f.insert, f.deleteRow = into, fmt.Sprintf("DELETE FROM %s WHERE %s", name, where)
+		f.raise = fmt.Sprintf("UPDATE %s SET %s = ? WHERE %s IF %[2]s = ", name, quote(fenceColumn), s.wherePartition)
+		f.raise, f.first = f.raise+"?", f.raise+"null"
+		f.get = fmt.Sprintf("SELECT %s FROM %s WHERE %s LIMIT 1", quote(fenceColumn), name, s.wherePartition)
+	}
 	s.insert, s.create = into+" USING TIMESTAMP ?", into+" IF NOT EXISTS"
 	if t.TTL > 0 {
 		s.insert += " AND TTL ?"

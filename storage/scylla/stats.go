@@ -27,6 +27,9 @@ type Stats struct {
 	Together      bool   // batches of several partitions go together now
 	GroupRequests uint64 // requests that carried several
 	GroupBatches  uint64 // what they carried
+
+	Fenced  uint64 // transactions on fenced partitions, those that were not applied among them
+	Refused uint64 // batches that a higher fence kept out
 }
 
 // stats counts; it is the driver's observer.
@@ -39,6 +42,8 @@ type stats struct {
 	retries       atomic.Uint64
 	settled       atomic.Uint64
 	connectErrors atomic.Uint64
+	fenced        atomic.Uint64
+	refused       atomic.Uint64
 
 	lookedAt atomic.Int64 // Unix seconds
 	many     atomic.Bool
@@ -105,7 +110,7 @@ func (e *Engine) Stats() Stats {
 	out := Stats{HostsUp: s.hostsUp(), Hosts: len(e.session.GetHosts()), Requests: s.requests.Load(), Timeouts: s.timeouts.Load(),
 		Unavailable: s.unavailable.Load(), Errors: s.errors.Load(), Retries: s.retries.Load(), Settled: s.settled.Load(),
 		ConnectErrors: s.connectErrors.Load(), Together: e.Groups(), GroupRequests: e.groups.requests.Load(),
-		GroupBatches: e.groups.batches.Load()}
+		GroupBatches: e.groups.batches.Load(), Fenced: s.fenced.Load(), Refused: s.refused.Load()}
 	e.session.IterateHostPools(func(p gocql.HostPoolInfo) bool {
 		out.Connections += p.GetConnectionCount()
 		out.InFlight += p.InFlight()

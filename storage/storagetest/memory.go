@@ -44,6 +44,7 @@ type MemoryEngine struct {
 	mu     sync.RWMutex
 	closed bool
 	tables map[uint16]map[string]*memoryPartition
+	fences map[string]uint64
 }
 
 type memoryPartition struct {
@@ -64,7 +65,7 @@ func Memory() *MemoryEngine { return MemoryAt(time.Now) }
 
 // MemoryAt returns an empty engine with a clock.
 func MemoryAt(now func() time.Time) *MemoryEngine {
-	return &MemoryEngine{now: now, tables: make(map[uint16]map[string]*memoryPartition)}
+	return &MemoryEngine{now: now, tables: make(map[uint16]map[string]*memoryPartition), fences: make(map[string]uint64)}
 }
 
 // SetHooks replaces the hooks.
@@ -222,17 +223,8 @@ func (m *MemoryEngine) Apply(ctx context.Context, b storage.Batch) error {
 	if err := m.before(ctx, OpApply, b.Table); err != nil {
 		return err
 	}
-	if err := checkKey(b.Table.Partition, b.Partition, true); err != nil {
+	if err := checkBatch(&b); err != nil {
 		return err
-	}
-	for i := range b.Mutations {
-		mu := &b.Mutations[i]
-		if err := checkKey(b.Table.Clustering, mu.Clustering, !mu.Delete || len(mu.Clustering) > 0); err != nil {
-			return err
-		}
-		if len(mu.Columns) > len(b.Table.Columns) {
-			return fmt.Errorf("storagetest: row has %d values for %d columns", len(mu.Columns), len(b.Table.Columns))
-		}
 	}
 	m.writes.Add(1)
 	m.mu.Lock()
@@ -245,6 +237,22 @@ func (m *MemoryEngine) Apply(ctx context.Context, b storage.Batch) error {
 	}
 	m.mu.Unlock()
 	return m.after(ctx, OpApply, b.Table)
+}
+
+func checkBatch(b *storage.Batch) error {
+	if err := checkKey(b.Table.Partition, b.Partition, true); err != nil {
+		return err
+	}
+	for i := range b.Mutations {
+		mu := &b.Mutations[i]
+		if err := checkKey(b.Table.Clustering, mu.Clustering, !mu.Delete || len(mu.Clustering) > 0); err != nil {
+			return err
+		}
+		if len(mu.Columns) > len(b.Table.Columns) {
+			return fmt.Errorf("storagetest: row has %d values for %d columns", len(mu.Columns), len(b.Table.Columns))
+		}
+	}
+	return nil
 }
 
 func (m *MemoryEngine) mutate(t *storage.Table, partition storage.Key, mu *storage.Mutation) {

@@ -47,7 +47,7 @@ var (
 )
 
 // Tables returns the tables that Run uses.
-func Tables() []*storage.Table { return []*storage.Table{wide, single, mortal, bare} }
+func Tables() []*storage.Table { return []*storage.Table{wide, single, mortal, bare, guarded} }
 
 func txt(s string) storage.Value             { return storage.Value{Set: true, B: []byte(s)} }
 func num(i int64) storage.Value              { return storage.Value{Set: true, I: i} }
@@ -73,6 +73,7 @@ func Run(t *testing.T, open Open, options ...Option) {
 		{"BatchAtomic", testBatchAtomic},
 		{"BatchOrder", testBatchOrder},
 		{"Groups", testGroups},
+		{"Fences", testFences},
 		{"Deletes", testDeletes},
 		{"CompareAndSet", testCAS},
 		{"CompareAndSetRace", testCASRace},

@@ -79,7 +79,18 @@ func RunStore(t *testing.T, open Open) {
 		{"NodeLeases", storeNodeLeases},
 		{"ShardOwners", storeShardOwners},
 		{"ShardOwnersContended", storeShardOwnersContended},
-		{"OwnersTogether", storeOwnersTogether},
+		{"Fences", storeFences},
+		{"Fencing", storeFencing},
+		{"Strict/EventsRoundTrip", storeStrict(storeEvents)},
+		{"Strict/AppendRefuses", storeStrict(storeAppendRefuses)},
+		{"Strict/Groups", storeStrict(storeGroups)},
+		{"Strict/Buckets", storeStrict(storeBuckets)},
+		{"Strict/Epochs", storeStrict(storeEpochs)},
+		{"Strict/Gaps", storeStrict(storeGaps)},
+		{"Strict/Derived", storeStrict(storeDerived)},
+		{"Strict/Rewrite", storeStrict(storeRewrite)},
+		{"Strict/GetEvents", storeStrict(storeGetEvents)},
+		{"Strict/Conversations", storeStrict(storeConversations)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := open(t, time.Now)
