@@ -45,7 +45,9 @@ type Observer = conversation.Observer
 
 // Config of a Hub. Store and Edge are required.
 type Config struct {
-	Store    Store
+	Store Store
+	// Under is as in conversation.RegistryConfig: strict fencing.
+	Under    func(epoch uint64) conversation.FencedStore
 	People   People // what is between users; nil: users have neither contacts nor blocks nor preferences
 	Edge     Edge
 	Cluster  Cluster            // nil: this node is alone and owns everything, or what Owner says
@@ -151,7 +153,7 @@ func New(c Config) *Hub {
 		publish, delivered = h.publish, h.delivered
 	}
 	h.convs = conversation.NewRegistry(conversation.RegistryConfig{
-		System: h.system, Dispatcher: h.workers, Store: c.Store, Publish: publish, Delivered: delivered, Owner: h.owner(),
+		System: h.system, Dispatcher: h.workers, Store: c.Store, Publish: publish, Delivered: delivered, Owner: h.owner(), Under: c.Under,
 		Observer: c.Observer, Follower: follower, Rules: c.Rules, Epoch: c.Epoch, Now: c.Now, Idle: c.Idle, Cap: c.Cap,
 		Commits: c.Commits, Log: c.Log, Barred: h.barred()})
 	h.startPeople()

@@ -1,6 +1,7 @@
 package conversation
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -94,6 +95,13 @@ func (s *shell) Receive(c actor.Context) {
 	if a.gone {
 		return
 	}
+	if refused, ok := fencedOff(c.Message()); ok && !a.term.lost.Load() {
+		a.out--
+		if a.deposed(refused) {
+			a.end(c)
+		}
+		return
+	}
 	if a.term.lost.Load() {
 		if a.receiveLost(c.Message()) {
 			a.end(c)
@@ -179,6 +187,23 @@ func (s *shell) Receive(c actor.Context) {
 	if a.depart() {
 		a.end(c)
 	}
+}
+
+// fencedOff reports whether a message is the outcome of a write, or a load, that a later owner's fence has turned away. If
+// it is that of a batch of which nothing was written, it returns that.
+func fencedOff(m any) (refused *Batch, ok bool) {
+	var err error
+	switch m := m.(type) {
+	case *Batch:
+		if err = m.Err; Refused(err) {
+			refused = m
+		}
+	case *Loaded:
+		err = m.Err
+	case *Write:
+		err = m.Err
+	}
+	return refused, errors.Is(err, chat.ErrFenced)
 }
 
 func (a *activation) end(c actor.Context) {

@@ -162,7 +162,8 @@ func Refused(err error) bool {
 		return false
 	}
 	return errors.Is(err, chat.ErrInvalid) || errors.Is(err, chat.ErrUnavailable) ||
-		errors.Is(err, chat.ErrOverloaded) || errors.Is(err, chat.ErrShutdown) || errors.Is(err, chat.ErrMoved)
+		errors.Is(err, chat.ErrOverloaded) || errors.Is(err, chat.ErrShutdown) || errors.Is(err, chat.ErrMoved) ||
+		errors.Is(err, chat.ErrFenced)
 }
 
 // committed takes the outcome of the batch.

@@ -65,7 +65,7 @@ func (a *activation) commit(j commitJob) {
 			g.committers.join(j)
 			return
 		}
-		b.Err = a.untilKnown(j.tried, func() error { return g.cfg.Store.AppendEvents(a.term.ctx, a.key, b.Events) })
+		b.Err = a.untilKnown(j.tried, func() error { return a.term.store.AppendEvents(a.term.ctx, a.key, b.Events) })
 	}
 	<-g.commits
 	g.cfg.Observer.Committed(len(b.Events), g.cfg.Now().Sub(j.start))
@@ -74,7 +74,7 @@ func (a *activation) commit(j commitJob) {
 
 // prepare numbers the events, once it is known which are new, and marks the conversation.
 func (a *activation) prepare(b *Batch) error {
-	ctx, store := a.term.ctx, a.reg.cfg.Store
+	ctx, store := a.term.ctx, a.term.store
 	var found []uint64
 	if len(b.Check) > 0 {
 		var err error
@@ -107,6 +107,9 @@ func (a *activation) untilKnown(tried bool, write func() error) error {
 		if err == nil || !tried && Refused(err) {
 			return err
 		}
+		if errors.Is(err, chat.ErrFenced) { // an earlier attempt may have come before the fence
+			return fmt.Errorf("%w: %w", chat.ErrUnknown, err)
+		}
 		if a.term.ctx.Err() != nil || !a.owns() || !a.pause(&wait) {
 			return fmt.Errorf("%w: %w", chat.ErrUnknown, err)
 		}
@@ -126,7 +129,7 @@ func (a *activation) owned(write func() error) error {
 // clear takes the dirty mark away. Commits wait meanwhile, so that none sets the mark before it is cleared.
 func (a *activation) clear() {
 	a.start(func() any {
-		clearDirty := func() error { return a.reg.cfg.Store.ClearDirty(a.term.ctx, a.key) }
+		clearDirty := func() error { return a.term.store.ClearDirty(a.term.ctx, a.key) }
 		err := a.owned(clearDirty)
 		var wait time.Duration
 		for range 3 {
@@ -145,7 +148,7 @@ func (a *activation) clear() {
 
 // write carries out a change of derived rows.
 func (a *activation) write(w *Write) *Write {
-	ctx, store := a.term.ctx, a.reg.cfg.Store
+	ctx, store := a.term.ctx, a.term.store
 	if w.Watermarks {
 		w.Err = a.untilKnown(false, func() error {
 			return a.owned(func() error { return store.SaveWatermarks(ctx, a.key, w.Members, w.Receipts) })
@@ -161,7 +164,7 @@ func (a *activation) write(w *Write) *Write {
 			}
 			return store.SaveDerived(ctx, a.key, *w.Derived)
 		})
-		if w.Err == nil || ctx.Err() != nil || !a.pause(&wait) {
+		if w.Err == nil || errors.Is(w.Err, chat.ErrFenced) || ctx.Err() != nil || !a.pause(&wait) {
 			return w
 		}
 	}
@@ -169,7 +172,7 @@ func (a *activation) write(w *Write) *Write {
 
 // read looks into the log.
 func (a *activation) read(r *Read) *Read {
-	ctx, store := a.term.ctx, a.reg.cfg.Store
+	ctx, store := a.term.ctx, a.term.store
 	switch r.Kind {
 	case ReadOne:
 		var e chat.Event
@@ -200,7 +203,7 @@ func (a *activation) read(r *Read) *Read {
 // scan reads the events from … to, in order and without a gap as far as there are any.
 func (a *activation) scan(from, to uint64, f func([]chat.Event)) error {
 	for from <= to {
-		es, err := a.reg.cfg.Store.ReadEvents(a.term.ctx, a.key, from, to, readChunk)
+		es, err := a.term.store.ReadEvents(a.term.ctx, a.key, from, to, readChunk)
 		if err != nil {
 			return err
 		}
@@ -219,7 +222,12 @@ func (a *activation) load() any {
 		<-ended // its I/O was given up
 	}
 	l := new(Loaded)
-	if err := a.loadInto(l); err != nil {
+	err := a.loadInto(l)
+	if errors.Is(err, chat.ErrFenced) {
+		l.Err = fmt.Errorf("%w: %w", notOwner(a.key), err)
+		return l
+	}
+	if err != nil {
 		l.Err = fmt.Errorf("%w: load conversation: %w", chat.ErrUnavailable, err)
 		return l
 	}
@@ -248,7 +256,7 @@ func (a *activation) seal(tail []chat.Event) error {
 	}
 	for i := len(tail) - 1; i >= 0; i-- {
 		tail[i].Epoch = a.term.epoch
-		err := a.untilKnown(false, func() error { return a.reg.cfg.Store.AppendEvents(a.term.ctx, a.key, tail[i:i+1]) })
+		err := a.untilKnown(false, func() error { return a.term.store.AppendEvents(a.term.ctx, a.key, tail[i:i+1]) })
 		if err != nil {
 			return fmt.Errorf("seal event %d: %w", tail[i].Seq, err)
 		}
@@ -259,6 +267,29 @@ func (a *activation) seal(tail []chat.Event) error {
 	return nil
 }
 
+// loadTail reads what the log has behind the stored head. With strict fencing each part is fenced before it is read, so that
+// what is read is all that former owners have written, and ever will. Parts behind the one that the log ends in need no fence: a
+// former owner gets there through that one alone. Nor do those before the head: what a former owner might still rewrite there
+// it takes from the log, of which this one knows more, and rewrites later.
+func (a *activation) loadTail(l *Loaded) error {
+	for from := l.Head.Seq + 1; ; {
+		last := uint64(math.MaxInt64)
+		if f := a.term.fences; f != nil {
+			var err error
+			if last, err = f.Fence(a.term.ctx, a.key, from); err != nil {
+				return err
+			}
+		}
+		if err := a.scan(from, last, func(es []chat.Event) { l.Tail = append(l.Tail, es...) }); err != nil {
+			return err
+		}
+		if n := len(l.Tail); n == 0 || l.Tail[n-1].Seq < last {
+			return nil
+		}
+		from = last + 1
+	}
+}
+
 // damaged says that the log lacks an event that it must have.
 func (a *activation) damaged(seq uint64) {
 	a.reg.cfg.Log.Error("the log of a conversation has a hole", "tenant", string(a.key.Tenant),
@@ -266,7 +297,7 @@ func (a *activation) damaged(seq uint64) {
 }
 
 func (a *activation) loadInto(l *Loaded) error {
-	ctx, store := a.term.ctx, a.reg.cfg.Store
+	ctx, store := a.term.ctx, a.term.store
 	var err error
 	l.Head, l.Members, err = store.LoadConversation(ctx, a.key)
 	if err != nil && !errors.Is(err, chat.ErrNotFound) {
@@ -275,7 +306,7 @@ func (a *activation) loadInto(l *Loaded) error {
 	if err != nil {
 		l.Head, l.Members = chat.Head{}, nil
 	}
-	if err = a.scan(l.Head.Seq+1, math.MaxInt64, func(es []chat.Event) { l.Tail = append(l.Tail, es...) }); err != nil {
+	if err = a.loadTail(l); err != nil {
 		return err
 	}
 	for i := range l.Tail {

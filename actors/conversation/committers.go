@@ -65,7 +65,8 @@ type commitJob struct {
 func (c *committers) init(g *Registry) {
 	c.reg, c.jobs = g, make(chan commitJob)
 	c.calm.L = &c.mu
-	if s, ok := g.cfg.Store.(GroupStore); ok && s.GroupLimits().Parallel > 0 {
+	// With strict fencing each log is written by a transaction of its own.
+	if s, ok := g.cfg.Store.(GroupStore); ok && g.cfg.Under == nil && s.GroupLimits().Parallel > 0 {
 		c.store, c.limits = s, s.GroupLimits()
 		c.timer = time.AfterFunc(groupWait, c.hurry) // nothing is ready yet
 		for range max(c.limits.Parallel, c.limits.MaxParallel) {

@@ -17,7 +17,8 @@
 //   - I4: everything happens in a term: the epoch under which this node serves the conversation's shard (Owner). What
 //     belongs to another is answered chat.ErrMoved; nothing is acknowledged or published unless the term lasted until
 //     after the write. What has a conversation under a later term on this node begins when the writes of the earlier
-//     one have ended.
+//     one have ended. With strict fencing (RegistryConfig.Under) the store refuses what a succeeded owner writes, whatever
+//     Owner says; the first refusal ends the term.
 //   - I5: a change of membership is a barrier: commands behind it are judged after it took effect.
 //
 // The state that is derived from the log (head, members, rewritten rows) is saved within SaveDelay after the

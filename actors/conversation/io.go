@@ -102,8 +102,11 @@ type Tick struct{}
 type Flush struct{}
 
 // Abort ends the state: whatever waits is answered with Err, commands whose batch is in flight with
-// chat.ErrUnknown.
-type Abort struct{ Err error }
+// chat.ErrUnknown, unless that is Refused: of it nothing was written.
+type Abort struct {
+	Err     error
+	Refused *Batch
+}
 
 func (*Request) input() {}
 func (*Loaded) input()  {}

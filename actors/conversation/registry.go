@@ -30,6 +30,15 @@ type Store interface {
 	ClearDirty(ctx context.Context, key chat.ConversationKey) error
 }
 
+// FencedStore is a Store as the owner of an epoch writes to it. Once a later owner has called Fence, what it writes to the
+// log is refused with chat.ErrFenced, whatever this node takes itself for.
+type FencedStore interface {
+	Store
+	// Fence keeps owners of lower epochs from writing to the part of the log that event seq is or will be in; last is that
+	// part's last seq. chat.ErrFenced: a later owner was there before.
+	Fence(ctx context.Context, key chat.ConversationKey, seq uint64) (last uint64, err error)
+}
+
 // Observer is told what the conversations do. Its methods must not block and may be called at once from many
 // goroutines.
 type Observer interface {
@@ -49,7 +58,9 @@ type RegistryConfig struct {
 	System     *actor.ActorSystem
 	Dispatcher actor.Dispatcher
 	Store      Store
-	Publish    func(*chat.Delivery) // must not block
+	// Under returns Store as the owner of an epoch writes to it: strict fencing. Default: Store itself, for any epoch.
+	Under   func(epoch uint64) FencedStore
+	Publish func(*chat.Delivery) // must not block
 	// Delivered reports whether all that a conversation published has arrived: its dirty mark stays until then. It must
 	// not block. Default: always.
 	Delivered func(chat.ConversationKey) bool

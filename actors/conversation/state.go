@@ -147,6 +147,9 @@ func (s *State) Step(in Input, now time.Time, fx *Effects) {
 	case Flush:
 		s.urgent = s.urgent || !s.dirtySince.IsZero()
 	case Abort:
+		if in.Refused != nil && in.Refused == s.batch {
+			s.inflight, s.pending = false, append(in.Refused.items[:len(in.Refused.items):len(in.Refused.items)], s.pending...)
+		}
 		s.abort(in.Err)
 	}
 	s.expireTyping()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 
@@ -36,6 +37,8 @@ func (a *activation) owns() bool { return a.reg.cfg.Owner.MayAck(a.term.shard, a
 type term struct {
 	shard  int
 	epoch  uint64
+	store  Store           // as this term writes to it
+	fences FencedStore     // the same; nil without strict fencing
 	ctx    context.Context // of their I/O
 	cancel context.CancelFunc
 	// leaving: the shard is being released, and they finish what they have. lost: the term is over, and whatever they
@@ -109,7 +112,11 @@ func (g *Registry) activate(s *shard, n int, epoch uint64, key chat.Conversation
 		return nil, lost, chat.ErrOverloaded
 	}
 	if s.term == nil {
-		s.term = &term{shard: n, epoch: epoch}
+		s.term = &term{shard: n, epoch: epoch, store: g.cfg.Store}
+		if g.cfg.Under != nil {
+			s.term.fences = g.cfg.Under(epoch)
+			s.term.store = s.term.fences
+		}
 		s.term.ctx, s.term.cancel = context.WithCancel(g.ctx)
 	}
 	a = &activation{reg: g, key: key, term: s.term}
@@ -296,6 +303,34 @@ func (g *Registry) disown() {
 	}
 }
 
+// deposed ends a term that the store says is over: a later owner has fenced its logs off, whatever the lease says. refused
+// is the batch that was turned away, if it was one. It reports whether the activation has ended.
+func (a *activation) deposed(refused *Batch) bool {
+	a.reg.cfg.Log.Warn("a later owner has fenced this node off a shard", slog.Int("shard", a.term.shard), slog.Uint64("epoch", a.term.epoch),
+		slog.String("tenant", string(a.key.Tenant)), slog.String("conversation", a.key.ID.String()))
+	a.abort(refused)
+	s := &a.reg.shards[a.term.shard]
+	s.mu.Lock()
+	var lost []*activation
+	if s.term == a.term {
+		lost = a.reg.abandon(s)
+	}
+	s.mu.Unlock()
+	a.reg.tell(lost)
+	return a.out == 0 && a.reg.leave(a)
+}
+
+// abort tells everybody who waits that the term is over.
+func (a *activation) abort(refused *Batch) {
+	if a.aborted {
+		return
+	}
+	a.aborted, a.delayed, a.loadNext = true, nil, false
+	a.step(Abort{Err: notOwner(a.key), Refused: refused})
+	a.answerAll(notOwner(a.key))
+	a.failRepairs(chat.ErrMoved)
+}
+
 // dropped is the message of a term that is lost: a handler that runs sees it at the next message.
 type dropped struct{}
 
@@ -304,12 +339,7 @@ func (dropped) IgnoreDeadLetterLogging() {}
 
 // receiveLost handles messages once the term is lost, and reports whether the activation has ended.
 func (a *activation) receiveLost(m any) bool {
-	if !a.aborted {
-		a.aborted, a.delayed, a.loadNext = true, nil, false
-		a.step(Abort{Err: notOwner(a.key)})
-		a.answerAll(notOwner(a.key))
-		a.failRepairs(chat.ErrMoved)
-	}
+	a.abort(nil)
 	switch m := m.(type) {
 	case *Request:
 		a.inbox.Add(-1)

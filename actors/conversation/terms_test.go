@@ -44,12 +44,15 @@ type estate struct {
 }
 
 // newEstate must be called in a bubble, or close be called.
-func newEstate(t *testing.T) *estate {
-	e := &estate{t: t, owner: new(tenure), store: faultstore.New(), seqs: map[chat.ConversationKey][]uint64{}, heads: map[chat.ConversationKey][]uint64{}}
+func newEstate(t *testing.T) *estate { return newEstateOn(t, faultstore.New(), nil) }
+
+// newEstateOn is newEstate on a store that others may have too.
+func newEstateOn(t *testing.T, store *faultstore.Store, under func(epoch uint64) conversation.FencedStore) *estate {
+	e := &estate{t: t, owner: new(tenure), store: store, seqs: map[chat.ConversationKey][]uint64{}, heads: map[chat.ConversationKey][]uint64{}}
 	e.store.Alone = true
 	sys := quiet()
 	e.Registry = conversation.NewRegistry(conversation.RegistryConfig{System: sys, Dispatcher: goer{}, Store: e.store, Owner: e.owner,
-		Publish: e.publish})
+		Publish: e.publish, Under: under})
 	t.Cleanup(func() {
 		if err := e.Close(bg); err != nil {
 			t.Error(err)

@@ -30,6 +30,7 @@ type Store struct {
 	Apart    bool
 	Together func() bool
 	people   people
+	fences   map[part]uint64
 	// Reads and Writes count calls by name.
 	calls map[string]int
 }
@@ -45,7 +46,8 @@ type conv struct {
 // New returns an empty store.
 func New() *Store {
 	return &Store{convs: map[chat.ConversationKey]*conv{}, users: map[chat.UserKey]chat.User{},
-		dirty: map[chat.ConversationKey]bool{}, cons: map[string]chat.ConsumerState{}, calls: map[string]int{}, people: newPeople()}
+		dirty: map[chat.ConversationKey]bool{}, cons: map[string]chat.ConsumerState{}, calls: map[string]int{}, people: newPeople(),
+		fences: map[part]uint64{}}
 }
 
 // AddUsers makes users known.
@@ -352,7 +354,13 @@ func (s *Store) SaveDerived(_ context.Context, key chat.ConversationKey, d chat.
 	if err := s.begin("SaveDerived", key); err != nil {
 		return err
 	}
+	s.save(key, d)
+	return s.end("SaveDerived", key)
+}
+
+func (s *Store) save(key chat.ConversationKey, d chat.Derived) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	c := s.get(key)
 	c.head = d.Head
 	for _, m := range d.Members {
@@ -367,8 +375,6 @@ func (s *Store) SaveDerived(_ context.Context, key chat.ConversationKey, d chat.
 	for _, x := range d.Sent {
 		c.sent[x.SenderClientID] = x.Seq
 	}
-	s.mu.Unlock()
-	return s.end("SaveDerived", key)
 }
 
 func (s *Store) SaveWatermarks(_ context.Context, key chat.ConversationKey, ms []chat.Member, rs []chat.Receipt) error {
