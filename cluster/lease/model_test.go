@@ -20,11 +20,13 @@ import (
 //   - P3: a reader, who asked whoever serves for the head first and reads then, is shown what was acknowledged.
 //   - P4: the epochs of a shard strictly rise from one holder to the next.
 //   - P5: what one reader was shown at a seq, acknowledged or not, every later one is shown.
+//   - P6: nothing of an owner gets into the log once a later one has loaded it (strict fencing alone).
 //
 // The log is read as everywhere in the hub: of a seq the highest epoch, up to the first gap or row whose epoch is lower
 // than that of the row before it.
 //
-// P1-P4 hold of the protocol as it is. P5 does not without a further rule, see TestModelSeal.
+// P1-P4 hold of the protocol as it is. P5 does not without a further rule, see TestModelSeal. For strict fencing see
+// TestModelStrict.
 
 const (
 	modelNodes  = 3
@@ -48,7 +50,12 @@ type rules struct {
 	adopt       bool // serve whenever the row names the node, also after having begun to release it
 
 	seal  bool // write what was loaded again, under the own epoch, before serving
-	shown bool // check P5
+	shown bool // check P5, and P6 if strict
+
+	strict    bool // writes depend on the fence, which an owner sets before it loads; checks P6
+	drift     bool // clocks are anything: a lease never ends for who has it, and may have ended for all others at any time
+	noFence   bool // strict, but the fence is set by writes alone
+	lateFence bool // strict, but the fence is set after loading
 }
 
 type flight struct{ seq, epoch, content uint8 }
@@ -71,6 +78,8 @@ type modelNode struct {
 	pending   uint8 // 1 + flight that it waits for
 	sealing   bool  // the pending one seals
 	may       bool  // what MayAck said before the write (checkBefore)
+	fenced    bool  // it has set the fence in this term
+	refused   bool  // the fence has turned the pending one away
 	flights   [2]flight
 }
 
@@ -83,6 +92,8 @@ type modelState struct {
 	acked    [modelSeqs]uint8
 	shown    [modelSeqs]uint8
 	reader   uint8 // head that a reader was told and has not used yet
+	fence    uint8 // the highest epoch that has set it
+	loaded   uint8 // the highest epoch that has loaded the log
 }
 
 func firstState(r rules) (s modelState) {
@@ -119,13 +130,14 @@ func (s *modelState) ack(seq, content uint8) string {
 }
 
 // serves is Term.
-func (n *modelNode) serves() bool {
-	return n.term != 0 && n.left > 0 && !n.gone && n.loaded && !n.sealing
+func (n *modelNode) serves(r rules) bool {
+	return n.term != 0 && (n.left > 0 || r.drift) && !n.gone && n.loaded && !n.sealing
 }
 
 func (n *modelNode) drop() {
 	n.renounced = max(n.renounced, n.term)
 	n.term, n.loaded, n.head, n.pending, n.sealing, n.may = 0, false, 0, 0, false, false
+	n.fenced, n.refused = false, false
 }
 
 // send puts a write under way.
@@ -153,7 +165,7 @@ func (s modelState) steps(r rules, yield func(did string, next modelState, wrong
 			n.still = min(n.still+1, modelWait)
 		}
 	}
-	if tick != s {
+	if tick != s && !r.drift {
 		yield("a tick", tick, "")
 	}
 	for i := range r.nodes {
@@ -188,7 +200,7 @@ func (s modelState) node(r rules, i uint8, yield func(string, modelState, string
 		yield(fmt.Sprintf("node %d %s", i, what), next, wrong)
 	}
 	n := &s.nodes[i]
-	if n.age == 0 && !n.gone && n.version < r.versions {
+	if n.age == 0 && !n.gone && n.version < r.versions && !r.drift {
 		do("sends a renewal", func(_ *modelState, n *modelNode) string { n.age = 1; return "" })
 	}
 	if n.age > 0 && n.landed == 0 {
@@ -216,13 +228,13 @@ func (s modelState) node(r rules, i uint8, yield func(string, modelState, string
 		})
 	}
 	h := s.holder
-	if h != i && !s.nodes[h].dead && (n.watching != h+1 || n.watched != s.nodes[h].version) {
+	if h != i && !s.nodes[h].dead && !r.drift && (n.watching != h+1 || n.watched != s.nodes[h].version) {
 		do("looks at the holder's lease", func(_ *modelState, n *modelNode) string {
 			n.watching, n.watched, n.still = h+1, s.nodes[h].version, 0
 			return ""
 		})
 	}
-	ranOut := h != i && n.watching == h+1 && n.watched == s.nodes[h].version && (n.still >= modelWait || r.noWait)
+	ranOut := h != i && (n.watching == h+1 && n.watched == s.nodes[h].version && (n.still >= modelWait || r.noWait) || r.drift)
 	if ranOut && !s.nodes[h].dead && !r.noDeath {
 		do("declares the holder dead", func(next *modelState, n *modelNode) string {
 			next.nodes[h].dead = true
@@ -245,9 +257,25 @@ func (s modelState) node(r rules, i uint8, yield func(string, modelState, string
 	if h == i && !s.released && n.term == 0 && !n.gone && (s.epoch > n.renounced || r.adopt) {
 		do("learns that it holds the shard", func(_ *modelState, n *modelNode) string { n.term = s.epoch; return "" })
 	}
-	if n.term != 0 && !n.loaded {
-		do("loads the log", func(_ *modelState, n *modelNode) string {
+	if r.drift && n.term != 0 && (h != i || s.epoch != n.term) { // otherwise its lease tells, if in time
+		do("learns that it was succeeded", func(_ *modelState, n *modelNode) string { n.drop(); return "" })
+	}
+	if r.strict && !r.noFence && n.term != 0 && !n.fenced && (n.loaded || !r.lateFence) {
+		do("sets the fence", func(next *modelState, n *modelNode) string {
+			if s.fence > n.term {
+				n.drop()
+				return ""
+			}
+			next.fence, n.fenced = n.term, true
+			return ""
+		})
+	}
+	if n.term != 0 && !n.loaded && (!r.strict || n.fenced || r.noFence || r.lateFence) {
+		do("loads the log", func(next *modelState, n *modelNode) string {
 			list, epochs := s.read(r.seqs)
+			if r.strict {
+				next.loaded = max(s.loaded, n.term)
+			}
 			n.loaded, n.head = true, uint8(len(list))
 			if n.term == s.epoch && h == i {
 				for seq, a := range s.acked {
@@ -266,7 +294,7 @@ func (s modelState) node(r rules, i uint8, yield func(string, modelState, string
 			return ""
 		})
 	}
-	if n.loaded && n.pending == 0 && !n.gone && n.head < r.seqs && (!r.checkBefore || n.left > 0) {
+	if n.loaded && n.pending == 0 && !n.gone && n.head < r.seqs && (!r.strict || n.fenced || r.noFence) && (!r.checkBefore || n.left > 0) {
 		next := s
 		m := &next.nodes[i]
 		if m.send(m.head+1, m.term, m.term<<2|i+1) {
@@ -278,14 +306,28 @@ func (s modelState) node(r rules, i uint8, yield func(string, modelState, string
 		if n.flights[f].content != 0 {
 			do("write arrives", func(next *modelState, n *modelNode) string {
 				w := n.flights[f]
+				if r.strict && w.epoch < s.fence {
+					n.refused = n.refused || n.pending == uint8(f)+1
+					n.flights[f] = flight{}
+					return ""
+				}
+				if r.strict {
+					next.fence = w.epoch
+					if r.shown && w.epoch < s.loaded {
+						return fmt.Sprintf("P6: a write of epoch %d arrives after epoch %d has loaded", w.epoch, s.loaded)
+					}
+				}
 				next.log[w.seq-1][w.epoch] = w.content
 				n.flights[f] = flight{}
 				return ""
 			})
 		}
 	}
-	if n.pending > 0 && n.flights[n.pending-1].content == 0 {
-		may := n.term != 0 && n.left > 0 && !n.gone
+	if n.refused {
+		do("hears that it is fenced off", func(_ *modelState, n *modelNode) string { n.drop(); return "" })
+	}
+	if n.pending > 0 && n.flights[n.pending-1].content == 0 && !n.refused {
+		may := n.term != 0 && (n.left > 0 || r.drift) && !n.gone
 		if may || r.noAckCheck || r.checkBefore && n.may {
 			do("acknowledges", func(next *modelState, n *modelNode) string {
 				n.pending = 0
@@ -316,10 +358,11 @@ func (s modelState) node(r rules, i uint8, yield func(string, modelState, string
 			return ""
 		})
 	}
-	if n.serves() && s.reader == 0 {
+	if n.serves(r) && s.reader == 0 {
 		wrong := ""
 		for seq, a := range s.acked {
-			if a != 0 && uint8(seq) >= n.head && !r.noFlush {
+			// With any clocks who was succeeded may tell an old head: fences are about writes.
+			if a != 0 && uint8(seq) >= n.head && !r.noFlush && (!r.drift || n.term == s.epoch && h == i) {
 				wrong = fmt.Sprintf("P2: %d was acknowledged at %d, above the head of the owner", a, seq+1)
 			}
 		}
