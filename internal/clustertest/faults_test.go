@@ -115,11 +115,17 @@ func (k *talk) stubborn(node *testcluster.Node) (say func(n int)) {
 
 // TestReq160_PausedOwner: a node is stopped for longer than its lease and wakes up with commands in its sockets. It must not
 // acknowledge what it no longer decides.
-func TestReq160_PausedOwner(t *testing.T) {
+func TestReq160_PausedOwner(t *testing.T) { pausedOwner(t, plain, 2) }
+
+// TestReq160_PausedOwnerStrict is the same with strict fencing: the store, not the node, sees to it. All that these clusters do
+// besides (takeovers, hand-overs, edits) goes through its transactions.
+func TestReq160_PausedOwnerStrict(t *testing.T) { pausedOwner(t, strict, 1) }
+
+func pausedOwner(t *testing.T, kind string, times int) {
 	cycles(t)
-	c := sharedCluster(t, plain)
+	c := sharedCluster(t, kind)
 	k := startTalk(t, c)
-	for i := range 2 {
+	for i := range times {
 		victim := c.Nodes()[rand.IntN(len(c.Nodes()))]
 		say := k.stubborn(victim)
 		remove := k.removal(i)

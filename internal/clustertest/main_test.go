@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/zumodra/hub/internal/testcluster"
+	"github.com/zumodra/hub/storage"
 	"github.com/zumodra/hub/storage/scylla/scyllatest"
 )
 
@@ -156,7 +157,13 @@ func sharedCluster(t *testing.T, kind string) *testcluster.Cluster {
 		}
 		cfg := config(t, binary(t, tags), scyllatest.Keyspace(lasting{t}), dir, 3)
 		cfg.Clocks, cfg.Isolated = kind == laboratory, kind == laboratory
+		if kind == strict {
+			cfg.Args = append(cfg.Args, "--fencing", "strict", "--cql-migrate")
+		}
 		process.shared, process.kind = start(t, cfg), kind
+		if state, err := storage.ReadFencing(t.Context(), scyllatest.OpenKeyspace(t, cfg.Keyspace)); err != nil || (state.Mode == storage.FencingStrict) != (kind == strict) {
+			t.Fatalf("%+v, %v", state, err)
+		}
 	}
 	c := process.shared
 	t.Cleanup(func() {
@@ -172,6 +179,7 @@ func sharedCluster(t *testing.T, kind string) *testcluster.Cluster {
 // Kinds of shared clusters.
 const (
 	plain      = "plain"
+	strict     = "strict"     // with strict fencing
 	laboratory = "laboratory" // with a network and clocks of its own
 )
 

@@ -33,6 +33,8 @@ type Config struct {
 	CQLTimeout     time.Duration `name:"cql-timeout" default:"5s" placeholder:"DUR" help:"How long one attempt at the cluster may take; above the servers' own limits."`
 	CQLLease       time.Duration `name:"cql-lease" default:"6s" placeholder:"DUR" help:"How long the claims of a node that vanished keep the others from its shards."`
 
+	Fencing string `placeholder:"lease|strict" help:"What keeps a node that lost its shards from writing: lease, its own clock, or strict, the store: each commit of a conversation is a transaction. One for the whole keyspace, changed by 'hub migrate' while no node runs. Default: what the keyspace has, lease if it is new."`
+
 	NodeName         string   `placeholder:"NAME" help:"Name of this node among those of the cluster, the same after a restart: shards go to names. Default: the host's name."`
 	Roles            []string `default:"edge,actors" placeholder:"ROLE,..." help:"What this node does: edge serves sockets (without it they are refused, REST is not), actors owns conversations and users."`
 	GossipListen     string   `placeholder:"HOST:PORT" help:"Where nodes find one another (TCP and UDP). Given, other nodes may join this one; needs --cluster-listen and --store scylla."`

@@ -30,9 +30,12 @@ func (c *Config) CheckStore() error {
 	bad := func(flag, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("--%s: %s", flag, fmt.Sprintf(format, args...)))
 	}
+	if c.Fencing != "" && c.Fencing != "lease" && c.Fencing != "strict" {
+		bad("fencing", "%q is neither lease nor strict", c.Fencing)
+	}
 	switch c.Store {
 	case StoreScylla:
-	case StorePebble, "":
+	case StorePebble, "": // --fencing changes nothing: the store belongs to one process, by a lock, which is as strict
 		for _, f := range []struct {
 			flag string
 			set  bool

@@ -86,7 +86,10 @@ func Migrate(ctx context.Context, c *config.Config, dryRun bool, log io.Writer) 
 	if err != nil {
 		return err
 	}
-	return scylla.Migrate(ctx, s, dryRun, log)
+	if err := scylla.Migrate(ctx, s, dryRun, log); err != nil || c.Fencing == "" {
+		return err
+	}
+	return migrateFencing(ctx, s, storage.Fencing(c.Fencing), dryRun, log)
 }
 
 // StoreName names the store of the settings in messages.
@@ -167,7 +170,8 @@ func (n *Node) awaitStore(ctx context.Context) error {
 	told := time.Time{}
 	for {
 		err := n.openCluster(ctx)
-		if err == nil || ctx.Err() != nil || errors.Is(err, storage.ErrSchema) || errors.Is(err, storage.ErrCorrupt) {
+		if err == nil || ctx.Err() != nil || errors.Is(err, storage.ErrSchema) || errors.Is(err, storage.ErrCorrupt) ||
+			errors.Is(err, storage.ErrFencing) {
 			return err
 		}
 		text := err.Error()
@@ -198,6 +202,9 @@ func (n *Node) openCluster(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := n.adoptFencing(ctx, e); err != nil {
+		return errors.Join(err, e.Close())
+	}
 	n.metrics.registry.MustRegister(clusterCollector(e.Stats))
 	n.use(e, true)
 	return nil
@@ -205,7 +212,12 @@ func (n *Node) openCluster(ctx context.Context) error {
 
 // use makes an engine the node's.
 func (n *Node) use(e storage.Engine, shared bool) {
-	n.store = storage.New(newTimedEngine(e, n.metrics.registry), storage.Config{})
+	timed := newTimedEngine(e, n.metrics.registry)
+	var cfg storage.Config
+	if n.strict {
+		cfg.Fences = timed
+	}
+	n.store = storage.New(timed, cfg)
 	n.backing.Store(&backing{e, shared})
 }
 
@@ -291,6 +303,8 @@ func clusterCollector(take func() scylla.Stats) prometheus.Collector {
 	})
 	c.counter("hub_cql_group_requests_total", "Requests that carried the commits of several conversations.", func(s *S) float64 { return float64(s.GroupRequests) })
 	c.counter("hub_cql_group_batches_total", "Commits of a conversation that shared a request.", func(s *S) float64 { return float64(s.GroupBatches) })
+	c.counter("hub_cql_fenced_total", "Transactions on logs, with strict fencing.", func(s *S) float64 { return float64(s.Fenced) })
+	c.counter("hub_cql_fenced_off_total", "Writes to logs that a later owner's fence turned away.", func(s *S) float64 { return float64(s.Refused) })
 	c.counter("hub_cql_connect_errors_total", "Failed attempts to connect to a node.", func(s *S) float64 { return float64(s.ConnectErrors) })
 	return c
 }

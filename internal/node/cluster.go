@@ -184,6 +184,10 @@ func (c *clustering) takePart(ctx context.Context) error {
 	if err := c.leases.Start(ctx); err != nil {
 		return fmt.Errorf("taking a lease: %w", err)
 	}
+	// Whoever changes the fencing sees this lease, or this sees the change.
+	if err := c.node.checkFencing(ctx, c.node.backing.Load().engine); err != nil {
+		return err
+	}
 	self := c.leases.Self()
 	if c.members == nil {
 		c.leases.SetMembers([]placement.Node{{Name: c.leases.Status().Name, ID: self}})

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/zumodra/hub/actors"
+	"github.com/zumodra/hub/actors/conversation"
 	"github.com/zumodra/hub/chat"
 	"github.com/zumodra/hub/edge/auth"
 	"github.com/zumodra/hub/edge/reactor"
@@ -74,6 +75,7 @@ type Node struct {
 	backing  atomic.Pointer[backing]    // the store, once it is open
 	waiting  atomic.Pointer[string]     // what the start waits for
 	store    *storage.Store
+	strict   bool // fencing of the store; set with it
 	blobs    atomic.Pointer[blobs]
 	index    search.Index // nil: there is no search
 	verifier *auth.Verifier
@@ -233,6 +235,9 @@ func (n *Node) join(signer *auth.Signer) error {
 		Store: n.store, People: n.store, Edge: out, Observer: newActorMetrics(reg), Now: n.opts.Now, Log: n.log, Idle: n.cfg.IdleAfter,
 		Rules:        chat.Rules{MaxGroupSize: n.cfg.MaxGroupSize, EditWindow: n.cfg.EditWindow, RequestRetry: requestRetry(n.cfg.RequestRetry)},
 		EmailPrivacy: n.cfg.EmailPrivacy,
+	}
+	if n.strict {
+		hc.Under = func(epoch uint64) conversation.FencedStore { return n.store.Under(epoch) }
 	}
 	n.joinSearch(&hc)
 	rate := n.cfg.UserRate

@@ -14,8 +14,8 @@ import (
 // timedEngine measures an engine's operations.
 type timedEngine struct {
 	storage.Engine
-	group storage.GroupApplier // nil: the engine is none
-	multi storage.MultiSwapper // nil: the engine is none
+	group storage.GroupApplier  // nil: the engine is none
+	fence storage.FencedApplier // nil: the engine is none
 	ops   *prometheus.HistogramVec
 	// The histograms of the hot path, found once.
 	appendOK, getOK, getManyOK, writeOK prometheus.Observer
@@ -23,13 +23,13 @@ type timedEngine struct {
 
 func newTimedEngine(e storage.Engine, r prometheus.Registerer) *timedEngine {
 	ops := prometheus.NewHistogramVec(histogram("hub_storage_op_duration_seconds",
-		"Operations of the storage engine. append is a durable batch, write a relaxed one.", latency),
+		"Operations of the storage engine. append is a durable batch, append_fenced one under strict fencing, write a relaxed one.", latency),
 		[]string{"op", "outcome"})
 	r.MustRegister(ops)
 	ok := func(op string) prometheus.Observer { return ops.WithLabelValues(op, "ok") }
 	group, _ := e.(storage.GroupApplier)
-	multi, _ := e.(storage.MultiSwapper)
-	return &timedEngine{e, group, multi, ops, ok("append"), ok("get"), ok("get_many"), ok("write")}
+	fence, _ := e.(storage.FencedApplier)
+	return &timedEngine{e, group, fence, ops, ok("append"), ok("get"), ok("get_many"), ok("write")}
 }
 
 func (t *timedEngine) observe(op string, start time.Time, err error) {
@@ -80,6 +80,17 @@ func (t *timedEngine) Apply(ctx context.Context, b storage.Batch) error {
 	return err
 }
 
+// ApplyFenced implements storage.FencedApplier if the engine does.
+func (t *timedEngine) ApplyFenced(ctx context.Context, b storage.Batch, epoch uint64) error {
+	if t.fence == nil {
+		return errors.New("storage: the engine has no fences")
+	}
+	start := time.Now()
+	err := t.fence.ApplyFenced(ctx, b, epoch)
+	t.observe("append_fenced", start, err)
+	return err
+}
+
 // Groups implements storage.GroupApplier if the engine does.
 func (t *timedEngine) Groups() bool { return t.group != nil && t.group.Groups() }
 
@@ -107,17 +118,6 @@ func (t *timedEngine) Scan(ctx context.Context, r storage.Range, yield func(stor
 	err := t.Engine.Scan(ctx, r, yield)
 	t.observe("scan", start, err)
 	return err
-}
-
-// CompareAndSetAll implements storage.MultiSwapper if the engine does.
-func (t *timedEngine) CompareAndSetAll(ctx context.Context, table *storage.Table, partition storage.Key, swaps []storage.RowSwap) (bool, error) {
-	if t.multi == nil {
-		return false, nil
-	}
-	start := time.Now()
-	ok, err := t.multi.CompareAndSetAll(ctx, table, partition, swaps)
-	t.observe("compare_and_set", start, err)
-	return ok, err
 }
 
 func (t *timedEngine) CompareAndSet(ctx context.Context, table *storage.Table, p, c storage.Key, expect, set []storage.Value) (bool, storage.Row, error) {
