@@ -18,11 +18,15 @@ import (
 	"github.com/zumodra/hub/storage/scylla"
 )
 
-// benchKeyspace is made anew for each run and dropped after it.
-const benchKeyspace = "hub_bench"
+// benchKeyspace is made anew for each run and dropped after it, and so is that of the hub with strict fencing.
+const (
+	benchKeyspace  = "hub_bench"
+	strictKeyspace = "hub_bench_strict"
+)
 
 // measureCQL keeps one message in flight in each of so many conversations of a hub whose store is a CQL server, and has as
-// many writers insert as many bytes by the bare driver, turn by turn on the same server.
+// many writers insert as many bytes by the bare driver, and a second hub with strict fencing do the same, turn by turn on the
+// same server.
 func measureCQL(o options) (*report, error) {
 	b, err := newBench(o)
 	if err != nil {
@@ -79,6 +83,14 @@ func measureCQL(o options) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
+	if h, err = b.startHub(anyCPU, "--store", "scylla", "--cql-hosts", hosts, "--cql-keyspace", strictKeyspace, "--search", "off",
+		"--cql-migrate", "--fencing", "strict"); err != nil {
+		return nil, err
+	}
+	strict, err := b.directConversations(h, o.conns, 0)
+	if err != nil {
+		return nil, err
+	}
 	for round := -1; round < o.runs; round++ {
 		for _, n := range b.flights() {
 			if n > o.conns {
@@ -93,6 +105,10 @@ func measureCQL(o options) (*report, error) {
 				return nil, err
 			}
 			got, err := loaded.sends(n, o.seconds)
+			if err != nil {
+				return nil, err
+			}
+			fenced, err := strict.sends(n, o.seconds)
 			if err != nil {
 				return nil, err
 			}
@@ -117,9 +133,15 @@ func measureCQL(o options) (*report, error) {
 			add("hub, ack p50", "ms", prefix+"bare gocql, p50", sum.P50)
 			add("hub, ack p99", "ms", prefix+"bare gocql, p99", sum.P99)
 			add("hub, CPU", "µs/send", "", got.CPU/float64(max(1, got.N))*1e6)
+			add("hub, strict", "", prefix+"hub", float64(fenced.N)/o.seconds)
+			sum = summarise(fenced.Millis)
+			add("hub, strict, ack p50", "ms", prefix+"hub, ack p50", sum.P50)
+			add("hub, strict, ack p99", "ms", prefix+"hub, ack p99", sum.P99)
+			add("hub, strict, CPU", "µs/send", prefix+"hub, CPU", fenced.CPU/float64(max(1, fenced.N))*1e6)
 		}
 	}
 	r.note("server: %s", server)
+	r.note("strict: a second hub on a keyspace of its own, with --fencing strict; the ratio is to the hub with leases")
 	r.note("a bare insert is one prepared INSERT of %d bytes at LOCAL_QUORUM into a partition of the writer's, by the same driver with the same settings", keys+values)
 	return r, nil
 }
@@ -132,7 +154,9 @@ func (b *bench) prepareKeyspace(hosts string) error {
 	if err != nil {
 		return fmt.Errorf("connecting to %s: %w", hosts, err)
 	}
-	drop := func() error { return s.Query("DROP KEYSPACE IF EXISTS " + benchKeyspace).Exec() }
+	drop := func() error {
+		return errors.Join(s.Query("DROP KEYSPACE IF EXISTS "+benchKeyspace).Exec(), s.Query("DROP KEYSPACE IF EXISTS "+strictKeyspace).Exec())
+	}
 	b.atEnd(func() { _ = drop(); s.Close() })
 	if err := drop(); err != nil {
 		return fmt.Errorf("dropping the keyspace of an earlier run: %w", err)
