@@ -91,6 +91,7 @@ func RunStore(t *testing.T, open Open) {
 		{"Strict/Rewrite", storeStrict(storeRewrite)},
 		{"Strict/GetEvents", storeStrict(storeGetEvents)},
 		{"Strict/Conversations", storeStrict(storeConversations)},
+		{"OwnersTogether", storeOwnersTogether},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := open(t, time.Now)
