@@ -80,6 +80,12 @@ func RunStore(t *testing.T, open Open) {
 		{"ShardOwners", storeShardOwners},
 		{"ShardOwnersContended", storeShardOwnersContended},
 		{"OwnersTogether", storeOwnersTogether},
+		{"TenancyTenants", storeTenancyTenants},
+		{"TenancyKeys", storeTenancyKeys},
+		{"TenancyRestrictions", storeTenancyRestrictions},
+		{"TenancyAnnouncements", storeAnnouncements},
+		{"Req120_AuditLog", storeAudit},
+		{"TenancyUsers", storeTenantUsers},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := open(t, time.Now)
