@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/zumodra/hub/chat"
@@ -24,6 +25,49 @@ func dayOf(id *chat.AuditID) uint64 {
 	return auditDay(time.UnixMilli(ms))
 }
 
+// dayStart sorts before every entry of a day.
+func dayStart(day uint64) (id chat.AuditID) {
+	ms := day * uint64(24*time.Hour/time.Millisecond)
+	for i := range 6 {
+		id[i] = byte(ms >> (40 - 8*i))
+	}
+	return id
+}
+
+// auditDays is the day of the partition that names the days of which there are entries: so that who reads the log need
+// not look at each.
+const auditDays = -1
+
+func auditDaysPartition(t chat.TenantID) Key { return Key{text(t), {Set: true, I: auditDays}} }
+
+// dayMarks remembers which days this process has named. The zero value is ready.
+type dayMarks struct {
+	mu   sync.Mutex
+	seen map[tenantDay]bool
+}
+
+type tenantDay struct {
+	tenant chat.TenantID
+	day    uint64
+}
+
+const maxDayMarks = 1 << 14
+
+func (m *dayMarks) has(d tenantDay) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.seen[d]
+}
+
+func (m *dayMarks) put(d tenantDay) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.seen == nil || len(m.seen) >= maxDayMarks {
+		m.seen = make(map[tenantDay]bool)
+	}
+	m.seen[d] = true
+}
+
 // AppendAudit durably writes an entry. Doing it again is safe.
 func (s *Store) AppendAudit(ctx context.Context, e chat.AuditEntry) error {
 	what := chat.UserKey{Tenant: e.Tenant}
@@ -33,6 +77,15 @@ func (s *Store) AppendAudit(ctx context.Context, e chat.AuditEntry) error {
 	objects, err := json.Marshal(e.Objects)
 	if err != nil {
 		return fmt.Errorf("append to the audit log of %s: %w", what, err)
+	}
+	day := tenantDay{e.Tenant, dayOf(&e.ID)}
+	if !s.days.has(day) {
+		id := dayStart(day.day)
+		if err := s.engine.Apply(ctx, Batch{Table: TableAudit, Partition: auditDaysPartition(e.Tenant),
+			Mutations: []Mutation{{Clustering: Key{blob(id[:])}, Whole: true, TTL: AuditTTL + 48*time.Hour}}}); err != nil {
+			return fail(err, "append to the audit log of", what)
+		}
+		s.days.put(day)
 	}
 	return fail(s.engine.Apply(ctx, Batch{Table: TableAudit, Partition: Key{text(e.Tenant), number(dayOf(&e.ID))},
 		Mutations: []Mutation{{Clustering: Key{blob(e.ID[:])}, Whole: true, Columns: []Value{moment(e.At), text(e.Actor.Kind), text(e.Actor.ID),
@@ -54,7 +107,7 @@ func decodeAudit(tenant chat.TenantID, r Row) (e chat.AuditEntry, err error) {
 }
 
 // ListAudit returns a page of a tenant's audit log, the newest first. It looks at days back to From or to the oldest that
-// may be kept, a read each, until it has Limit entries, but at no more than 10,000 entries: a page may have fewer than
+// may be kept, until it has Limit entries, but at no more than 10,000 entries: a page may have fewer than
 // Limit, or none, and More.
 func (s *Store) ListAudit(ctx context.Context, q chat.AuditQuery, now time.Time) (chat.AuditPage, error) {
 	const most = 10_000
@@ -77,8 +130,15 @@ func (s *Store) ListAudit(ctx context.Context, q chat.AuditQuery, now time.Time)
 	if q.Before != (chat.AuditID{}) {
 		last = min(last, dayOf(&q.Before))
 	}
+	days, err := s.auditedDays(ctx, q.Tenant, first, last)
+	if err != nil {
+		return page, fail(err, "read the audit log of", chat.UserKey{Tenant: q.Tenant})
+	}
 	seen := 0
-	for day := last; day >= first && !page.More; day-- {
+	for _, day := range days {
+		if page.More {
+			break
+		}
 		r := Range{Table: TableAudit, Partition: Key{text(q.Tenant), number(day)}, Reverse: true, Hint: limit}
 		if q.Before != (chat.AuditID{}) {
 			r.To = Key{blob(q.Before[:])}
@@ -106,11 +166,21 @@ func (s *Store) ListAudit(ctx context.Context, q chat.AuditQuery, now time.Time)
 		if err != nil {
 			return page, fail(err, "read the audit log of", chat.UserKey{Tenant: q.Tenant})
 		}
-		if day == 0 {
-			break
-		}
 	}
 	return page, nil
+}
+
+// auditedDays are the days from first to last of which there are entries, the last one first.
+func (s *Store) auditedDays(ctx context.Context, t chat.TenantID, first, last uint64) (days []uint64, err error) {
+	from, to := dayStart(first), dayStart(last)
+	err = s.engine.Scan(ctx, Range{Table: TableAudit, Partition: auditDaysPartition(t), From: Key{blob(from[:])}, To: Key{blob(to[:])}, ToInclusive: true,
+		Reverse: true}, func(r Row) bool {
+		var id chat.AuditID
+		copy(id[:], r.Clustering[0].B)
+		days = append(days, dayOf(&id))
+		return true
+	})
+	return days, err
 }
 
 func userSlot(u chat.UserID) uint64 {

@@ -30,6 +30,7 @@ type Store struct {
 	engine Engine
 	cfg    Config
 	pool   sync.Pool // *arena
+	days   dayMarks
 }
 
 // New returns a Store over engine, which stays the caller's to close.

@@ -114,7 +114,7 @@ var (
 			restrictionUntil: {Name: "until", Kind: Time},
 		},
 	}
-	// TableAudit holds the audit log, a partition for each tenant and day (of UTC, since 1970).
+	// TableAudit holds the audit log, a partition for each tenant and day (of UTC, since 1970), and one with the days.
 	TableAudit = &Table{
 		ID: 35, Name: "audit", TTL: AuditTTL,
 		Partition:  []Column{{Name: "tenant", Kind: Text}, {Name: "day", Kind: Int}},

@@ -191,6 +191,10 @@ func checkTenancy(t *Table, p Key, r Row) error {
 		}
 		return err
 	case TableAudit:
+		if p[1].I == auditDays {
+			_, err := r.Clustering[0].uuid("id")
+			return err
+		}
 		e, err := decodeAudit(chat.TenantID(p[0].string()), r)
 		if err == nil && int64(dayOf(&e.ID)) != p[1].I {
 			err = fmt.Errorf("stands in day %d, not %d", p[1].I, dayOf(&e.ID))

@@ -19,11 +19,12 @@ import (
 
 // API is the handler of the public port. It is safe for concurrent use.
 type API struct {
-	cfg      Config
-	mux      *http.ServeMux
-	routes   []route
-	missing  http.Handler // answers 404
-	profiles profiles
+	cfg       Config
+	mux       *http.ServeMux
+	routes    []route
+	missing   http.Handler // answers 404
+	profiles  profiles
+	throttles throttles
 }
 
 // call is one request on its way.
@@ -106,6 +107,7 @@ func New(cfg Config) (*API, error) {
 		mux:    http.NewServeMux(),
 		routes: table(),
 	}
+	a.throttles.rates = cfg.Throttles
 	if cfg.People != nil {
 		a.routes = append(a.routes, peopleTable()...)
 	}
@@ -215,12 +217,15 @@ func (a *API) dispatch(ctx context.Context, rt route, c *call, allow string) res
 	switch rt.access {
 	case signedIn:
 		if res := a.authenticate(ctx, c); res != nil {
-			return *res
+			return a.unauthorized(res, chat.AddressOf(ctx))
 		}
 	case operator, bulk:
 		if res := a.authenticateOperator(ctx, c); res != nil {
-			return *res
+			return a.unauthorized(res, chat.AddressOf(ctx))
 		}
+	}
+	if res := a.throttleCall(&rt, c, chat.AddressOf(ctx)); res != nil {
+		return *res
 	}
 	method := c.r.Method
 	if method == http.MethodHead {

@@ -86,6 +86,8 @@ type Config struct {
 	Tenancy *tenancy.Registry
 	// Mint signs the tokens that API keys of the scope tokens:mint ask for; nil: they are not made here.
 	Mint Signer
+	// Throttles by scope (ParseThrottles); they count on this node alone.
+	Throttles map[string]Throttle
 	// Proxies in front of the hub, whose X-Forwarded-For is believed; nil: none.
 	Proxies *auth.Proxies
 	// SessionCookie is the name of the cookie that may carry an access token; default "sessionid".

@@ -284,6 +284,9 @@ func (n *Node) join(signer *auth.Signer, watcher *atomic.Pointer[session.Manager
 		Limiter: restLimiter{limiter}, Observer: n.metrics, Logger: n.log,
 		APIKeys: keys, SessionCookie: n.cfg.AuthCookie, Origins: origins, Ready: n.ready, Version: n.opts.Version, Now: n.opts.Now,
 	}
+	if rc.Throttles, err = n.throttles(); err != nil {
+		return err
+	}
 	if signer != nil {
 		rc.Mint = signer
 	}

@@ -307,6 +307,11 @@ func TestReq120_AuditLog(t *testing.T) {
 	} {
 		before := h.manage(key, "GET", "audit/?limit=1000", nil).want(200).body.list("results")
 		c.do()
+		if strings.Contains(c.name, "socket") { // whose answer is the event, which does not wait for the entry
+			h.await("the entry", func() bool {
+				return len(h.manage(key, "GET", "audit/?limit=1000", nil).want(200).body.list("results")) > len(before)
+			})
+		}
 		after := h.manage(key, "GET", "audit/?limit=1000", nil).want(200).body.list("results")
 		news := after[:len(after)-len(before)]
 		if c.action == "" {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/zumodra/hub/actors"
 	"github.com/zumodra/hub/chat"
+	"github.com/zumodra/hub/edge/rest"
 	"github.com/zumodra/hub/edge/session"
 	"github.com/zumodra/hub/edge/tenancy"
 )
@@ -42,6 +43,15 @@ func (n *Node) openTenancy() (*atomic.Pointer[session.Manager], error) {
 	return watcher, err
 }
 
+// throttles of REST: what is configured goes over the defaults, which development has none of.
+func (n *Node) throttles() (map[string]rest.Throttle, error) {
+	usual := rest.DefaultThrottles + ","
+	if n.cfg.Dev {
+		usual = ""
+	}
+	return rest.ParseThrottles(usual + n.cfg.Throttles)
+}
+
 // sessionLimits are those of tenants' sockets.
 func (n *Node) sessionLimits() func(chat.TenantID) session.Limits {
 	limits, user, address := n.tenancy.Limits, n.cfg.SessionsPerUser, n.cfg.SessionsPerAddress
@@ -58,7 +68,8 @@ func (n *Node) sessionLimits() func(chat.TenantID) session.Limits {
 }
 
 // audited is the hub, with an entry in the audit log for each sensitive action of a user that changed something
-// (requirement 120). The entry is there before the action is answered. It belongs to the node that the user is
+// (requirement 120). The entry is there before a request of REST is answered; a socket may see the event that its command
+// made a moment earlier. It belongs to the node that the user is
 // connected to, so that there is one whichever node carries the action out.
 type audited struct {
 	*actors.Hub
