@@ -27,6 +27,9 @@ func TestAdministrationSpansNodes(t *testing.T) {
 	c := ownCluster(t, 2, "", func(cfg *testcluster.Config) { cfg.Args = []string{"--admin-key-file", file} })
 	admin := func(at *testcluster.Node, key, method, path string, body object, want int) (out object) {
 		t.Helper()
+		if body == nil {
+			body = object{}
+		}
 		b, err := json.Marshal(body)
 		must(t, err)
 		req, err := http.NewRequestWithContext(t.Context(), method, at.URL()+"/api/v1/admin/"+path, bytes.NewReader(b))

@@ -306,3 +306,36 @@ func TestSendOnBehalf(t *testing.T) {
 	h.users("eve")
 	h.manage(key, "POST", "users/eve/messages/", object{"conversation_id": id, "content": "x"}).want(400)
 }
+
+// visitAdmin walks through the administrative API, once.
+func (h *hub) visitAdmin(key, conversation string, visited map[string]bool) {
+	h.t.Helper()
+	visit := func(method, pattern, id string, body any, status int) *reply {
+		h.t.Helper()
+		visited[method+" "+admin+pattern] = true
+		return h.manage(key, method, strings.Replace(pattern, "{id}", id, 1), body).want(status)
+	}
+	visit("POST", "tenants/", "", object{"id": "acme"}, 201)
+	visit("GET", "tenants/", "", nil, 200)
+	wantKeys(h.t, "tenant", visit("GET", "tenants/{id}/", "acme", nil, 200).body, "id name state reason settings limits version created_at updated_at")
+	visit("PATCH", "tenants/{id}/", "acme", object{"name": "Acme"}, 200)
+	visit("POST", "tenants/{id}/suspend/", "acme", nil, 200)
+	visit("POST", "tenants/{id}/resume/", "acme", nil, 200)
+	visit("DELETE", "tenants/{id}/", "acme", nil, 204)
+	made := visit("POST", "keys/", "", object{"scopes": []string{"users:read"}}, 201).body
+	const keyFields = "id tenant name scopes created_by created_at expires_at revoked_at old_secret_until last_used_at"
+	wantKeys(h.t, "new key", made, keyFields+" key")
+	wantKeys(h.t, "key", visit("GET", "keys/{id}/", made.str("id"), nil, 200).body, keyFields)
+	visit("GET", "keys/", "", nil, 200)
+	visit("POST", "keys/{id}/rotate/", made.str("id"), nil, 200)
+	visit("DELETE", "keys/{id}/", made.str("id"), nil, 204)
+	wantKeys(h.t, "audit entry", visit("GET", "audit/", "", nil, 200).body.list("results")[0], "id at actor action objects address outcome")
+	for _, action := range []string{"suspend", "resume", "revoke_tokens"} {
+		wantKeys(h.t, "restriction", visit("POST", "users/{id}/"+action+"/", "9", nil, 200).body, "user tenant suspended suspended_at reason tokens_revoked_before")
+	}
+	visit("POST", "users/{id}/messages/", "1", object{"conversation_id": conversation, "content": "x"}, 201)
+	wantKeys(h.t, "minted token", visit("POST", "tokens/", "", object{"user_id": 1}, 201).body, "access jti expires_at")
+	visit("POST", "tokens/revoke/", "", object{"jti": "x"}, 204)
+	visit("GET", "export/users/", "", nil, 200)
+	visit("POST", "import/users/", "", `{"id":"7"}`, 200)
+}
