@@ -187,8 +187,10 @@ func (m *Manager) introduce(s link) {
 	default:
 		ok := m.submit(func(ctx context.Context) {
 			stored, err := m.cfg.Users.Seen(ctx, profile)
-			if errors.Is(err, chat.ErrQuota) {
-				m.crowded(s)
+			if errors.Is(err, chat.ErrQuota) { // time alone does not help
+				m.sendLast(s, frame.AppendError(nil, frame.ErrorOf(err, ""), chat.ConversationID{}))
+				code, reason := closeFor(err)
+				m.end(s, code, reason)
 				return
 			}
 			if err != nil {

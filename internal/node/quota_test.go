@@ -98,7 +98,13 @@ func TestTenantLimits(t *testing.T) {
 		}
 		eve := &user{h, "eve", h.sign("eve", "small", time.Now().Add(time.Hour))}
 		eve.call("GET", "conversations/", nil).want(403).says("QUOTA")
-		eve.crowded()
+		s, err := h.open("/ws/", bearer(eve.token))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if before := s.wantClose(1008); len(before) != 1 || before[0].str("code") != "quota" || !strings.Contains(before[0].raw, "as many users") {
+			t.Errorf("first came %v", before)
+		}
 		h.manage(key, "PUT", "users/eve/?tenant=small", object{}).want(403)
 	}
 	full()

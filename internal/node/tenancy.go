@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -14,13 +15,14 @@ import (
 	"github.com/zumodra/hub/edge/rest"
 	"github.com/zumodra/hub/edge/session"
 	"github.com/zumodra/hub/edge/tenancy"
+	"github.com/zumodra/hub/storage"
 )
 
 const (
 	// followTenancy is how often a node of a cluster looks for changes of tenants, suspensions and revocations, which
 	// are to hold everywhere within a second: one read of one row.
 	followTenancy = 250 * time.Millisecond
-	// openTenancy bounds the reading of all of them at the start.
+	// readTenancy bounds the reading of all of them at the start.
 	readTenancy = 2 * time.Minute
 )
 
@@ -38,9 +40,24 @@ func (n *Node) openTenancy() (*atomic.Pointer[session.Manager], error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), readTenancy)
 	defer cancel()
-	var err error
-	n.tenancy, err = tenancy.Open(ctx, c)
-	return watcher, err
+	for {
+		r, err := tenancy.Open(ctx, c)
+		if err == nil {
+			n.tenancy = r
+			return watcher, nil
+		}
+		if c.Poll == 0 || errors.Is(err, storage.ErrCorrupt) || ctx.Err() != nil {
+			return watcher, err
+		}
+		n.log.Warn("reading the tenants: the store failed, once more", "error", err)
+		select {
+		case <-time.After(retryStore):
+		case <-n.leaseLost():
+			return watcher, errLeaseLost
+		case <-ctx.Done():
+			return watcher, err
+		}
+	}
 }
 
 // throttles of REST: what is configured goes over the defaults, which development has none of.
