@@ -41,6 +41,7 @@ func begin(w http.ResponseWriter) {
 	h.Set("Content-Type", ndjson)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Connection", "close") // its deadlines are not those of another request
 	w.WriteHeader(http.StatusOK)
 }
 
@@ -74,7 +75,6 @@ func (a *API) exportUsers(ctx context.Context, c *call) response {
 			}
 			if done {
 				outcome = "ok"
-				_ = rc.SetReadDeadline(time.Time{})
 				return
 			}
 			if users, next, done, err = a.cfg.Tenancy.WalkUsers(ctx, c.admin.tenant, next, bulkBatch); err != nil {
@@ -127,7 +127,6 @@ func (a *API) importUsers(ctx context.Context, c *call) response {
 		}
 		t := im.total
 		a.audit(ctx, c, chat.ActionImport, fmt.Sprintf("%s, %d created, %d updated, %d unchanged, %d errors", outcome, t.Created, t.Updated, t.Unchanged, t.Errors))
-		_ = rc.SetReadDeadline(time.Time{})
 	}}
 }
 

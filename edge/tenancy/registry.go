@@ -42,7 +42,8 @@ type Config struct {
 	Store Store
 	// Poll is how often announcements of other nodes are looked for; 0: never, the store is this process's alone.
 	Poll time.Duration
-	// Reload is how often everything is read again, with Poll; default 5 min.
+	// Reload is how often everything is read again, which also forgets tokens that have expired; default 5 min, without
+	// Poll 1 h.
 	Reload time.Duration
 	// Listed refuses tenants that were not created. Otherwise a tenant that tokens name is active.
 	Listed bool
@@ -85,10 +86,14 @@ type Stats struct {
 	PollFailed            uint64 // looks for announcements that failed
 }
 
-// Open reads who is kept out and starts the goroutine that follows the changes of other nodes. Close stops it.
+// Open reads who is kept out and starts the goroutine that follows the changes of other nodes and forgets what is over.
+// Close stops it.
 func Open(ctx context.Context, cfg Config) (*Registry, error) {
 	if cfg.Reload <= 0 {
 		cfg.Reload = 5 * time.Minute
+		if cfg.Poll == 0 {
+			cfg.Reload = time.Hour
+		}
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -105,9 +110,7 @@ func Open(ctx context.Context, cfg Config) (*Registry, error) {
 	}
 	run, stop := context.WithCancel(context.Background())
 	r.stop = stop
-	if cfg.Poll > 0 {
-		r.wg.Go(func() { r.follow(run) })
-	}
+	r.wg.Go(func() { r.follow(run) })
 	return r, nil
 }
 
@@ -179,9 +182,13 @@ func slim(t chat.Tenant) chat.Tenant {
 	return t
 }
 
-// follow looks for the announcements of other nodes until ctx ends.
+// follow looks for the announcements of other nodes, if there are any, until ctx ends.
 func (r *Registry) follow(ctx context.Context) {
-	t := time.NewTicker(r.cfg.Poll)
+	every := r.cfg.Poll
+	if every <= 0 {
+		every = r.cfg.Reload
+	}
+	t := time.NewTicker(every)
 	defer t.Stop()
 	last, quiet := time.Now(), time.Time{}
 	for {

@@ -256,3 +256,24 @@ func TestReq120_AdministrationIsAudited(t *testing.T) {
 		}
 	})
 }
+
+// A node that is alone forgets tokens that have expired.
+func TestExpiredTokensAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := tenancytest.New(nil)
+		r := open(t, m, func(c *tenancy.Config) { c.Poll = 0 })
+		defer r.Close()
+		for i := range 5 {
+			_, err := r.RevokeToken(t.Context(), operator, "t", fmt.Sprint(i), time.Now().Add(time.Minute))
+			check(t, "revoke", err, nil)
+		}
+		if n := r.Stats().Restrictions; n != 5 {
+			t.Errorf("%d restrictions", n)
+		}
+		time.Sleep(61 * time.Minute)
+		synctest.Wait()
+		if n := r.Stats().Restrictions; n != 0 {
+			t.Errorf("%d restrictions after they expired", n)
+		}
+	})
+}
