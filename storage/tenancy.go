@@ -317,10 +317,13 @@ type announcement struct {
 
 func decodeAnnouncements(c []Value) (n uint64, a announcement, err error) {
 	n = c[0].uint()
-	if err = json.Unmarshal(c[1].B, &a); err != nil || uint64(len(a.Changes)) > n {
-		err = fmt.Errorf("%w: announcements of changes: %v", ErrCorrupt, err)
+	if err := json.Unmarshal(c[1].B, &a); err != nil {
+		return n, a, fmt.Errorf("%w: announcements of changes: %w", ErrCorrupt, err)
 	}
-	return n, a, err
+	if uint64(len(a.Changes)) > n {
+		return n, a, fmt.Errorf("%w: %d announcements of %d changes", ErrCorrupt, len(a.Changes), n)
+	}
+	return n, a, nil
 }
 
 // Announce durably tells all nodes that something has changed. Doing it again is harmless.
