@@ -9,7 +9,8 @@ import (
 // store that carries another one (ErrSchema). Adding a column at the end of a table does not change it for readers of
 // older rows, but older binaries cannot read the new rows: it does.
 //
-// 2: search cursors, blobs, people. 3: leases of nodes and owners of shards. 4: fences, which older programs would ignore.
+// 2: search cursors, blobs, people. 3: leases of nodes and owners of shards. 4: fences, which older programs would ignore;
+// tenants, API keys, audit log.
 const SchemaVersion = 4
 
 // OldestSchema is the oldest version that this program turns into SchemaVersion by itself: all that was written since
@@ -192,5 +193,5 @@ var (
 // Tables returns every table, by ascending id.
 func Tables() []*Table {
 	return slices.Concat([]*Table{TableLog, TableConversation, TableReceipts, TableDedup, TableMemberships, TableDirty, TableUsers,
-		TableMeta, TableCursors, TableBlobRefs}, peopleTables, clusterTables)
+		TableMeta, TableCursors, TableBlobRefs}, peopleTables, clusterTables, tenancyTables)
 }

@@ -111,6 +111,8 @@ func (v *verifier) tables(ctx context.Context) error {
 				}
 			case TableNodeLeases, TableShardOwners:
 				err = checkCluster(t, p, r)
+			case TableTenants, TableKeys, TableRestrictions, TableAudit:
+				err = checkTenancy(t, p, r)
 			}
 			if err != nil {
 				v.problem(t, rowName{p, r.Clustering}, "%v", err)

@@ -25,6 +25,9 @@ const (
 	CodeBlocked        Code = "blocked"
 	CodeUnauthorized   Code = "unauthorized"
 	CodeTokenExpired   Code = "token_expired"
+	CodeTokenRevoked   Code = "token_revoked"
+	CodeSuspended      Code = "suspended"
+	CodeQuota          Code = "quota"
 	CodeRateLimited    Code = "rate_limited"
 	CodeOverloaded     Code = "overloaded"
 	CodeUnavailable    Code = "unavailable"
@@ -119,6 +122,8 @@ var Outcomes = []Outcome{
 	{chat.ErrEmptyMessage, CodeEmptyMessage, TextEmptyMessage, ClosePolicy, http.StatusBadRequest},
 	{chat.ErrTooLong, CodeTooLong, TextTooLong, ClosePolicy, http.StatusBadRequest},
 	{chat.ErrTokenExpired, CodeTokenExpired, "Token expired", CloseUnauthorized, http.StatusUnauthorized},
+	{chat.ErrTokenRevoked, CodeTokenRevoked, "Token revoked", CloseUnauthorized, http.StatusUnauthorized},
+	{chat.ErrSuspended, CodeSuspended, "Your account has been suspended.", CloseForbidden, http.StatusForbidden},
 	{chat.ErrUnauthorized, CodeUnauthorized, "Authentication required", CloseUnauthorized, http.StatusUnauthorized},
 	{chat.ErrNotMember, CodeNotParticipant, "You are not a participant.", CloseForbidden, http.StatusForbidden},
 	{chat.ErrBlocked, CodeBlocked, "Cannot message this user.", CloseForbidden, http.StatusForbidden},
@@ -130,6 +135,7 @@ var Outcomes = []Outcome{
 	{chat.ErrDirect, CodeDirect, "Not possible in a direct conversation.", ClosePolicy, http.StatusBadRequest},
 	{chat.ErrGroupFull, CodeGroupFull, "Group is full.", ClosePolicy, http.StatusBadRequest},
 	{chat.ErrEditWindow, CodeEditWindow, "Message can no longer be edited.", ClosePolicy, http.StatusBadRequest},
+	{chat.ErrQuota, CodeQuota, "A limit of this service has been reached.", ClosePolicy, http.StatusForbidden},
 	{chat.ErrRateLimited, CodeRateLimited, "Too many messages, slow down.", CloseRateLimited, http.StatusTooManyRequests},
 	{chat.ErrOverloaded, CodeOverloaded, "Overloaded, try again later.", CloseOverload, http.StatusServiceUnavailable},
 	{chat.ErrShutdown, CodeUnavailable, "Unavailable, try again later.", CloseOverload, http.StatusServiceUnavailable},
@@ -170,6 +176,14 @@ func ErrorOf(err error, ref string) *Error {
 	var rule *chat.RuleError
 	if errors.As(err, &rule) {
 		e.Text = rule.Text
+	}
+	var suspended *chat.SuspendedError
+	if errors.As(err, &suspended) {
+		e.Text = suspended.Error()
+	}
+	var quota *chat.QuotaError
+	if errors.As(err, &quota) {
+		e.Text = quota.Text
 	}
 	var limit *chat.RateLimitError
 	if errors.As(err, &limit) {

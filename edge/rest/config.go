@@ -9,6 +9,7 @@ import (
 
 	"github.com/zumodra/hub/chat"
 	"github.com/zumodra/hub/edge/auth"
+	"github.com/zumodra/hub/edge/tenancy"
 )
 
 // Hub carries out commands and answers queries, authorised for the principal. Errors are those of package
@@ -79,8 +80,16 @@ type Config struct {
 
 	// Dev, if set, opens the token endpoints, which give anybody a token for any user. Development only.
 	Dev *DevTokens
-	// APIKeys open the operator's API; nil: it answers 404.
+	// APIKeys open all of the administrative API, for all tenants; nil: none does.
 	APIKeys APIKeys
+	// Tenancy has tenants and their own API keys; nil: their routes answer 404.
+	Tenancy *tenancy.Registry
+	// Mint signs the tokens that API keys of the scope tokens:mint ask for; nil: they are not made here.
+	Mint Signer
+	// Throttles by scope (ParseThrottles); they count on this node alone.
+	Throttles map[string]Throttle
+	// Proxies in front of the hub, whose X-Forwarded-For is believed; nil: none.
+	Proxies *auth.Proxies
 	// SessionCookie is the name of the cookie that may carry an access token; default "sessionid".
 	SessionCookie string
 	// Origins are the web pages that may call the API (CORS), and with a cookie; nil: pages of the hub's own

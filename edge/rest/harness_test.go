@@ -23,6 +23,8 @@ import (
 	"github.com/zumodra/hub/chat"
 	"github.com/zumodra/hub/edge/auth"
 	"github.com/zumodra/hub/edge/rest"
+	"github.com/zumodra/hub/edge/tenancy"
+	"github.com/zumodra/hub/edge/tenancy/tenancytest"
 )
 
 // bench is an API over a fake Hub, and a clock that stands still.
@@ -34,6 +36,8 @@ type bench struct {
 	sign  *auth.Signer
 	log   *bytes.Buffer
 	seen  *seen
+
+	tenancy *tenancytest.Memory
 }
 
 // seen is an Observer and a Limiter that remember, or do, what they are told.
@@ -92,6 +96,12 @@ func newBench(t testing.TB, change ...func(*rest.Config)) *bench {
 		Dev:     &rest.DevTokens{Signer: b.sign, Refresh: verifier, Refused: b.hub},
 		APIKeys: keys{"the-key"},
 	}
+	b.tenancy = tenancytest.New(b.hub)
+	if cfg.Tenancy, err = tenancy.Open(t.Context(), tenancy.Config{Store: b.tenancy, Now: b.now}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cfg.Tenancy.Close)
+	cfg.Mint = b.sign
 	for _, f := range change {
 		f(&cfg)
 	}
@@ -192,6 +202,7 @@ func (a *answer) ok(status int) map[string]any {
 }
 
 var document = sync.OnceValues(func() (*openapi3.T, error) {
+	openapi3filter.RegisterBodyDecoder("application/x-ndjson", openapi3filter.FileBodyDecoder)
 	doc, err := openapi3.NewLoader().LoadFromData(rest.OpenAPI())
 	if err != nil {
 		return nil, err

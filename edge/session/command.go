@@ -335,11 +335,14 @@ func (m *Manager) reauthenticated(q *request, claims auth.Claims, err error) {
 	if alive {
 		m.expiry.put(q.i, claims.Expires)
 		q.u.rename(claims.Principal.Username)
+		pass := claims.Pass()
+		r.issued, r.token = pass.Issued, pass.Token
 	}
 	r.mu.Unlock()
 	if !alive {
 		return
 	}
+	m.recheck(q.i, q.u.key()) // it may have been revoked since it was verified
 	if m.cfg.Users != nil && !m.seen.has(&claims.User) {
 		// A newer profile is not worth refusing anything for: it comes with the next token, too.
 		m.submit(func(ctx context.Context) {

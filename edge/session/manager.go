@@ -75,6 +75,13 @@ type Config struct {
 	PreAcceptReject bool
 	// MaxPerUser bounds the sessions of one user on this node; more are closed with 4029. 0: no limit.
 	MaxPerUser int
+	// Limits are those of a tenant, which may change at any time; nil: MaxPerUser for all. Sessions that are open stay.
+	Limits func(chat.TenantID) Limits
+	// Admit is asked whether somebody with a valid token is let in, before a session opens and at every Recheck;
+	// chat.ErrSuspended or chat.ErrTokenRevoked if not. It must not block. nil: everybody.
+	Admit func(auth.Pass) error
+	// Proxies in front of the hub; nil: none.
+	Proxies *auth.Proxies
 	// PendingBytes and PendingFrames bound what a client may send before its session is open; more closes
 	// with 1008. Default 64 KiB and 64.
 	PendingBytes  int
@@ -110,6 +117,7 @@ type Manager struct {
 	expiry  expiryHeap
 	frames  frameCache
 	limiter *Limiter
+	quota   quota
 
 	draining atomic.Bool
 	states   [numStates]atomic.Int64

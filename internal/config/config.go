@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -56,7 +57,9 @@ type Config struct {
 	AuthIssuer        string   `placeholder:"ISS" help:"Refuse tokens of another issuer (claim iss)."`
 	AuthAudience      string   `placeholder:"AUD" help:"Refuse tokens for another audience (claim aud)."`
 	AuthCookie        string   `default:"hub_token" placeholder:"NAME" help:"Cookie that may carry the token."`
-	AdminKeyFile      string   `placeholder:"FILE" help:"API key for /api/v1/admin/. Without it that API answers 404."`
+	AdminKeyFile      string   `placeholder:"FILE" help:"API keys of the operator for /api/v1/admin/, one a line: they may do everything. Without it only API keys of tenants open that API."`
+	TenantsListed     bool     `help:"Refuse tokens of tenants that were not created, but for the tenant default."`
+	TrustedProxies    []string `placeholder:"NET,..." help:"Addresses and networks of reverse proxies, such as 10.0.0.0/8: the client's address is taken from the X-Forwarded-For that they send."`
 	AllowedOrigins    []string `placeholder:"ORIGIN,..." help:"Origins that browsers may connect from, besides the hub's own; https://*.example.com and * are understood."`
 	PreAcceptReject   bool     `help:"Refuse bad credentials during the WebSocket handshake (HTTP 401/403) instead of accepting and closing with 4001/4003."`
 	TLSCert           string   `name:"tls-cert" placeholder:"FILE" help:"Certificate chain, PEM. Read again when it changes."`
@@ -64,7 +67,10 @@ type Config struct {
 
 	UserRate        float64 `default:"10" placeholder:"N" help:"Commands per second and user, over all sockets and REST; 0: no limit."`
 	UserBurst       int     `default:"20" placeholder:"N" help:"Commands a user may send at once before the rate applies."`
-	SessionsPerUser int     `default:"0" placeholder:"N" help:"Sockets one user may hold open; 0: no limit."`
+	Throttles       string  `placeholder:"SCOPE=N/UNIT,..." help:"Requests of REST that a node answers, for each scope: N per s, m, h or d, or off. Scopes: anon (no valid credential, by address), user, auth (passwords), token, file_upload, export (by tenant). Default: anon=100/h, user=1000/m, auth=5/m, token=10/m, file_upload=20/h, export=10/h; with --dev none."`
+	SessionsPerUser int     `default:"0" placeholder:"N" help:"Sockets one user may hold open on this node; 0: no limit."`
+
+	SessionsPerAddress int `default:"0" placeholder:"N" help:"Sockets that the users of a tenant may hold open on this node from one address (IPv4) or /64 (IPv6); 0: no limit."`
 
 	MaxConnections  int           `default:"0" placeholder:"N" help:"Open connections; 0: 90 % of the process's descriptor limit."`
 	AcceptRate      int           `default:"0" placeholder:"N" help:"WebSocket handshakes per second, 503 beyond; 0: no limit."`
@@ -138,6 +144,13 @@ func (c *Config) Check() error {
 			bad("allowed-origins", "%q is not an origin such as https://chat.example.com", o)
 		}
 	}
+	for _, n := range c.TrustedProxies {
+		if _, err := netip.ParsePrefix(n); err != nil {
+			if _, err := netip.ParseAddr(n); err != nil {
+				bad("trusted-proxies", "%q is neither an address nor a network", n)
+			}
+		}
+	}
 	if c.UserRate < 0 {
 		bad("user-rate", "%v is negative; 0 means no limit", c.UserRate)
 	}
@@ -145,7 +158,7 @@ func (c *Config) Check() error {
 		bad("user-burst", "at least 1 is needed with a rate")
 	}
 	for flag, n := range map[string]int{
-		"sessions-per-user": c.SessionsPerUser, "max-connections": c.MaxConnections,
+		"sessions-per-user": c.SessionsPerUser, "sessions-per-address": c.SessionsPerAddress, "max-connections": c.MaxConnections,
 		"accept-rate": c.AcceptRate, "reactors": c.Reactors,
 	} {
 		if n < 0 {

@@ -92,6 +92,12 @@ func RunStore(t *testing.T, open Open) {
 		{"Strict/GetEvents", storeStrict(storeGetEvents)},
 		{"Strict/Conversations", storeStrict(storeConversations)},
 		{"OwnersTogether", storeOwnersTogether},
+		{"TenancyTenants", storeTenancyTenants},
+		{"TenancyKeys", storeTenancyKeys},
+		{"TenancyRestrictions", storeTenancyRestrictions},
+		{"TenancyAnnouncements", storeAnnouncements},
+		{"Req120_AuditLog", storeAudit},
+		{"TenancyUsers", storeTenantUsers},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := open(t, time.Now)
