@@ -1,8 +1,13 @@
 package attachment
 
-import "github.com/zumodra/hub/chat"
+import (
+	"errors"
+
+	"github.com/zumodra/hub/chat"
+)
 
 // Error is a chat.ErrInvalid about a file. Its text is the original system's and meant for clients.
+// Errors are compared by identity.
 type Error struct {
 	Code string // for programs: one of the constants below
 	Text string
@@ -34,6 +39,9 @@ var (
 	// ErrNoUpload answers the id of an upload that the caller cannot send.
 	ErrNoUpload = &Error{CodeUnavailable, "Upload not found"}
 )
+
+// ErrExpired answers the download of a file whose time is over. It is no Error: nothing is wrong with the request.
+var ErrExpired = errors.New("attachment: the file has expired")
 
 func notAllowed(ext string) error {
 	return &Error{CodeNotAllowed, "File type ." + ext + " is not allowed"}

@@ -93,6 +93,7 @@ func (r *reactor) readFrames(c *conn, data []byte) {
 		in = r.inbound[c.in-1]
 	}
 	lim := r.s.cfg.limits(c.flags&flDeflate != 0)
+	lim.room = &r.s.room
 	for {
 		ev, n, fail := in.parser.next(&lim, data)
 		data = data[n:]

@@ -23,6 +23,7 @@ type API struct {
 	routes   []route
 	missing  http.Handler // answers 404
 	profiles profiles
+	tus      *tus // nil without Files
 }
 
 // call is one request on its way.
@@ -44,6 +45,7 @@ const (
 	development               // nor here, but the route is there in development only
 	signedIn                  // an access token
 	operator                  // an API key
+	linked                    // an access token, or a URL that was signed for somebody who has one
 )
 
 // route is one path of the API without its trailing slash, which is canonical but not insisted on.
@@ -51,6 +53,12 @@ type route struct {
 	path    string
 	access  access
 	methods map[string]handler
+}
+
+// slow reports whether requests carry files.
+func (rt *route) slow() bool {
+	const m = prefix + "/messages"
+	return rt.path == m+"/messages" || strings.HasPrefix(rt.path, m+"/files/") || strings.HasPrefix(rt.path, m+"/uploads")
 }
 
 const prefix = "/api/v1"
@@ -104,6 +112,12 @@ func New(cfg Config) (*API, error) {
 	}
 	if cfg.People != nil {
 		a.routes = append(a.routes, peopleTable()...)
+	}
+	if cfg.Files != nil {
+		if err := a.openFiles(); err != nil {
+			return nil, err
+		}
+		a.routes = append(a.routes, fileTable()...)
 	}
 	for _, rt := range a.routes {
 		a.mux.Handle(rt.path, a.serve(rt))
@@ -179,16 +193,23 @@ func (a *API) serve(rt route) http.Handler {
 			}
 			a.cfg.Observer.ObserveRequest(rt.path, knownMethod(r.Method), rec.class(), a.cfg.Now().Sub(start))
 		}()
-		ctx, cancel := context.WithTimeout(r.Context(), a.cfg.Timeout)
+		limit := a.cfg.Timeout
+		if rt.slow() {
+			limit = a.cfg.UploadTimeout
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), limit)
 		defer cancel()
 		a.cors(rec, r, allow)
 		if r.Method == http.MethodOptions && a.present(rt) {
+			a.tus.describe(rec.Header(), rt.path)
 			response{status: http.StatusNoContent, header: map[string]string{"Allow": allow}}.write(rec, r.Method)
 			return
 		}
 		c := &call{r: r, w: rec}
 		res := a.dispatch(ctx, rt, c, allow)
-		res.write(rec, r.Method)
+		if !res.written {
+			res.write(rec, r.Method)
+		}
 	})
 }
 
@@ -199,6 +220,10 @@ func (a *API) dispatch(ctx context.Context, rt route, c *call, allow string) res
 	switch rt.access {
 	case signedIn:
 		if res := a.authenticate(ctx, c); res != nil {
+			return *res
+		}
+	case linked:
+		if res := a.authenticateLink(ctx, c); res != nil {
 			return *res
 		}
 	case operator:
@@ -267,14 +292,7 @@ func internal(id string) response {
 
 // link is the absolute URL of the request with one query parameter changed.
 func (a *API) link(r *http.Request, key, value string) string {
-	base := a.cfg.PublicURL
-	if base == "" {
-		scheme := "http"
-		if a.secure(r) {
-			scheme = "https"
-		}
-		base = (&url.URL{Scheme: scheme, Host: r.Host}).String()
-	}
+	base := a.base(r)
 	q := r.URL.Query()
 	if value == "" {
 		q.Del(key)
@@ -283,6 +301,18 @@ func (a *API) link(r *http.Request, key, value string) string {
 	}
 	u := url.URL{Path: r.URL.Path + "/", RawQuery: q.Encode()}
 	return strings.TrimSuffix(base, "/") + u.String()
+}
+
+// base is the scheme and host of absolute URLs.
+func (a *API) base(r *http.Request) string {
+	if a.cfg.PublicURL != "" {
+		return strings.TrimSuffix(a.cfg.PublicURL, "/")
+	}
+	scheme := "http"
+	if a.secure(r) {
+		scheme = "https"
+	}
+	return (&url.URL{Scheme: scheme, Host: r.Host}).String()
 }
 
 // secure reports whether the client speaks TLS, to us or to what stands before us.

@@ -77,6 +77,7 @@ type Node struct {
 	store    *storage.Store
 	strict   bool // fencing of the store; set with it
 	blobs    atomic.Pointer[blobs]
+	unfiles  func()       // stops what keeps files, and waits for it; nil: nothing runs
 	index    search.Index // nil: there is no search
 	verifier *auth.Verifier
 	hub      *actors.Hub
@@ -255,7 +256,14 @@ func (n *Node) join(signer *auth.Signer) error {
 	hc.Charged = limiter.Take
 	hub = actors.New(hc)
 	n.hub = hub
+	key, err := n.fileKey()
+	if err != nil {
+		return err
+	}
+	files := &attachments{n.newFiles(hub), hub, n.opts.Now}
+	n.runFiles(files.Files)
 	n.sessions = session.New(session.Config{
+		Files: files, MaxFile: n.cfg.SocketFileBytes, FileBytes: n.cfg.SocketFileTotal,
 		Dispatcher: n.hub, Verifier: n.verifier, Users: users{n.store}, Contacts: n.hub, Searcher: n.hub, Limiter: limiter, Origins: origins,
 		CookieName: n.cfg.AuthCookie, PreAcceptReject: n.cfg.PreAcceptReject, MaxPerUser: n.cfg.SessionsPerUser,
 		Now: n.opts.Now, Observer: newSessionMetrics(reg), Logger: n.log, Self: self,
@@ -268,6 +276,7 @@ func (n *Node) join(signer *auth.Signer) error {
 	rc := rest.Config{
 		Sockets: sockets,
 		Hub:     n.hub, Users: n.store, People: n.hub, Verifier: n.verifier, Limiter: restLimiter{limiter}, Observer: n.metrics, Logger: n.log,
+		Files: files, FileKey: key, FileURLTTL: n.cfg.FileURLTTL,
 		APIKeys: keys, SessionCookie: n.cfg.AuthCookie, Origins: origins, Ready: n.ready, Version: n.opts.Version, Now: n.opts.Now,
 	}
 	if signer != nil {
@@ -279,7 +288,7 @@ func (n *Node) join(signer *auth.Signer) error {
 	}
 	tr := reactor.Config{
 		Addr: n.cfg.Listen, Reactors: n.cfg.Reactors, Handler: n.sessions, HTTP: api,
-		MaxMessage: n.cfg.MaxMessageBytes, PingInterval: n.cfg.PingInterval, PongTimeout: n.cfg.PongTimeout,
+		MaxMessage: int(n.cfg.FrameBytes()), LargeMessage: n.cfg.MaxMessageBytes, LargeTotal: n.cfg.SocketFileTotal, PingInterval: n.cfg.PingInterval, PongTimeout: n.cfg.PongTimeout,
 		MaxConnections: n.cfg.MaxConnections, AcceptRate: n.cfg.AcceptRate, BatchDelay: n.cfg.BatchDelay,
 		Compress: n.cfg.Compress, Logger: n.log,
 	}
@@ -488,6 +497,10 @@ func (n *Node) release() {
 	if n.sessions != nil {
 		n.sessions.Close()
 		n.sessions = nil
+	}
+	if n.unfiles != nil { // which sessions may have been waiting for
+		n.unfiles()
+		n.unfiles = nil
 	}
 	if n.verifier != nil {
 		n.verifier.Close()

@@ -18,22 +18,22 @@ type Claim struct {
 	Voice        bool
 }
 
-// Claim makes a ready file of the caller a part of the message that is about to be sent, and returns what the message
-// is to carry. The same claim again is granted again; another one gets attachment.ErrNoUpload. A claim ends with Attach,
+// Claim makes a ready file of the caller a part of the message that is about to be sent, and returns it: the
+// message carries its File, and is a voice message if it says so. The same claim again is granted again; another one gets attachment.ErrNoUpload. A claim ends with Attach,
 // Unclaim or Discard; one that does not, because the process ended, is settled by the cleanup.
-func (f *Files) Claim(ctx context.Context, p chat.Principal, id chat.FileID, c Claim) (*chat.File, error) {
+func (f *Files) Claim(ctx context.Context, p chat.Principal, id chat.FileID, c Claim) (chat.Upload, error) {
 	u, err := f.Own(ctx, p, id)
 	if err == nil && u.State == chat.UploadReceiving && u.Offset == u.File.Size {
 		_, err = f.Finish(ctx, p, id) // which failed when the last part came
 	}
 	if errors.Is(err, chat.ErrNotFound) {
-		return nil, attachment.ErrNoUpload
+		return chat.Upload{}, attachment.ErrNoUpload
 	}
 	if err != nil {
-		return nil, err
+		return chat.Upload{}, err
 	}
 	if _, err := attachment.Check(u.Name, c.Voice || u.Voice); err != nil {
-		return nil, err
+		return chat.Upload{}, err
 	}
 	row, err := f.cfg.Store.ChangeFile(ctx, p.Tenant, id, func(row *storage.FileRow) error {
 		same := row.Conversation == c.Conversation && row.ClientID == c.ClientID
@@ -45,15 +45,14 @@ func (f *Files) Claim(ctx context.Context, p chat.Principal, id chat.FileID, c C
 		case row.State != chat.UploadReady, f.stale(row):
 			return attachment.ErrNoUpload
 		}
-		row.State, row.ChangedAt, row.Voice = chat.UploadClaimed, f.now(), c.Voice
+		row.State, row.ChangedAt, row.Voice = chat.UploadClaimed, f.now(), c.Voice || row.Voice
 		row.Conversation, row.After, row.ClientID = c.Conversation, c.After, c.ClientID
 		return nil
 	})
 	if err != nil && !errors.Is(err, errDone) {
-		return nil, err
+		return chat.Upload{}, err
 	}
-	file := row.File
-	return &file, nil
+	return row.Upload, nil
 }
 
 // stale reports whether an upload that was not sent is one that the cleanup removes.

@@ -143,37 +143,58 @@ func (f *Files) orphan(ctx context.Context, row *storage.FileRow) (bool, error) 
 	return e.Message != row.Message || !e.DeletedAt.IsZero() || e.File == nil || e.File.ID != row.ID, nil
 }
 
+// settle finds out what became of a claim whose end was not written.
+func (f *Files) settle(ctx context.Context, row *storage.FileRow, p *Pass) error {
+	message, err := f.locate(ctx, row)
+	switch {
+	case err != nil:
+		return err
+	case !message.IsZero():
+		p.Settled++
+		return f.Attach(ctx, row.Tenant, row.ID, message)
+	}
+	p.Unsent++
+	return f.remove(ctx, row.Tenant, row.ID, func(now *storage.FileRow) bool {
+		return now.State == chat.UploadClaimed && f.stale(now)
+	})
+}
+
+// Located is Find for a claimed file, with its message if the log holds one; what is found is written.
+func (f *Files) Located(ctx context.Context, tenant chat.TenantID, id chat.FileID) (chat.Upload, error) {
+	row, err := f.cfg.Store.GetFile(ctx, tenant, id)
+	if err != nil || row.State != chat.UploadClaimed {
+		return row.Upload, err
+	}
+	message, err := f.locate(ctx, &row)
+	if err != nil || message.IsZero() {
+		return row.Upload, err
+	}
+	row.Message = message
+	return row.Upload, f.Attach(ctx, tenant, id, message)
+}
+
 // settleChunk is how many events are read at once in search of a message.
 const settleChunk = 256
 
-// settle finds out what became of a claim whose end was not written: the log after the claim holds the message, or it
-// was never sent. Rows of an owner that was succeeded are among those read: they can keep a file that nobody needs, and
-// not take one away.
-func (f *Files) settle(ctx context.Context, row *storage.FileRow, p *Pass) error {
+// locate looks for the message of a claimed file, which is in the log behind the claim or was never sent; zero then.
+// Rows of an owner that was succeeded are among those read: they can keep a file that nobody needs, and not take one away.
+func (f *Files) locate(ctx context.Context, row *storage.FileRow) (chat.MessageID, error) {
 	key := chat.ConversationKey{Tenant: row.Tenant, ID: row.Conversation}
 	until := row.ChangedAt.Add(f.cfg.Pending) // a message of the claim would have been committed by then
 	for from := row.After + 1; ; {
 		events, err := f.cfg.Store.ReadEvents(ctx, key, from, from+settleChunk, settleChunk)
-		if err != nil {
-			return err
+		if err != nil || len(events) == 0 {
+			return chat.MessageID{}, err
 		}
 		for i := range events {
 			e := &events[i]
-			if e.IsMessage() && e.Actor == row.Owner && (e.File != nil && e.File.ID == row.ID || e.ClientID == row.ClientID) {
-				p.Settled++
-				return f.Attach(ctx, row.Tenant, row.ID, e.Message)
+			switch {
+			case e.IsMessage() && e.Actor == row.Owner && (e.File != nil && e.File.ID == row.ID || e.ClientID == row.ClientID):
+				return e.Message, nil
+			case e.At.After(until):
+				return chat.MessageID{}, nil
 			}
 			from = e.Seq + 1
-			if e.At.After(until) {
-				events = nil
-				break
-			}
-		}
-		if len(events) == 0 {
-			p.Unsent++
-			return f.remove(ctx, row.Tenant, row.ID, func(now *storage.FileRow) bool {
-				return now.State == chat.UploadClaimed && f.stale(now)
-			})
 		}
 	}
 }

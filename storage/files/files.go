@@ -270,6 +270,12 @@ func (f *Files) Find(ctx context.Context, tenant chat.TenantID, id chat.FileID) 
 	return row.Upload, err
 }
 
+// Pending is how long an upload is kept that is not sent.
+func (f *Files) Pending() time.Duration { return f.cfg.Pending }
+
+// Log is where it tells what goes wrong.
+func (f *Files) Log() *slog.Logger { return f.cfg.Log }
+
 // Own is Find for the one who uploaded the file.
 func (f *Files) Own(ctx context.Context, p chat.Principal, id chat.FileID) (chat.Upload, error) {
 	u, err := f.Find(ctx, p.Tenant, id)

@@ -237,10 +237,10 @@ func TestClaims(t *testing.T) {
 	refused("somebody else's", bob, u.ID, c)
 	refused("none", ann, chat.NewFileID(), c)
 	for range 2 {
-		file, err := b.f.Claim(ctx, ann, u.ID, c)
+		got, err := b.f.Claim(ctx, ann, u.ID, c)
 		b.must(err)
-		if *file != u.File {
-			t.Errorf("%+v, want %+v", file, u.File)
+		if got.File != u.File || got.Voice {
+			t.Errorf("%+v, want %+v", got.File, u.File)
 		}
 	}
 	refused("of another message", ann, u.ID, files.Claim{Conversation: c.Conversation, ClientID: "d"})
