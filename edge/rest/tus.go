@@ -69,6 +69,8 @@ func (t *tus) serve(ctx context.Context, c *call, f http.HandlerFunc) response {
 	ctx = context.WithValue(ctx, tusCallKey{}, &tusCall{c.p, c.w.Header()})
 	c.w.Header().Set("Cache-Control", "no-store")
 	r := c.r.WithContext(ctx)
+	u := *r.URL
+	u.Path, r.URL = c.r.PathValue("id"), &u // the library has been told the base
 	r.Header = r.Header.Clone()
 	r.Header.Del("X-Http-Method-Override") // the route was chosen by the method
 	t.handler.Middleware(f).ServeHTTP(c.w, r)

@@ -123,7 +123,7 @@ func (m *Manager) decode(content []byte) (io.Reader, error) {
 		size--
 	}
 	switch {
-	case bytes.ContainsAny(content, "\r\n"): // which the decoder would pass over
+	case !isBase64(content):
 		return nil, attachment.ErrInvalidData
 	case size > attachment.MaxSize:
 		return nil, attachment.ErrTooLarge
@@ -132,6 +132,21 @@ func (m *Manager) decode(content []byte) (io.Reader, error) {
 			Text: fmt.Sprintf("File too large for a WebSocket (max %d bytes): upload it by REST", m.cfg.MaxFile)}
 	}
 	return strict{base64.NewDecoder(base64.StdEncoding.Strict(), bytes.NewReader(content))}, nil
+}
+
+// isBase64 reports whether content is of the alphabet throughout, and padded: what follows is then judged by what it
+// says. The decoder alone would pass over line ends, and find the rest only where it gets to it.
+func isBase64(content []byte) bool {
+	digits := bytes.TrimRight(content, "=")
+	if len(content)%4 != 0 || len(content)-len(digits) > 2 {
+		return false
+	}
+	for _, c := range digits {
+		if !(c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/') {
+			return false
+		}
+	}
+	return true
 }
 
 // strict turns what is not base64 into the error that the client is told.
