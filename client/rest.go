@@ -92,7 +92,9 @@ func (c *Client) Messages(ctx context.Context, conversation, before string) (*Me
 		ClientID     string    `json:"client_id"`
 		Sender       restUser  `json:"sender"`
 		Content      string    `json:"content"`
-		File         string    `json:"file"`
+		Attachment   *struct {
+			Path string `json:"path"`
+		} `json:"attachment"`
 		IsVoice      bool      `json:"is_voice"`
 		IsRead       bool      `json:"is_read"`
 		Deleted      deletedAt `json:"deleted_at"`
@@ -111,9 +113,13 @@ func (c *Client) Messages(ctx context.Context, conversation, before string) (*Me
 	}
 	out := &MessagePage{More: page.Next != nil}
 	for _, m := range page.Results {
+		file := ""
+		if m.Attachment != nil {
+			file = m.Attachment.Path
+		}
 		out.Messages = append(out.Messages, Message{
 			ID: m.ID, Conversation: m.Conversation, Seq: m.Seq, ClientID: m.ClientID, Sender: m.Sender.name(),
-			SenderID: m.Sender.ID, Content: m.Content, File: m.File, IsVoice: m.IsVoice, IsRead: m.IsRead,
+			SenderID: m.Sender.ID, Content: m.Content, File: file, IsVoice: m.IsVoice, IsRead: m.IsRead,
 			Deleted: bool(m.Deleted), At: m.Timestamp,
 		})
 	}
