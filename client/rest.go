@@ -86,19 +86,19 @@ func (c *Client) Conversations(ctx context.Context, n int) (*ConversationPage, e
 // that is empty.
 func (c *Client) Messages(ctx context.Context, conversation, before string) (*MessagePage, error) {
 	type restMessage struct {
-		ID           string    `json:"id"`
-		Conversation string    `json:"conversation"`
-		Seq          uint64    `json:"seq"`
-		ClientID     string    `json:"client_id"`
-		Sender       restUser  `json:"sender"`
-		Content      string    `json:"content"`
+		ID           string   `json:"id"`
+		Conversation string   `json:"conversation"`
+		Seq          uint64   `json:"seq"`
+		ClientID     string   `json:"client_id"`
+		Sender       restUser `json:"sender"`
+		Content      string   `json:"content"`
 		Attachment   *struct {
 			Path string `json:"path"`
 		} `json:"attachment"`
-		IsVoice      bool      `json:"is_voice"`
-		IsRead       bool      `json:"is_read"`
-		Deleted      deletedAt `json:"deleted_at"`
-		Timestamp    time.Time `json:"timestamp"`
+		IsVoice   bool      `json:"is_voice"`
+		IsRead    bool      `json:"is_read"`
+		Deleted   deletedAt `json:"deleted_at"`
+		Timestamp time.Time `json:"timestamp"`
 	}
 	var page struct {
 		Next    *string       `json:"next"`

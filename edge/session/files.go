@@ -155,7 +155,7 @@ type strict struct{ r io.Reader }
 // Read implements io.Reader.
 func (s strict) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
-	if err != nil && err != io.EOF { //nolint:errorlint // readers return it bare
+	if err != nil && err != io.EOF {
 		err = attachment.ErrInvalidData
 	}
 	return n, err
