@@ -29,7 +29,7 @@ func (c *Config) setDefaults() error {
 	c.MaxHandshakeBytes = cmp.Or(c.MaxHandshakeBytes, 8192)
 	c.HandshakeTimeout = cmp.Or(c.HandshakeTimeout, 5*time.Second)
 	c.MaxMessage = cmp.Or(c.MaxMessage, 65536)
-	c.LargeMessage = cmp.Or(c.LargeMessage, 65536)
+	c.LargeMessage = cmp.Or(c.LargeMessage, c.MaxMessage)
 	c.LargeTotal = cmp.Or(c.LargeTotal, 256<<20)
 	c.MaxFragments = cmp.Or(c.MaxFragments, 64)
 	c.PingInterval = cmp.Or(c.PingInterval, 20*time.Second)
@@ -63,6 +63,12 @@ func (c *Config) setDefaults() error {
 	}
 	return nil
 }
+
+// maxRatio is how much longer than on the wire a large message may become: a file in base64, not a bomb.
+const maxRatio = 20
+
+// inflated is how long a message of n compressed bytes may become.
+func (c *Config) inflated(n int) int { return min(c.MaxMessage, max(c.LargeMessage, maxRatio*n)) }
 
 // limits of a connection's inbound messages.
 func (c *Config) limits(deflate bool) limits {

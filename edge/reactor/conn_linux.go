@@ -154,7 +154,7 @@ func (r *reactor) message(c *conn, ev *event) {
 		return
 	}
 	valid := true
-	err := inflate(ev.payload, r.s.cfg.MaxMessage, func(p []byte) {
+	err := inflate(ev.payload, r.s.cfg.inflated(len(ev.payload)), func(p []byte) {
 		if valid = !ev.text || validText(p); valid {
 			r.s.cfg.Handler.Message(name, ev.text, p)
 		}

@@ -50,3 +50,23 @@ func TestReq050_LargeMessagesShareRoom(t *testing.T) {
 		})
 	}
 }
+
+// A compressed message may become as long as a file makes it, and not a thousand times as long as it was.
+func TestReq050_CompressedBombs(t *testing.T) {
+	h := &hooks{}
+	h.message = func(c reactor.Conn, _ bool, p []byte) {
+		_ = h.srv.Send(c.Handle, reactor.NewFrame(true, strconv.AppendInt(nil, int64(len(p)), 10)), reactor.Durable)
+	}
+	s := start(t, reactor.Config{MaxMessage: 1 << 20, LargeMessage: 10_000, Compress: true}, h)
+	for n, code := range map[int]uint16{9_000: 0, 500_000: reactor.CloseTooBig} {
+		c := dial(t, s.Addr().String(), "/", "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover\r\n")
+		c.send(0xC1, deflated(t, bytes.Repeat([]byte("a"), n)))
+		if code != 0 {
+			c.expectClose(code, true)
+			continue
+		}
+		if f := c.read(); string(f.payload) != strconv.Itoa(n) {
+			t.Errorf("%d: %q", n, f.payload)
+		}
+	}
+}

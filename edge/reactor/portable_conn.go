@@ -288,7 +288,7 @@ func (c *pconn) message(ev *event) {
 		return
 	}
 	valid := true
-	err := inflate(ev.payload, c.s.cfg.MaxMessage, func(p []byte) {
+	err := inflate(ev.payload, c.s.cfg.inflated(len(ev.payload)), func(p []byte) {
 		if valid = !ev.text || validText(p); valid {
 			h.Message(c.name(), ev.text, p)
 		}
