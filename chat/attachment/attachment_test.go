@@ -32,8 +32,8 @@ func judge(name string, voice bool, r io.Reader) (string, error) {
 	return f.Name, err
 }
 
-// TestReq063_064_065_066_067_Rules walks through the shared table, with content that comes in pieces of any size.
-func TestReq063_064_065_066_067_Rules(t *testing.T) {
+// TestReq063_Req064_Req065_Req066_Req067_Rules walks through the shared table, with content that comes in pieces of any size.
+func TestReq063_Req064_Req065_Req066_Req067_Rules(t *testing.T) {
 	if n, m := len(attachment.Extensions()), len(attachment.Blocked()); n != 17 || m != 21 {
 		t.Fatalf("%d allowed and %d blocked extensions, want 17 and 21", n, m)
 	}
@@ -77,7 +77,7 @@ func TestSourceFails(t *testing.T) {
 	}
 }
 
-func FuzzSafeName(f *testing.F) {
+func FuzzReq066_SafeName(f *testing.F) {
 	for _, c := range attachmenttest.Cases() {
 		f.Add(c.Name)
 	}
@@ -98,8 +98,8 @@ func FuzzSafeName(f *testing.F) {
 	})
 }
 
-// FuzzInspect feeds the same content whole and cut in two: the verdict is the same, and text that passes is text.
-func FuzzInspect(f *testing.F) {
+// FuzzReq065_Inspect feeds the same content whole and cut in two: the verdict is the same, and text that passes is text.
+func FuzzReq065_Inspect(f *testing.F) {
 	for _, c := range attachmenttest.Cases() {
 		if len(c.Content) < 1000 {
 			f.Add(c.Name, c.Content, uint(7))

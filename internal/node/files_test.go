@@ -109,8 +109,8 @@ func (s *socket) answer(f object) frame {
 	}
 }
 
-// TestReq061_067_068_FilesOverSockets: what one member sends in a frame every member can download, byte by byte.
-func TestReq061_067_068_FilesOverSockets(t *testing.T) {
+// TestReq061_Req067_Req068_FilesOverSockets: what one member sends in a frame every member can download, byte by byte.
+func TestReq061_Req067_Req068_FilesOverSockets(t *testing.T) {
 	t.Parallel()
 	h := start(t, withFiles)
 	ann, bob, eve := h.user("ann"), h.user("bob"), h.user("eve")
@@ -175,8 +175,8 @@ func TestReq069_StrictBase64(t *testing.T) {
 	}
 }
 
-// TestReq063_064_065_066_070_BothPaths: the shared table, by REST and by sockets.
-func TestReq063_064_065_066_070_BothPaths(t *testing.T) {
+// TestReq063_Req064_Req065_Req066_Req070_BothPaths: the shared table, by REST and by sockets.
+func TestReq063_Req064_Req065_Req066_Req070_BothPaths(t *testing.T) {
 	t.Parallel()
 	h := start(t, withFiles)
 	ann := h.user("ann")
@@ -215,7 +215,7 @@ func TestReq063_064_065_066_070_BothPaths(t *testing.T) {
 	}
 }
 
-func TestReq050_062_Size(t *testing.T) {
+func TestReq050_Req062_Size(t *testing.T) {
 	t.Parallel()
 	h := start(t, withFiles)
 	ann := h.user("ann")
