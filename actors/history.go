@@ -98,7 +98,7 @@ func (r *reader) present(e chat.Event) chat.Event {
 		e = *c
 	}
 	if !e.DeletedAt.IsZero() {
-		e.Content, e.Reactions = "", nil
+		e.Content, e.Reactions, e.File = "", nil, nil
 	}
 	return e
 }

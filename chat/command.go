@@ -43,8 +43,9 @@ type (
 	Send struct {
 		Conversation ConversationID
 		ClientID     string
-		Content      string
+		Content      string // may be empty with a File
 		IsVoice      bool
+		File         *File // one that the caller uploaded; the edge has claimed it for this message
 	}
 	// Edit replaces the content of the caller's own message within Rules.EditWindow.
 	Edit struct {

@@ -86,17 +86,19 @@ func (c *Client) Conversations(ctx context.Context, n int) (*ConversationPage, e
 // that is empty.
 func (c *Client) Messages(ctx context.Context, conversation, before string) (*MessagePage, error) {
 	type restMessage struct {
-		ID           string    `json:"id"`
-		Conversation string    `json:"conversation"`
-		Seq          uint64    `json:"seq"`
-		ClientID     string    `json:"client_id"`
-		Sender       restUser  `json:"sender"`
-		Content      string    `json:"content"`
-		File         string    `json:"file"`
-		IsVoice      bool      `json:"is_voice"`
-		IsRead       bool      `json:"is_read"`
-		Deleted      deletedAt `json:"deleted_at"`
-		Timestamp    time.Time `json:"timestamp"`
+		ID           string   `json:"id"`
+		Conversation string   `json:"conversation"`
+		Seq          uint64   `json:"seq"`
+		ClientID     string   `json:"client_id"`
+		Sender       restUser `json:"sender"`
+		Content      string   `json:"content"`
+		Attachment   *struct {
+			Path string `json:"path"`
+		} `json:"attachment"`
+		IsVoice   bool      `json:"is_voice"`
+		IsRead    bool      `json:"is_read"`
+		Deleted   deletedAt `json:"deleted_at"`
+		Timestamp time.Time `json:"timestamp"`
 	}
 	var page struct {
 		Next    *string       `json:"next"`
@@ -111,9 +113,13 @@ func (c *Client) Messages(ctx context.Context, conversation, before string) (*Me
 	}
 	out := &MessagePage{More: page.Next != nil}
 	for _, m := range page.Results {
+		file := ""
+		if m.Attachment != nil {
+			file = m.Attachment.Path
+		}
 		out.Messages = append(out.Messages, Message{
 			ID: m.ID, Conversation: m.Conversation, Seq: m.Seq, ClientID: m.ClientID, Sender: m.Sender.name(),
-			SenderID: m.Sender.ID, Content: m.Content, File: m.File, IsVoice: m.IsVoice, IsRead: m.IsRead,
+			SenderID: m.Sender.ID, Content: m.Content, File: file, IsVoice: m.IsVoice, IsRead: m.IsRead,
 			Deleted: bool(m.Deleted), At: m.Timestamp,
 		})
 	}

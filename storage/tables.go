@@ -10,11 +10,11 @@ import (
 // older rows, but older binaries cannot read the new rows: it does.
 //
 // 2: search cursors, blobs, people. 3: leases of nodes and owners of shards. 4: fences, which older programs would ignore;
-// tenants, API keys, audit log.
+// tenants, API keys, audit log; files.
 const SchemaVersion = 4
 
 // OldestSchema is the oldest version that this program turns into SchemaVersion by itself: all that was written since
-// are new tables.
+// are new tables, and columns that older rows lack.
 const OldestSchema = 1
 
 // BucketBits is the size of a bucket of the log: 2^BucketBits events share a partition.
@@ -45,6 +45,7 @@ const (
 	logRole
 	logName
 	logKind
+	logFile // id, name, type, size
 	logColumns
 )
 
@@ -103,6 +104,7 @@ var (
 			logEmoji: {Name: "emoji", Kind: Text}, logRemoved: {Name: "removed", Kind: Bool},
 			logChange: {Name: "change", Kind: Int}, logUsers: {Name: "users", Kind: Blob},
 			logRole: {Name: "role", Kind: Int}, logName: {Name: "name", Kind: Text}, logKind: {Name: "kind", Kind: Int},
+			logFile: {Name: "file", Kind: Blob},
 		},
 	}
 	// TableConversation holds the derived state: head and members in one partition, so that a step is one batch.
@@ -193,5 +195,5 @@ var (
 // Tables returns every table, by ascending id.
 func Tables() []*Table {
 	return slices.Concat([]*Table{TableLog, TableConversation, TableReceipts, TableDedup, TableMemberships, TableDirty, TableUsers,
-		TableMeta, TableCursors, TableBlobRefs}, peopleTables, clusterTables, tenancyTables)
+		TableMeta, TableCursors, TableBlobRefs}, peopleTables, clusterTables, fileTables, tenancyTables)
 }

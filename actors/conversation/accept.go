@@ -1,6 +1,7 @@
 package conversation
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -121,6 +122,9 @@ func (s *State) queue(it item) {
 	it.ord = s.ord
 	if it.has {
 		it.size = 384 + len(it.ev.Content) + len(it.ev.ClientID) + len(it.ev.Name) + 24*len(it.ev.Users)
+		if f := it.ev.File; f != nil {
+			it.size += 64 + len(f.Name) + len(f.Type)
+		}
 		if it.row != nil {
 			s.modify(it.row, it.ord)
 		}
@@ -148,6 +152,9 @@ func (s *State) modify(e *chat.Event, ord uint64) {
 
 func (s *State) send(r *Request, c chat.Send) {
 	content, err := chat.NormalizeContent(c.Content)
+	if c.File != nil && errors.Is(err, chat.ErrEmptyMessage) {
+		err = nil
+	}
 	if err != nil {
 		s.fail(r, err)
 		return
@@ -169,7 +176,7 @@ func (s *State) send(r *Request, c chat.Send) {
 		s.window.claim(id)
 	}
 	it := item{req: r, has: true, ev: s.event(r, chat.EventMessage)}
-	it.ev.ClientID, it.ev.Content, it.ev.IsVoice = c.ClientID, content, c.IsVoice
+	it.ev.ClientID, it.ev.Content, it.ev.IsVoice, it.ev.File = c.ClientID, content, c.IsVoice, c.File
 	s.queue(it)
 }
 

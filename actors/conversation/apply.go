@@ -93,7 +93,7 @@ func changed(message, e *chat.Event) *chat.Event {
 	case chat.EventEdited:
 		m.Content, m.EditedAt = e.Content, e.At
 	case chat.EventDeleted:
-		m.Content, m.Reactions, m.DeletedAt = "", nil, e.At
+		m.Content, m.Reactions, m.File, m.DeletedAt = "", nil, nil, e.At
 	case chat.EventReaction:
 		same := func(x chat.Reaction) bool { return x.User == e.Actor && x.Emoji == e.Emoji }
 		i := slices.IndexFunc(m.Reactions, same)

@@ -20,7 +20,7 @@ func putCommand(c chat.Command) (*pb.Command, error) {
 		m.Users = putUsers(m.Users, c.Members)
 	case chat.Send:
 		m.Type = pb.CommandType_COMMAND_SEND
-		m.ClientId, m.Content, m.IsVoice = c.ClientID, c.Content, c.IsVoice
+		m.ClientId, m.Content, m.IsVoice, m.File = c.ClientID, c.Content, c.IsVoice, putFile(c.File)
 	case chat.Edit:
 		m.Type = pb.CommandType_COMMAND_EDIT
 		m.MessageHi, m.MessageLo = halves(c.Message)
@@ -81,7 +81,7 @@ func command(m *pb.Command) (chat.Command, error) {
 	case pb.CommandType_COMMAND_CREATE:
 		return chat.Create{Conversation: conversation, Kind: chat.Kind(m.Kind), Title: m.Title, Members: usersOf(m.Users)}, nil
 	case pb.CommandType_COMMAND_SEND:
-		return chat.Send{Conversation: conversation, ClientID: m.ClientId, Content: m.Content, IsVoice: m.IsVoice}, nil
+		return chat.Send{Conversation: conversation, ClientID: m.ClientId, Content: m.Content, IsVoice: m.IsVoice, File: file(m.File)}, nil
 	case pb.CommandType_COMMAND_EDIT:
 		return chat.Edit{Conversation: conversation, Message: message, Content: m.Content}, nil
 	case pb.CommandType_COMMAND_DELETE:

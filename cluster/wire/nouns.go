@@ -156,6 +156,24 @@ func putEvent(m *pb.Event, e *chat.Event) {
 	m.Role = uint32(e.Role)
 	m.Name = e.Name
 	m.Kind = uint32(e.Kind)
+	m.File = putFile(e.File)
+}
+
+func putFile(f *chat.File) *pb.File {
+	if f == nil {
+		return nil
+	}
+	m := pb.FileFromVTPool()
+	m.IdHi, m.IdLo = halves(f.ID)
+	m.Name, m.Type, m.Size = f.Name, f.Type, f.Size
+	return m
+}
+
+func file(m *pb.File) *chat.File {
+	if m == nil {
+		return nil
+	}
+	return &chat.File{ID: whole[chat.FileID](m.IdHi, m.IdLo), Name: m.Name, Type: m.Type, Size: m.Size}
 }
 
 // putEventPointer is putEvent for one that may be missing.
@@ -192,6 +210,7 @@ func event(m *pb.Event, e *chat.Event) {
 		Role:       chat.Role(m.Role),
 		Name:       m.Name,
 		Kind:       chat.Kind(m.Kind),
+		File:       file(m.File),
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/zumodra/hub/chat"
+	"github.com/zumodra/hub/chat/attachment"
 )
 
 // Code of an error frame: what a program acts on, whereas the text is for people and for old clients.
@@ -38,6 +39,14 @@ const (
 	CodeGone           Code = "gone"
 	CodeNotSupported   Code = "not_supported"
 	CodeInternal       Code = "internal"
+
+	// Those of package attachment.
+	CodeFileTooLarge    Code = attachment.CodeTooLarge
+	CodeInvalidFile     Code = attachment.CodeInvalid
+	CodeFileNotAllowed  Code = attachment.CodeNotAllowed
+	CodeFileMismatch    Code = attachment.CodeMismatch
+	CodeFileInfected    Code = attachment.CodeInfected
+	CodeFileUnavailable Code = attachment.CodeUnavailable
 )
 
 // Codes lists all of them.
@@ -158,7 +167,8 @@ func OutcomeOf(err error) Outcome {
 	return internalOutcome
 }
 
-// ErrorOf is the error frame for err. Texts of a chat.FieldError and a chat.RuleError are meant for clients and kept; of any other
+// ErrorOf is the error frame for err. Texts of a chat.FieldError, a chat.RuleError and an
+// attachment.Error are meant for clients and kept; of any other
 // error nothing but its kind leaves the hub.
 func ErrorOf(err error, ref string) *Error {
 	var fe *Error
@@ -184,6 +194,10 @@ func ErrorOf(err error, ref string) *Error {
 	var quota *chat.QuotaError
 	if errors.As(err, &quota) {
 		e.Text = quota.Text
+	}
+	var refused *attachment.Error
+	if errors.As(err, &refused) {
+		e.Code, e.Text = Code(refused.Code), refused.Text
 	}
 	var limit *chat.RateLimitError
 	if errors.As(err, &limit) {

@@ -25,6 +25,7 @@ type API struct {
 	missing   http.Handler // answers 404
 	profiles  profiles
 	throttles throttles
+	tus       *tus // nil without Files
 }
 
 // call is one request on its way.
@@ -48,6 +49,7 @@ const (
 	signedIn                  // an access token
 	operator                  // an API key
 	bulk                      // the same, of a request that may take long: it ends when it makes no progress
+	linked                    // an access token, or a URL that was signed for somebody who has one
 )
 
 // route is one path of the API without its trailing slash, which is canonical but not insisted on.
@@ -55,6 +57,12 @@ type route struct {
 	path    string
 	access  access
 	methods map[string]handler
+}
+
+// slow reports whether requests carry files.
+func (rt *route) slow() bool {
+	const m = prefix + "/messages"
+	return rt.path == m+"/messages" || strings.HasPrefix(rt.path, m+"/files/") || strings.HasPrefix(rt.path, m+"/uploads")
 }
 
 const prefix = "/api/v1"
@@ -113,6 +121,12 @@ func New(cfg Config) (*API, error) {
 	}
 	if cfg.Tenancy != nil {
 		a.routes = append(a.routes, tenancyTable()...)
+	}
+	if cfg.Files != nil {
+		if err := a.openFiles(); err != nil {
+			return nil, err
+		}
+		a.routes = append(a.routes, fileTable()...)
 	}
 	for _, rt := range a.routes {
 		a.mux.Handle(rt.path, a.serve(rt))
@@ -189,24 +203,30 @@ func (a *API) serve(rt route) http.Handler {
 			a.cfg.Observer.ObserveRequest(rt.path, knownMethod(r.Method), rec.class(), a.cfg.Now().Sub(start))
 		}()
 		timeout := a.cfg.Timeout
-		if rt.access == bulk {
+		switch {
+		case rt.access == bulk:
 			timeout = bulkTimeout
+		case rt.slow():
+			timeout = a.cfg.UploadTimeout
 		}
 		client := a.client(r)
 		ctx, cancel := context.WithTimeout(chat.WithAddress(r.Context(), client), timeout)
 		defer cancel()
 		a.cors(rec, r, allow)
 		if r.Method == http.MethodOptions && a.present(rt) {
+			a.tus.describe(rec.Header(), rt.path)
 			response{status: http.StatusNoContent, header: map[string]string{"Allow": allow}}.write(rec, r.Method)
 			return
 		}
 		c := &call{r: r, w: rec}
 		res := a.dispatch(ctx, rt, c, allow)
-		if res.stream != nil && r.Method != http.MethodHead {
+		switch {
+		case res.written:
+		case res.stream != nil && r.Method != http.MethodHead:
 			res.stream(rec)
-			return
+		default:
+			res.write(rec, r.Method)
 		}
-		res.write(rec, r.Method)
 	})
 }
 
@@ -217,6 +237,10 @@ func (a *API) dispatch(ctx context.Context, rt route, c *call, allow string) res
 	switch rt.access {
 	case signedIn:
 		if res := a.authenticate(ctx, c); res != nil {
+			return a.unauthorized(res, chat.AddressOf(ctx))
+		}
+	case linked:
+		if res := a.authenticateLink(ctx, c); res != nil {
 			return a.unauthorized(res, chat.AddressOf(ctx))
 		}
 	case operator, bulk:
@@ -288,14 +312,7 @@ func internal(id string) response {
 
 // link is the absolute URL of the request with one query parameter changed.
 func (a *API) link(r *http.Request, key, value string) string {
-	base := a.cfg.PublicURL
-	if base == "" {
-		scheme := "http"
-		if a.secure(r) {
-			scheme = "https"
-		}
-		base = (&url.URL{Scheme: scheme, Host: r.Host}).String()
-	}
+	base := a.base(r)
 	q := r.URL.Query()
 	if value == "" {
 		q.Del(key)
@@ -313,6 +330,18 @@ func (a *API) client(r *http.Request) string {
 		return ""
 	}
 	return a.cfg.Proxies.Client(remote.Addr(), r.Header).String()
+}
+
+// base is the scheme and host of absolute URLs.
+func (a *API) base(r *http.Request) string {
+	if a.cfg.PublicURL != "" {
+		return strings.TrimSuffix(a.cfg.PublicURL, "/")
+	}
+	scheme := "http"
+	if a.secure(r) {
+		scheme = "https"
+	}
+	return (&url.URL{Scheme: scheme, Host: r.Host}).String()
 }
 
 // secure reports whether the client speaks TLS, to us or to what stands before us.

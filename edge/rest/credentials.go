@@ -114,6 +114,9 @@ func (a *API) crossSite(r *http.Request) *response {
 	return nil
 }
 
+// exposed are the headers of responses that pages of other hosts may read.
+const exposed = "Retry-After, Location, Content-Disposition, Content-Range, Upload-Offset, Upload-Length, Upload-Expires, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size"
+
 // cors lets the pages of the allowed origins read responses, and answers their preflight.
 func (a *API) cors(w http.ResponseWriter, r *http.Request, allow string) {
 	h := w.Header()
@@ -130,10 +133,10 @@ func (a *API) cors(w http.ResponseWriter, r *http.Request, allow string) {
 	default:
 		return
 	}
-	h.Set("Access-Control-Expose-Headers", "Retry-After")
+	h.Set("Access-Control-Expose-Headers", exposed)
 	if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
 		h.Set("Access-Control-Allow-Methods", allow)
-		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-CSRFToken")
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-CSRFToken, "+tusHeaders)
 		h.Set("Access-Control-Max-Age", "600")
 	}
 }

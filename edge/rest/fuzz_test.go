@@ -161,7 +161,7 @@ func TestReq109_NothingIsA500(t *testing.T) {
 	verbs := []string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE"}
 	types := []string{"application/json", "", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "a/b; c", "\x00"}
 	statuses := map[int]int{}
-	for range 6000 {
+	for range 8000 {
 		o := all[rnd.IntN(len(all))]
 		method, path := o[0], o[1]
 		if rnd.IntN(8) == 0 {

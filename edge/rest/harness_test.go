@@ -91,7 +91,7 @@ func newBench(t testing.TB, change ...func(*rest.Config)) *bench {
 	}
 	t.Cleanup(verifier.Close)
 	cfg := rest.Config{
-		Hub: b.hub, Users: b.hub, People: b.hub, Verifier: verifier, Limiter: b.seen, Observer: b.seen, Now: b.now,
+		Files: newFakeFiles(b.hub), FileKey: secret, Hub: b.hub, Users: b.hub, People: b.hub, Verifier: verifier, Limiter: b.seen, Observer: b.seen, Now: b.now,
 		Logger: slog.New(slog.NewTextHandler(b.log, nil)), Version: "v0",
 		Dev:     &rest.DevTokens{Signer: b.sign, Refresh: verifier, Refused: b.hub},
 		APIKeys: keys{"the-key"},
@@ -255,8 +255,8 @@ func match(doc *openapi3.T, u *url.URL) (string, *openapi3.PathItem, map[string]
 		}
 		params, fits := map[string]string{}, true
 		for i, seg := range want {
-			if seg == "{id}" {
-				params["id"] = got[i]
+			if strings.HasPrefix(seg, "{") {
+				params[strings.Trim(seg, "{}")] = got[i]
 			} else if seg != got[i] {
 				fits = false
 			}

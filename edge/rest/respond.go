@@ -32,6 +32,8 @@ type response struct {
 	raw    []byte // written as it is instead; the handler has set the content type
 	header map[string]string
 	stream func(http.ResponseWriter) // writes everything instead
+	// The handler has written it.
+	written bool
 }
 
 func ok(body any) response { return response{status: http.StatusOK, body: body} }

@@ -135,6 +135,8 @@ type extras struct {
 	Reactions []reactionView `json:"reactions"`
 	EditedAt  stamp          `json:"edited_at"`
 	DeletedAt stamp          `json:"deleted_at"`
+	// Attachment tells more of the file than the original's fields do.
+	Attachment *attachmentView `json:"attachment"`
 }
 
 type reactionView struct {
@@ -143,7 +145,7 @@ type reactionView struct {
 }
 
 func viewExtras(e *chat.Event, own bool) extras {
-	x := extras{Seq: e.Seq, EditedAt: stamp(e.EditedAt), DeletedAt: stamp(e.DeletedAt), Reactions: make([]reactionView, len(e.Reactions))}
+	x := extras{Seq: e.Seq, EditedAt: stamp(e.EditedAt), DeletedAt: stamp(e.DeletedAt), Attachment: viewAttachment(e.File), Reactions: make([]reactionView, len(e.Reactions))}
 	if own { // a client's own id means something to that client only
 		x.ClientID = orNull(e.ClientID)
 	}
@@ -178,6 +180,8 @@ func listMessage(it *chat.MessageItem, caller chat.UserID) messageListView {
 		IsVoice:      e.IsVoice,
 		Timestamp:    stamp(e.At),
 		extras:       viewExtras(e, it.IsOwn),
+
+		HasAttachment: e.File != nil,
 	}
 }
 
@@ -212,19 +216,25 @@ type readView struct {
 	ReadAt stamp  `json:"read_at"`
 }
 
-func detailMessage(it *chat.MessageItem, caller chat.UserID) messageDetailView {
-	e := &it.Event
+func (a *API) detailMessage(c *call, it *chat.MessageItem) messageDetailView {
+	e, caller := &it.Event, c.p.User
+	f := a.fileFields(c, e)
 	v := messageDetailView{
 		ID:           e.Message.String(),
 		Conversation: it.Conversation.String(),
 		Sender:       viewSender(it, caller),
 		Content:      e.Content,
+		File:         f.file,
+		FileURL:      f.fileURL,
+		VoiceMessage: f.voice,
 		IsVoice:      e.IsVoice,
 		IsRead:       it.IsRead,
 		IsOwn:        it.IsOwn,
 		ReadBy:       []readView{},
 		Timestamp:    stamp(e.At),
 		extras:       viewExtras(e, it.IsOwn),
+
+		VoiceMessageURL: f.voiceURL,
 	}
 	for _, r := range it.ReadBy {
 		if r.Kind == chat.ReceiptRead {
@@ -246,6 +256,8 @@ type sentView struct {
 	Timestamp    stamp    `json:"timestamp"`
 	Seq          uint64   `json:"seq"`
 	ClientID     *string  `json:"client_id"`
+
+	Attachment *attachmentView `json:"attachment"`
 }
 
 // page is DRF's page of a list.

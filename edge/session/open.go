@@ -303,7 +303,7 @@ func (m *Manager) drainPending(s link) {
 		q := p.frames[0]
 		p.frames = p.frames[1:]
 		p.bytes -= len(q.payload)
-		c := caller{s, r.user, r.conversation, r.single}
+		c := caller{link: s, u: r.user, conversation: r.conversation, single: r.single}
 		r.mu.Unlock()
 		m.frame(c, q.text, q.payload)
 	}
@@ -318,8 +318,12 @@ func (m *Manager) Message(c reactor.Conn, text bool, payload []byte) {
 	case r.handle != c.Handle || r.state == stateFree || r.state == stateClosing || r.state == stateRejected:
 		r.mu.Unlock()
 	case r.state == stateOpen:
-		who := caller{s, r.user, r.conversation, r.single}
+		who := caller{link: s, u: r.user, conversation: r.conversation, single: r.single}
 		r.mu.Unlock()
+		if len(payload) > largeFrame {
+			m.large(who, text, payload)
+			return
+		}
 		m.frame(who, text, payload)
 	default:
 		p := r.pending

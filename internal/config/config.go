@@ -102,6 +102,17 @@ type Config struct {
 	S3AccessKeyFile string        `name:"s3-access-key-file" placeholder:"FILE" help:"File with the access key, read again every minute. Default: the environment variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."`
 	S3SecretKeyFile string        `name:"s3-secret-key-file" placeholder:"FILE" help:"File with the secret key."`
 
+	FileTTL         time.Duration `name:"file-ttl" default:"720h" placeholder:"DUR" help:"How long a file can be downloaded after it was uploaded; 0: for ever."`
+	FileURLTTL      time.Duration `name:"file-url-ttl" default:"1h" placeholder:"DUR" help:"How long the signed URL of a file is good (1m to 168h)."`
+	SocketFileBytes int64         `name:"socket-file-bytes" default:"52428800" placeholder:"BYTES" help:"Largest file that is taken in a WebSocket frame, as base64; 0: none. Frames may be as long as that needs."`
+	SocketFileTotal int64         `name:"socket-file-total" default:"268435456" placeholder:"BYTES" help:"Memory for frames longer than --max-message-bytes, of all connections together; who finds none is closed with 1013."`
+	UploadsPerUser  int           `default:"4" placeholder:"N" help:"Uploads of one user that this node receives at once; 429 beyond."`
+	Uploads         int           `default:"64" placeholder:"N" help:"Uploads that this node receives at once; 503 beyond."`
+	Thumbnails      bool          `default:"true" negatable:"" help:"Make small pictures of images when they are asked for."`
+	Clamd           string        `placeholder:"HOST:PORT|PATH" help:"ClamAV daemon that sees every file before it is kept: an address, or the path of a Unix socket. Its StreamMaxLength must be at least 50M."`
+	ClamdTimeout    time.Duration `default:"30s" placeholder:"DUR" help:"How long the daemon may take for an answer."`
+	ClamdOpen       bool          `help:"Let files through that could not be scanned, instead of refusing them."`
+
 	DrainTimeout time.Duration `default:"10s" placeholder:"DUR" help:"SIGTERM: time to close all clients in an orderly way."`
 	LogFormat    string        `default:"text" enum:"text,json" placeholder:"text|json" help:"Format of the log on standard error."`
 	LogLevel     string        `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Least severe level that is logged."`
@@ -188,6 +199,7 @@ func (c *Config) Check() error {
 	}
 	c.checkCluster(bad)
 	c.checkBlobs(bad)
+	c.checkFiles(bad)
 	c.checkSearch(bad)
 	if c.DrainTimeout < 0 {
 		bad("drain-timeout", "%v is negative", c.DrainTimeout)

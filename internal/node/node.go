@@ -78,6 +78,7 @@ type Node struct {
 	store    *storage.Store
 	strict   bool // fencing of the store; set with it
 	blobs    atomic.Pointer[blobs]
+	unfiles  func()       // stops what keeps files, and waits for it; nil: nothing runs
 	index    search.Index // nil: there is no search
 	verifier *auth.Verifier
 	tenancy  *tenancy.Registry
@@ -271,7 +272,14 @@ func (n *Node) join(signer *auth.Signer, watcher *atomic.Pointer[session.Manager
 	verifier := tenancy.Verifier{Verifier: n.verifier, Registry: n.tenancy}
 	watched := &audited{Hub: n.hub, tenancy: n.tenancy, now: n.opts.Now}
 	n.watched = watched
+	key, err := n.fileKey()
+	if err != nil {
+		return err
+	}
+	files := &attachments{n.newFiles(hub), hub, n.opts.Now}
+	n.runFiles(files.Files)
 	n.sessions = session.New(session.Config{
+		Files: files, MaxFile: n.cfg.SocketFileBytes, FileBytes: n.cfg.SocketFileTotal,
 		Dispatcher: watched, Verifier: verifier, Users: n.tenancy, Contacts: n.hub, Searcher: n.hub, Limiter: limiter, Origins: origins,
 		CookieName: n.cfg.AuthCookie, PreAcceptReject: n.cfg.PreAcceptReject,
 		Limits: n.sessionLimits(), Admit: n.tenancy.Admit, Proxies: proxies,
@@ -287,6 +295,7 @@ func (n *Node) join(signer *auth.Signer, watcher *atomic.Pointer[session.Manager
 		Sockets: sockets,
 		Hub:     watched, Users: n.tenancy, People: watched, Verifier: verifier, Tenancy: n.tenancy, Proxies: proxies,
 		Limiter: restLimiter{limiter}, Observer: n.metrics, Logger: n.log,
+		Files: files, FileKey: key, FileURLTTL: n.cfg.FileURLTTL,
 		APIKeys: keys, SessionCookie: n.cfg.AuthCookie, Origins: origins, Ready: n.ready, Version: n.opts.Version, Now: n.opts.Now,
 	}
 	if rc.Throttles, err = n.throttles(); err != nil {
@@ -304,7 +313,7 @@ func (n *Node) join(signer *auth.Signer, watcher *atomic.Pointer[session.Manager
 	}
 	tr := reactor.Config{
 		Addr: n.cfg.Listen, Reactors: n.cfg.Reactors, Handler: n.sessions, HTTP: api,
-		MaxMessage: n.cfg.MaxMessageBytes, PingInterval: n.cfg.PingInterval, PongTimeout: n.cfg.PongTimeout,
+		MaxMessage: int(n.cfg.FrameBytes()), LargeMessage: n.cfg.MaxMessageBytes, LargeTotal: n.cfg.SocketFileTotal, PingInterval: n.cfg.PingInterval, PongTimeout: n.cfg.PongTimeout,
 		MaxConnections: n.cfg.MaxConnections, AcceptRate: n.cfg.AcceptRate, BatchDelay: n.cfg.BatchDelay,
 		Compress: n.cfg.Compress, Logger: n.log,
 	}
@@ -521,6 +530,10 @@ func (n *Node) release() {
 	if n.sessions != nil {
 		n.sessions.Close()
 		n.sessions = nil
+	}
+	if n.unfiles != nil { // which sessions may have been waiting for
+		n.unfiles()
+		n.unfiles = nil
 	}
 	if n.verifier != nil {
 		n.verifier.Close()

@@ -67,6 +67,8 @@ func RunStore(t *testing.T, open Open) {
 		{"Consumers", storeConsumers},
 		{"Users", storeUsers},
 		{"BlobRefs", storeBlobRefs},
+		{"Files", storeFiles},
+		{"FileOfMessage", storeFileEvent},
 		{"Req028_DeleteLeavesNothing", storeDelete},
 		{"ConcurrentConversations", storeConcurrent},
 		{"Errors", storeErrors},

@@ -1569,6 +1569,7 @@ type Event struct {
 	Role          uint32                 `protobuf:"varint,21,opt,name=role,proto3" json:"role,omitempty"`
 	Name          string                 `protobuf:"bytes,22,opt,name=name,proto3" json:"name,omitempty"`
 	Kind          uint32                 `protobuf:"varint,23,opt,name=kind,proto3" json:"kind,omitempty"`
+	File          *File                  `protobuf:"bytes,60,opt,name=file,proto3" json:"file,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1764,6 +1765,89 @@ func (x *Event) GetKind() uint32 {
 	return 0
 }
 
+func (x *Event) GetFile() *File {
+	if x != nil {
+		return x.File
+	}
+	return nil
+}
+
+type File struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	IdHi          uint64                 `protobuf:"fixed64,1,opt,name=id_hi,json=idHi,proto3" json:"id_hi,omitempty"`
+	IdLo          uint64                 `protobuf:"fixed64,2,opt,name=id_lo,json=idLo,proto3" json:"id_lo,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Type          string                 `protobuf:"bytes,4,opt,name=type,proto3" json:"type,omitempty"`
+	Size          int64                  `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *File) Reset() {
+	*x = File{}
+	mi := &file_cluster_wire_wire_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *File) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*File) ProtoMessage() {}
+
+func (x *File) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_wire_wire_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use File.ProtoReflect.Descriptor instead.
+func (*File) Descriptor() ([]byte, []int) {
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *File) GetIdHi() uint64 {
+	if x != nil {
+		return x.IdHi
+	}
+	return 0
+}
+
+func (x *File) GetIdLo() uint64 {
+	if x != nil {
+		return x.IdLo
+	}
+	return 0
+}
+
+func (x *File) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *File) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *File) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
 type Pair struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
@@ -1778,7 +1862,7 @@ type Pair struct {
 
 func (x *Pair) Reset() {
 	*x = Pair{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[18]
+	mi := &file_cluster_wire_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1790,7 +1874,7 @@ func (x *Pair) String() string {
 func (*Pair) ProtoMessage() {}
 
 func (x *Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[18]
+	mi := &file_cluster_wire_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1803,7 +1887,7 @@ func (x *Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pair.ProtoReflect.Descriptor instead.
 func (*Pair) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{18}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Pair) GetTenant() string {
@@ -1865,7 +1949,7 @@ type Side struct {
 
 func (x *Side) Reset() {
 	*x = Side{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[19]
+	mi := &file_cluster_wire_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1877,7 +1961,7 @@ func (x *Side) String() string {
 func (*Side) ProtoMessage() {}
 
 func (x *Side) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[19]
+	mi := &file_cluster_wire_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1890,7 +1974,7 @@ func (x *Side) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Side.ProtoReflect.Descriptor instead.
 func (*Side) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{19}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Side) GetContactSince() int64 {
@@ -1979,13 +2063,14 @@ type Command struct {
 	On             bool                   `protobuf:"varint,18,opt,name=on,proto3" json:"on,omitempty"`
 	Private        bool                   `protobuf:"varint,19,opt,name=private,proto3" json:"private,omitempty"`
 	Join           bool                   `protobuf:"varint,20,opt,name=join,proto3" json:"join,omitempty"`
+	File           *File                  `protobuf:"bytes,60,opt,name=file,proto3" json:"file,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Command) Reset() {
 	*x = Command{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[20]
+	mi := &file_cluster_wire_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1997,7 +2082,7 @@ func (x *Command) String() string {
 func (*Command) ProtoMessage() {}
 
 func (x *Command) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[20]
+	mi := &file_cluster_wire_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2010,7 +2095,7 @@ func (x *Command) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command.ProtoReflect.Descriptor instead.
 func (*Command) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{20}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Command) GetType() CommandType {
@@ -2153,6 +2238,13 @@ func (x *Command) GetJoin() bool {
 	return false
 }
 
+func (x *Command) GetFile() *File {
+	if x != nil {
+		return x.File
+	}
+	return nil
+}
+
 // As Command.
 type PeopleCommand struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2171,7 +2263,7 @@ type PeopleCommand struct {
 
 func (x *PeopleCommand) Reset() {
 	*x = PeopleCommand{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[21]
+	mi := &file_cluster_wire_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2183,7 +2275,7 @@ func (x *PeopleCommand) String() string {
 func (*PeopleCommand) ProtoMessage() {}
 
 func (x *PeopleCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[21]
+	mi := &file_cluster_wire_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2196,7 +2288,7 @@ func (x *PeopleCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeopleCommand.ProtoReflect.Descriptor instead.
 func (*PeopleCommand) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{21}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PeopleCommand) GetType() PeopleCommandType {
@@ -2277,7 +2369,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[22]
+	mi := &file_cluster_wire_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2289,7 +2381,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[22]
+	mi := &file_cluster_wire_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2302,7 +2394,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{22}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Result) GetEvent() *Event {
@@ -2365,7 +2457,7 @@ type CarryOut struct {
 
 func (x *CarryOut) Reset() {
 	*x = CarryOut{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[23]
+	mi := &file_cluster_wire_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2377,7 +2469,7 @@ func (x *CarryOut) String() string {
 func (*CarryOut) ProtoMessage() {}
 
 func (x *CarryOut) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[23]
+	mi := &file_cluster_wire_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2390,7 +2482,7 @@ func (x *CarryOut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CarryOut.ProtoReflect.Descriptor instead.
 func (*CarryOut) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{23}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CarryOut) GetPrincipal() *Principal {
@@ -2425,7 +2517,7 @@ type Read struct {
 
 func (x *Read) Reset() {
 	*x = Read{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[24]
+	mi := &file_cluster_wire_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2437,7 +2529,7 @@ func (x *Read) String() string {
 func (*Read) ProtoMessage() {}
 
 func (x *Read) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[24]
+	mi := &file_cluster_wire_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2450,7 +2542,7 @@ func (x *Read) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Read.ProtoReflect.Descriptor instead.
 func (*Read) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{24}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Read) GetPrincipal() *Principal {
@@ -2486,7 +2578,7 @@ type Peek struct {
 
 func (x *Peek) Reset() {
 	*x = Peek{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[25]
+	mi := &file_cluster_wire_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2498,7 +2590,7 @@ func (x *Peek) String() string {
 func (*Peek) ProtoMessage() {}
 
 func (x *Peek) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[25]
+	mi := &file_cluster_wire_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2511,7 +2603,7 @@ func (x *Peek) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peek.ProtoReflect.Descriptor instead.
 func (*Peek) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{25}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Peek) GetUser() string {
@@ -2553,7 +2645,7 @@ type FoundDirect struct {
 
 func (x *FoundDirect) Reset() {
 	*x = FoundDirect{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[26]
+	mi := &file_cluster_wire_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2565,7 +2657,7 @@ func (x *FoundDirect) String() string {
 func (*FoundDirect) ProtoMessage() {}
 
 func (x *FoundDirect) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[26]
+	mi := &file_cluster_wire_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2578,7 +2670,7 @@ func (x *FoundDirect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundDirect.ProtoReflect.Descriptor instead.
 func (*FoundDirect) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{26}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *FoundDirect) GetPrincipal() *Principal {
@@ -2612,7 +2704,7 @@ type Relate struct {
 
 func (x *Relate) Reset() {
 	*x = Relate{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[27]
+	mi := &file_cluster_wire_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2624,7 +2716,7 @@ func (x *Relate) String() string {
 func (*Relate) ProtoMessage() {}
 
 func (x *Relate) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[27]
+	mi := &file_cluster_wire_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2637,7 +2729,7 @@ func (x *Relate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relate.ProtoReflect.Descriptor instead.
 func (*Relate) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{27}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Relate) GetCaller() *Principal {
@@ -2664,7 +2756,7 @@ type Bar struct {
 
 func (x *Bar) Reset() {
 	*x = Bar{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[28]
+	mi := &file_cluster_wire_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2676,7 +2768,7 @@ func (x *Bar) String() string {
 func (*Bar) ProtoMessage() {}
 
 func (x *Bar) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[28]
+	mi := &file_cluster_wire_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2689,7 +2781,7 @@ func (x *Bar) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bar.ProtoReflect.Descriptor instead.
 func (*Bar) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{28}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Bar) GetPair() *Pair {
@@ -2719,7 +2811,7 @@ type Prefer struct {
 
 func (x *Prefer) Reset() {
 	*x = Prefer{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[29]
+	mi := &file_cluster_wire_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2731,7 +2823,7 @@ func (x *Prefer) String() string {
 func (*Prefer) ProtoMessage() {}
 
 func (x *Prefer) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[29]
+	mi := &file_cluster_wire_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2744,7 +2836,7 @@ func (x *Prefer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefer.ProtoReflect.Descriptor instead.
 func (*Prefer) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{29}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Prefer) GetTenant() string {
@@ -2785,7 +2877,7 @@ type AskPresence struct {
 
 func (x *AskPresence) Reset() {
 	*x = AskPresence{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[30]
+	mi := &file_cluster_wire_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2797,7 +2889,7 @@ func (x *AskPresence) String() string {
 func (*AskPresence) ProtoMessage() {}
 
 func (x *AskPresence) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[30]
+	mi := &file_cluster_wire_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2810,7 +2902,7 @@ func (x *AskPresence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskPresence.ProtoReflect.Descriptor instead.
 func (*AskPresence) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{30}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AskPresence) GetTenant() string {
@@ -2838,7 +2930,7 @@ type Declare struct {
 
 func (x *Declare) Reset() {
 	*x = Declare{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[31]
+	mi := &file_cluster_wire_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2850,7 +2942,7 @@ func (x *Declare) String() string {
 func (*Declare) ProtoMessage() {}
 
 func (x *Declare) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[31]
+	mi := &file_cluster_wire_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2863,7 +2955,7 @@ func (x *Declare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Declare.ProtoReflect.Descriptor instead.
 func (*Declare) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{31}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Declare) GetTenant() string {
@@ -2896,7 +2988,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[32]
+	mi := &file_cluster_wire_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2908,7 +3000,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[32]
+	mi := &file_cluster_wire_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2921,7 +3013,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{32}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Done) GetResult() *Result {
@@ -2941,7 +3033,7 @@ type Reading struct {
 
 func (x *Reading) Reset() {
 	*x = Reading{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[33]
+	mi := &file_cluster_wire_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2953,7 +3045,7 @@ func (x *Reading) String() string {
 func (*Reading) ProtoMessage() {}
 
 func (x *Reading) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[33]
+	mi := &file_cluster_wire_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2966,7 +3058,7 @@ func (x *Reading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reading.ProtoReflect.Descriptor instead.
 func (*Reading) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{33}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Reading) GetView() *View {
@@ -2992,7 +3084,7 @@ type Snapshots struct {
 
 func (x *Snapshots) Reset() {
 	*x = Snapshots{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[34]
+	mi := &file_cluster_wire_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3004,7 +3096,7 @@ func (x *Snapshots) String() string {
 func (*Snapshots) ProtoMessage() {}
 
 func (x *Snapshots) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[34]
+	mi := &file_cluster_wire_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3017,7 +3109,7 @@ func (x *Snapshots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshots.ProtoReflect.Descriptor instead.
 func (*Snapshots) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{34}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Snapshots) GetList() []*Snapshot {
@@ -3045,7 +3137,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[35]
+	mi := &file_cluster_wire_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3057,7 +3149,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[35]
+	mi := &file_cluster_wire_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3070,7 +3162,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{35}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Snapshot) GetHead() *Head {
@@ -3152,7 +3244,7 @@ type Related struct {
 
 func (x *Related) Reset() {
 	*x = Related{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[36]
+	mi := &file_cluster_wire_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3164,7 +3256,7 @@ func (x *Related) String() string {
 func (*Related) ProtoMessage() {}
 
 func (x *Related) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[36]
+	mi := &file_cluster_wire_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3177,7 +3269,7 @@ func (x *Related) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Related.ProtoReflect.Descriptor instead.
 func (*Related) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{36}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Related) GetPair() *Pair {
@@ -3197,7 +3289,7 @@ type Preferred struct {
 
 func (x *Preferred) Reset() {
 	*x = Preferred{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[37]
+	mi := &file_cluster_wire_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3209,7 +3301,7 @@ func (x *Preferred) String() string {
 func (*Preferred) ProtoMessage() {}
 
 func (x *Preferred) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[37]
+	mi := &file_cluster_wire_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3222,7 +3314,7 @@ func (x *Preferred) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Preferred.ProtoReflect.Descriptor instead.
 func (*Preferred) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{37}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Preferred) GetHideReceipts() bool {
@@ -3248,7 +3340,7 @@ type PresenceOf struct {
 
 func (x *PresenceOf) Reset() {
 	*x = PresenceOf{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[38]
+	mi := &file_cluster_wire_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3260,7 +3352,7 @@ func (x *PresenceOf) String() string {
 func (*PresenceOf) ProtoMessage() {}
 
 func (x *PresenceOf) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[38]
+	mi := &file_cluster_wire_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3273,7 +3365,7 @@ func (x *PresenceOf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PresenceOf.ProtoReflect.Descriptor instead.
 func (*PresenceOf) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{38}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PresenceOf) GetList() []*Presence {
@@ -3294,7 +3386,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[39]
+	mi := &file_cluster_wire_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3306,7 +3398,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[39]
+	mi := &file_cluster_wire_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3319,7 +3411,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{39}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Presence) GetConnected() bool {
@@ -3351,7 +3443,7 @@ type Noted struct {
 
 func (x *Noted) Reset() {
 	*x = Noted{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[40]
+	mi := &file_cluster_wire_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3363,7 +3455,7 @@ func (x *Noted) String() string {
 func (*Noted) ProtoMessage() {}
 
 func (x *Noted) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[40]
+	mi := &file_cluster_wire_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3376,7 +3468,7 @@ func (x *Noted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Noted.ProtoReflect.Descriptor instead.
 func (*Noted) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{40}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{41}
 }
 
 type Forward struct {
@@ -3389,7 +3481,7 @@ type Forward struct {
 
 func (x *Forward) Reset() {
 	*x = Forward{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[41]
+	mi := &file_cluster_wire_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3401,7 +3493,7 @@ func (x *Forward) String() string {
 func (*Forward) ProtoMessage() {}
 
 func (x *Forward) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[41]
+	mi := &file_cluster_wire_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3414,7 +3506,7 @@ func (x *Forward) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forward.ProtoReflect.Descriptor instead.
 func (*Forward) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{41}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Forward) GetDelivery() *Delivery {
@@ -3446,7 +3538,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[42]
+	mi := &file_cluster_wire_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3458,7 +3550,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[42]
+	mi := &file_cluster_wire_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3471,7 +3563,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{42}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Delivery) GetTenant() string {
@@ -3536,7 +3628,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[43]
+	mi := &file_cluster_wire_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3548,7 +3640,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[43]
+	mi := &file_cluster_wire_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3561,7 +3653,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{43}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Notice) GetEvent() *Event {
@@ -3610,7 +3702,7 @@ type TypingNotice struct {
 
 func (x *TypingNotice) Reset() {
 	*x = TypingNotice{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[44]
+	mi := &file_cluster_wire_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3622,7 +3714,7 @@ func (x *TypingNotice) String() string {
 func (*TypingNotice) ProtoMessage() {}
 
 func (x *TypingNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[44]
+	mi := &file_cluster_wire_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3635,7 +3727,7 @@ func (x *TypingNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TypingNotice.ProtoReflect.Descriptor instead.
 func (*TypingNotice) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{44}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *TypingNotice) GetUser() string {
@@ -3674,7 +3766,7 @@ type ReadNotice struct {
 
 func (x *ReadNotice) Reset() {
 	*x = ReadNotice{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[45]
+	mi := &file_cluster_wire_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3686,7 +3778,7 @@ func (x *ReadNotice) String() string {
 func (*ReadNotice) ProtoMessage() {}
 
 func (x *ReadNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[45]
+	mi := &file_cluster_wire_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3699,7 +3791,7 @@ func (x *ReadNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadNotice.ProtoReflect.Descriptor instead.
 func (*ReadNotice) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{45}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ReadNotice) GetKind() uint32 {
@@ -3760,7 +3852,7 @@ type HeadNotice struct {
 
 func (x *HeadNotice) Reset() {
 	*x = HeadNotice{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[46]
+	mi := &file_cluster_wire_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3772,7 +3864,7 @@ func (x *HeadNotice) String() string {
 func (*HeadNotice) ProtoMessage() {}
 
 func (x *HeadNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[46]
+	mi := &file_cluster_wire_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3785,7 +3877,7 @@ func (x *HeadNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeadNotice.ProtoReflect.Descriptor instead.
 func (*HeadNotice) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{46}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *HeadNotice) GetSeq() uint64 {
@@ -3808,7 +3900,7 @@ type Enrol struct {
 
 func (x *Enrol) Reset() {
 	*x = Enrol{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[47]
+	mi := &file_cluster_wire_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3820,7 +3912,7 @@ func (x *Enrol) String() string {
 func (*Enrol) ProtoMessage() {}
 
 func (x *Enrol) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[47]
+	mi := &file_cluster_wire_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3833,7 +3925,7 @@ func (x *Enrol) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enrol.ProtoReflect.Descriptor instead.
 func (*Enrol) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{47}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Enrol) GetShard() uint32 {
@@ -3880,7 +3972,7 @@ type Digests struct {
 
 func (x *Digests) Reset() {
 	*x = Digests{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[48]
+	mi := &file_cluster_wire_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3892,7 +3984,7 @@ func (x *Digests) String() string {
 func (*Digests) ProtoMessage() {}
 
 func (x *Digests) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[48]
+	mi := &file_cluster_wire_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3905,7 +3997,7 @@ func (x *Digests) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Digests.ProtoReflect.Descriptor instead.
 func (*Digests) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{48}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Digests) GetList() []*ShardDigest {
@@ -3926,7 +4018,7 @@ type ShardDigest struct {
 
 func (x *ShardDigest) Reset() {
 	*x = ShardDigest{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[49]
+	mi := &file_cluster_wire_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3938,7 +4030,7 @@ func (x *ShardDigest) String() string {
 func (*ShardDigest) ProtoMessage() {}
 
 func (x *ShardDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[49]
+	mi := &file_cluster_wire_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3951,7 +4043,7 @@ func (x *ShardDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardDigest.ProtoReflect.Descriptor instead.
 func (*ShardDigest) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{49}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ShardDigest) GetShard() uint32 {
@@ -3985,7 +4077,7 @@ type Recount struct {
 
 func (x *Recount) Reset() {
 	*x = Recount{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[50]
+	mi := &file_cluster_wire_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3997,7 +4089,7 @@ func (x *Recount) String() string {
 func (*Recount) ProtoMessage() {}
 
 func (x *Recount) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[50]
+	mi := &file_cluster_wire_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4010,7 +4102,7 @@ func (x *Recount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recount.ProtoReflect.Descriptor instead.
 func (*Recount) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{50}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Recount) GetShards() *ShardSet {
@@ -4036,7 +4128,7 @@ type Charges struct {
 
 func (x *Charges) Reset() {
 	*x = Charges{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[51]
+	mi := &file_cluster_wire_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4048,7 +4140,7 @@ func (x *Charges) String() string {
 func (*Charges) ProtoMessage() {}
 
 func (x *Charges) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[51]
+	mi := &file_cluster_wire_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4061,7 +4153,7 @@ func (x *Charges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Charges.ProtoReflect.Descriptor instead.
 func (*Charges) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{51}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Charges) GetList() []*Charge {
@@ -4081,7 +4173,7 @@ type Charge struct {
 
 func (x *Charge) Reset() {
 	*x = Charge{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[52]
+	mi := &file_cluster_wire_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4093,7 +4185,7 @@ func (x *Charge) String() string {
 func (*Charge) ProtoMessage() {}
 
 func (x *Charge) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[52]
+	mi := &file_cluster_wire_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4106,7 +4198,7 @@ func (x *Charge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Charge.ProtoReflect.Descriptor instead.
 func (*Charge) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{52}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Charge) GetUser() *UserKey {
@@ -4250,7 +4342,7 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\bReaction\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x14\n" +
 	"\x05emoji\x18\x02 \x01(\tR\x05emoji\x12\x0e\n" +
-	"\x02at\x18\x03 \x01(\x10R\x02at\"\xde\x04\n" +
+	"\x02at\x18\x03 \x01(\x10R\x02at\"\x88\x05\n" +
 	"\x05Event\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x15\n" +
@@ -4280,7 +4372,14 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x05users\x18\x14 \x03(\tR\x05users\x12\x12\n" +
 	"\x04role\x18\x15 \x01(\rR\x04role\x12\x12\n" +
 	"\x04name\x18\x16 \x01(\tR\x04name\x12\x12\n" +
-	"\x04kind\x18\x17 \x01(\rR\x04kind\"\xb6\x01\n" +
+	"\x04kind\x18\x17 \x01(\rR\x04kind\x12(\n" +
+	"\x04file\x18< \x01(\v2\x14.hub.cluster.v1.FileR\x04file\"l\n" +
+	"\x04File\x12\x13\n" +
+	"\x05id_hi\x18\x01 \x01(\x06R\x04idHi\x12\x13\n" +
+	"\x05id_lo\x18\x02 \x01(\x06R\x04idLo\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x12\n" +
+	"\x04type\x18\x04 \x01(\tR\x04type\x12\x12\n" +
+	"\x04size\x18\x05 \x01(\x03R\x04size\"\xb6\x01\n" +
 	"\x04Pair\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x0e\n" +
 	"\x02lo\x18\x02 \x01(\tR\x02lo\x12\x0e\n" +
@@ -4300,7 +4399,7 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\rrequest_state\x18\x06 \x01(\rR\frequestState\x12,\n" +
 	"\x12request_created_at\x18\a \x01(\x10R\x10requestCreatedAt\x12,\n" +
 	"\x12request_decided_at\x18\b \x01(\x10R\x10requestDecidedAt\x12#\n" +
-	"\rrequest_quiet\x18\t \x01(\bR\frequestQuiet\"\x98\x04\n" +
+	"\rrequest_quiet\x18\t \x01(\bR\frequestQuiet\"\xc2\x04\n" +
 	"\aCommand\x12/\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x1b.hub.cluster.v1.CommandTypeR\x04type\x12'\n" +
 	"\x0fconversation_hi\x18\x02 \x01(\x06R\x0econversationHi\x12'\n" +
@@ -4324,7 +4423,8 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x06remove\x18\x11 \x01(\bR\x06remove\x12\x0e\n" +
 	"\x02on\x18\x12 \x01(\bR\x02on\x12\x18\n" +
 	"\aprivate\x18\x13 \x01(\bR\aprivate\x12\x12\n" +
-	"\x04join\x18\x14 \x01(\bR\x04join\"\x84\x02\n" +
+	"\x04join\x18\x14 \x01(\bR\x04join\x12(\n" +
+	"\x04file\x18< \x01(\v2\x14.hub.cluster.v1.FileR\x04file\"\x84\x02\n" +
 	"\rPeopleCommand\x125\n" +
 	"\x04type\x18\x01 \x01(\x0e2!.hub.cluster.v1.PeopleCommandTypeR\x04type\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x1d\n" +
@@ -4512,7 +4612,7 @@ func file_cluster_wire_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_cluster_wire_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_cluster_wire_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_cluster_wire_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_cluster_wire_wire_proto_goTypes = []any{
 	(CommandType)(0),        // 0: hub.cluster.v1.CommandType
 	(PeopleCommandType)(0),  // 1: hub.cluster.v1.PeopleCommandType
@@ -4534,66 +4634,67 @@ var file_cluster_wire_wire_proto_goTypes = []any{
 	(*View)(nil),            // 17: hub.cluster.v1.View
 	(*Reaction)(nil),        // 18: hub.cluster.v1.Reaction
 	(*Event)(nil),           // 19: hub.cluster.v1.Event
-	(*Pair)(nil),            // 20: hub.cluster.v1.Pair
-	(*Side)(nil),            // 21: hub.cluster.v1.Side
-	(*Command)(nil),         // 22: hub.cluster.v1.Command
-	(*PeopleCommand)(nil),   // 23: hub.cluster.v1.PeopleCommand
-	(*Result)(nil),          // 24: hub.cluster.v1.Result
-	(*CarryOut)(nil),        // 25: hub.cluster.v1.CarryOut
-	(*Read)(nil),            // 26: hub.cluster.v1.Read
-	(*Peek)(nil),            // 27: hub.cluster.v1.Peek
-	(*FoundDirect)(nil),     // 28: hub.cluster.v1.FoundDirect
-	(*Relate)(nil),          // 29: hub.cluster.v1.Relate
-	(*Bar)(nil),             // 30: hub.cluster.v1.Bar
-	(*Prefer)(nil),          // 31: hub.cluster.v1.Prefer
-	(*AskPresence)(nil),     // 32: hub.cluster.v1.AskPresence
-	(*Declare)(nil),         // 33: hub.cluster.v1.Declare
-	(*Done)(nil),            // 34: hub.cluster.v1.Done
-	(*Reading)(nil),         // 35: hub.cluster.v1.Reading
-	(*Snapshots)(nil),       // 36: hub.cluster.v1.Snapshots
-	(*Snapshot)(nil),        // 37: hub.cluster.v1.Snapshot
-	(*Related)(nil),         // 38: hub.cluster.v1.Related
-	(*Preferred)(nil),       // 39: hub.cluster.v1.Preferred
-	(*PresenceOf)(nil),      // 40: hub.cluster.v1.PresenceOf
-	(*Presence)(nil),        // 41: hub.cluster.v1.Presence
-	(*Noted)(nil),           // 42: hub.cluster.v1.Noted
-	(*Forward)(nil),         // 43: hub.cluster.v1.Forward
-	(*Delivery)(nil),        // 44: hub.cluster.v1.Delivery
-	(*Notice)(nil),          // 45: hub.cluster.v1.Notice
-	(*TypingNotice)(nil),    // 46: hub.cluster.v1.TypingNotice
-	(*ReadNotice)(nil),      // 47: hub.cluster.v1.ReadNotice
-	(*HeadNotice)(nil),      // 48: hub.cluster.v1.HeadNotice
-	(*Enrol)(nil),           // 49: hub.cluster.v1.Enrol
-	(*Digests)(nil),         // 50: hub.cluster.v1.Digests
-	(*ShardDigest)(nil),     // 51: hub.cluster.v1.ShardDigest
-	(*Recount)(nil),         // 52: hub.cluster.v1.Recount
-	(*Charges)(nil),         // 53: hub.cluster.v1.Charges
-	(*Charge)(nil),          // 54: hub.cluster.v1.Charge
+	(*File)(nil),            // 20: hub.cluster.v1.File
+	(*Pair)(nil),            // 21: hub.cluster.v1.Pair
+	(*Side)(nil),            // 22: hub.cluster.v1.Side
+	(*Command)(nil),         // 23: hub.cluster.v1.Command
+	(*PeopleCommand)(nil),   // 24: hub.cluster.v1.PeopleCommand
+	(*Result)(nil),          // 25: hub.cluster.v1.Result
+	(*CarryOut)(nil),        // 26: hub.cluster.v1.CarryOut
+	(*Read)(nil),            // 27: hub.cluster.v1.Read
+	(*Peek)(nil),            // 28: hub.cluster.v1.Peek
+	(*FoundDirect)(nil),     // 29: hub.cluster.v1.FoundDirect
+	(*Relate)(nil),          // 30: hub.cluster.v1.Relate
+	(*Bar)(nil),             // 31: hub.cluster.v1.Bar
+	(*Prefer)(nil),          // 32: hub.cluster.v1.Prefer
+	(*AskPresence)(nil),     // 33: hub.cluster.v1.AskPresence
+	(*Declare)(nil),         // 34: hub.cluster.v1.Declare
+	(*Done)(nil),            // 35: hub.cluster.v1.Done
+	(*Reading)(nil),         // 36: hub.cluster.v1.Reading
+	(*Snapshots)(nil),       // 37: hub.cluster.v1.Snapshots
+	(*Snapshot)(nil),        // 38: hub.cluster.v1.Snapshot
+	(*Related)(nil),         // 39: hub.cluster.v1.Related
+	(*Preferred)(nil),       // 40: hub.cluster.v1.Preferred
+	(*PresenceOf)(nil),      // 41: hub.cluster.v1.PresenceOf
+	(*Presence)(nil),        // 42: hub.cluster.v1.Presence
+	(*Noted)(nil),           // 43: hub.cluster.v1.Noted
+	(*Forward)(nil),         // 44: hub.cluster.v1.Forward
+	(*Delivery)(nil),        // 45: hub.cluster.v1.Delivery
+	(*Notice)(nil),          // 46: hub.cluster.v1.Notice
+	(*TypingNotice)(nil),    // 47: hub.cluster.v1.TypingNotice
+	(*ReadNotice)(nil),      // 48: hub.cluster.v1.ReadNotice
+	(*HeadNotice)(nil),      // 49: hub.cluster.v1.HeadNotice
+	(*Enrol)(nil),           // 50: hub.cluster.v1.Enrol
+	(*Digests)(nil),         // 51: hub.cluster.v1.Digests
+	(*ShardDigest)(nil),     // 52: hub.cluster.v1.ShardDigest
+	(*Recount)(nil),         // 53: hub.cluster.v1.Recount
+	(*Charges)(nil),         // 54: hub.cluster.v1.Charges
+	(*Charge)(nil),          // 55: hub.cluster.v1.Charge
 }
 var file_cluster_wire_wire_proto_depIdxs = []int32{
-	25, // 0: hub.cluster.v1.Question.carry_out:type_name -> hub.cluster.v1.CarryOut
-	26, // 1: hub.cluster.v1.Question.read:type_name -> hub.cluster.v1.Read
-	27, // 2: hub.cluster.v1.Question.peek:type_name -> hub.cluster.v1.Peek
-	28, // 3: hub.cluster.v1.Question.found_direct:type_name -> hub.cluster.v1.FoundDirect
-	29, // 4: hub.cluster.v1.Question.relate:type_name -> hub.cluster.v1.Relate
-	30, // 5: hub.cluster.v1.Question.bar:type_name -> hub.cluster.v1.Bar
-	31, // 6: hub.cluster.v1.Question.prefer:type_name -> hub.cluster.v1.Prefer
-	32, // 7: hub.cluster.v1.Question.ask_presence:type_name -> hub.cluster.v1.AskPresence
-	33, // 8: hub.cluster.v1.Question.declare:type_name -> hub.cluster.v1.Declare
+	26, // 0: hub.cluster.v1.Question.carry_out:type_name -> hub.cluster.v1.CarryOut
+	27, // 1: hub.cluster.v1.Question.read:type_name -> hub.cluster.v1.Read
+	28, // 2: hub.cluster.v1.Question.peek:type_name -> hub.cluster.v1.Peek
+	29, // 3: hub.cluster.v1.Question.found_direct:type_name -> hub.cluster.v1.FoundDirect
+	30, // 4: hub.cluster.v1.Question.relate:type_name -> hub.cluster.v1.Relate
+	31, // 5: hub.cluster.v1.Question.bar:type_name -> hub.cluster.v1.Bar
+	32, // 6: hub.cluster.v1.Question.prefer:type_name -> hub.cluster.v1.Prefer
+	33, // 7: hub.cluster.v1.Question.ask_presence:type_name -> hub.cluster.v1.AskPresence
+	34, // 8: hub.cluster.v1.Question.declare:type_name -> hub.cluster.v1.Declare
 	5,  // 9: hub.cluster.v1.Answer.error:type_name -> hub.cluster.v1.Error
-	34, // 10: hub.cluster.v1.Answer.done:type_name -> hub.cluster.v1.Done
-	35, // 11: hub.cluster.v1.Answer.reading:type_name -> hub.cluster.v1.Reading
-	36, // 12: hub.cluster.v1.Answer.snapshots:type_name -> hub.cluster.v1.Snapshots
-	38, // 13: hub.cluster.v1.Answer.related:type_name -> hub.cluster.v1.Related
-	39, // 14: hub.cluster.v1.Answer.preferred:type_name -> hub.cluster.v1.Preferred
-	40, // 15: hub.cluster.v1.Answer.presence_of:type_name -> hub.cluster.v1.PresenceOf
-	42, // 16: hub.cluster.v1.Answer.noted:type_name -> hub.cluster.v1.Noted
-	43, // 17: hub.cluster.v1.Parcel.to_home:type_name -> hub.cluster.v1.Forward
-	43, // 18: hub.cluster.v1.Parcel.to_edge:type_name -> hub.cluster.v1.Forward
-	49, // 19: hub.cluster.v1.Parcel.enrol:type_name -> hub.cluster.v1.Enrol
-	50, // 20: hub.cluster.v1.Parcel.digests:type_name -> hub.cluster.v1.Digests
-	52, // 21: hub.cluster.v1.Parcel.recount:type_name -> hub.cluster.v1.Recount
-	53, // 22: hub.cluster.v1.Parcel.charges:type_name -> hub.cluster.v1.Charges
+	35, // 10: hub.cluster.v1.Answer.done:type_name -> hub.cluster.v1.Done
+	36, // 11: hub.cluster.v1.Answer.reading:type_name -> hub.cluster.v1.Reading
+	37, // 12: hub.cluster.v1.Answer.snapshots:type_name -> hub.cluster.v1.Snapshots
+	39, // 13: hub.cluster.v1.Answer.related:type_name -> hub.cluster.v1.Related
+	40, // 14: hub.cluster.v1.Answer.preferred:type_name -> hub.cluster.v1.Preferred
+	41, // 15: hub.cluster.v1.Answer.presence_of:type_name -> hub.cluster.v1.PresenceOf
+	43, // 16: hub.cluster.v1.Answer.noted:type_name -> hub.cluster.v1.Noted
+	44, // 17: hub.cluster.v1.Parcel.to_home:type_name -> hub.cluster.v1.Forward
+	44, // 18: hub.cluster.v1.Parcel.to_edge:type_name -> hub.cluster.v1.Forward
+	50, // 19: hub.cluster.v1.Parcel.enrol:type_name -> hub.cluster.v1.Enrol
+	51, // 20: hub.cluster.v1.Parcel.digests:type_name -> hub.cluster.v1.Digests
+	53, // 21: hub.cluster.v1.Parcel.recount:type_name -> hub.cluster.v1.Recount
+	54, // 22: hub.cluster.v1.Parcel.charges:type_name -> hub.cluster.v1.Charges
 	6,  // 23: hub.cluster.v1.Error.field:type_name -> hub.cluster.v1.FieldError
 	7,  // 24: hub.cluster.v1.Error.rate_limit:type_name -> hub.cluster.v1.RateLimitError
 	8,  // 25: hub.cluster.v1.Error.rule:type_name -> hub.cluster.v1.RuleError
@@ -4601,56 +4702,58 @@ var file_cluster_wire_wire_proto_depIdxs = []int32{
 	16, // 27: hub.cluster.v1.View.me:type_name -> hub.cluster.v1.Member
 	14, // 28: hub.cluster.v1.View.members:type_name -> hub.cluster.v1.MemberSet
 	18, // 29: hub.cluster.v1.Event.reactions:type_name -> hub.cluster.v1.Reaction
-	21, // 30: hub.cluster.v1.Pair.lo_side:type_name -> hub.cluster.v1.Side
-	21, // 31: hub.cluster.v1.Pair.hi_side:type_name -> hub.cluster.v1.Side
-	0,  // 32: hub.cluster.v1.Command.type:type_name -> hub.cluster.v1.CommandType
-	1,  // 33: hub.cluster.v1.PeopleCommand.type:type_name -> hub.cluster.v1.PeopleCommandType
-	19, // 34: hub.cluster.v1.Result.event:type_name -> hub.cluster.v1.Event
-	17, // 35: hub.cluster.v1.Result.view:type_name -> hub.cluster.v1.View
-	19, // 36: hub.cluster.v1.Result.events:type_name -> hub.cluster.v1.Event
-	9,  // 37: hub.cluster.v1.CarryOut.principal:type_name -> hub.cluster.v1.Principal
-	10, // 38: hub.cluster.v1.CarryOut.origin:type_name -> hub.cluster.v1.Origin
-	22, // 39: hub.cluster.v1.CarryOut.command:type_name -> hub.cluster.v1.Command
-	9,  // 40: hub.cluster.v1.Read.principal:type_name -> hub.cluster.v1.Principal
-	11, // 41: hub.cluster.v1.Peek.keys:type_name -> hub.cluster.v1.ConversationKey
-	9,  // 42: hub.cluster.v1.FoundDirect.principal:type_name -> hub.cluster.v1.Principal
-	10, // 43: hub.cluster.v1.FoundDirect.origin:type_name -> hub.cluster.v1.Origin
-	22, // 44: hub.cluster.v1.FoundDirect.create:type_name -> hub.cluster.v1.Command
-	9,  // 45: hub.cluster.v1.Relate.caller:type_name -> hub.cluster.v1.Principal
-	23, // 46: hub.cluster.v1.Relate.command:type_name -> hub.cluster.v1.PeopleCommand
-	20, // 47: hub.cluster.v1.Bar.pair:type_name -> hub.cluster.v1.Pair
-	9,  // 48: hub.cluster.v1.Bar.by:type_name -> hub.cluster.v1.Principal
-	24, // 49: hub.cluster.v1.Done.result:type_name -> hub.cluster.v1.Result
-	17, // 50: hub.cluster.v1.Reading.view:type_name -> hub.cluster.v1.View
-	19, // 51: hub.cluster.v1.Reading.rewritten:type_name -> hub.cluster.v1.Event
-	37, // 52: hub.cluster.v1.Snapshots.list:type_name -> hub.cluster.v1.Snapshot
-	15, // 53: hub.cluster.v1.Snapshot.head:type_name -> hub.cluster.v1.Head
-	16, // 54: hub.cluster.v1.Snapshot.me:type_name -> hub.cluster.v1.Member
-	14, // 55: hub.cluster.v1.Snapshot.set:type_name -> hub.cluster.v1.MemberSet
-	16, // 56: hub.cluster.v1.Snapshot.members:type_name -> hub.cluster.v1.Member
-	19, // 57: hub.cluster.v1.Snapshot.rewritten:type_name -> hub.cluster.v1.Event
-	20, // 58: hub.cluster.v1.Related.pair:type_name -> hub.cluster.v1.Pair
-	41, // 59: hub.cluster.v1.PresenceOf.list:type_name -> hub.cluster.v1.Presence
-	44, // 60: hub.cluster.v1.Forward.delivery:type_name -> hub.cluster.v1.Delivery
-	13, // 61: hub.cluster.v1.Forward.shards:type_name -> hub.cluster.v1.ShardSet
-	14, // 62: hub.cluster.v1.Delivery.recipients:type_name -> hub.cluster.v1.MemberSet
-	45, // 63: hub.cluster.v1.Delivery.notices:type_name -> hub.cluster.v1.Notice
-	19, // 64: hub.cluster.v1.Notice.event:type_name -> hub.cluster.v1.Event
-	46, // 65: hub.cluster.v1.Notice.typing:type_name -> hub.cluster.v1.TypingNotice
-	47, // 66: hub.cluster.v1.Notice.read:type_name -> hub.cluster.v1.ReadNotice
-	48, // 67: hub.cluster.v1.Notice.head:type_name -> hub.cluster.v1.HeadNotice
-	10, // 68: hub.cluster.v1.Notice.origin:type_name -> hub.cluster.v1.Origin
-	12, // 69: hub.cluster.v1.Enrol.came:type_name -> hub.cluster.v1.UserKey
-	12, // 70: hub.cluster.v1.Enrol.left:type_name -> hub.cluster.v1.UserKey
-	51, // 71: hub.cluster.v1.Digests.list:type_name -> hub.cluster.v1.ShardDigest
-	13, // 72: hub.cluster.v1.Recount.shards:type_name -> hub.cluster.v1.ShardSet
-	54, // 73: hub.cluster.v1.Charges.list:type_name -> hub.cluster.v1.Charge
-	12, // 74: hub.cluster.v1.Charge.user:type_name -> hub.cluster.v1.UserKey
-	75, // [75:75] is the sub-list for method output_type
-	75, // [75:75] is the sub-list for method input_type
-	75, // [75:75] is the sub-list for extension type_name
-	75, // [75:75] is the sub-list for extension extendee
-	0,  // [0:75] is the sub-list for field type_name
+	20, // 30: hub.cluster.v1.Event.file:type_name -> hub.cluster.v1.File
+	22, // 31: hub.cluster.v1.Pair.lo_side:type_name -> hub.cluster.v1.Side
+	22, // 32: hub.cluster.v1.Pair.hi_side:type_name -> hub.cluster.v1.Side
+	0,  // 33: hub.cluster.v1.Command.type:type_name -> hub.cluster.v1.CommandType
+	20, // 34: hub.cluster.v1.Command.file:type_name -> hub.cluster.v1.File
+	1,  // 35: hub.cluster.v1.PeopleCommand.type:type_name -> hub.cluster.v1.PeopleCommandType
+	19, // 36: hub.cluster.v1.Result.event:type_name -> hub.cluster.v1.Event
+	17, // 37: hub.cluster.v1.Result.view:type_name -> hub.cluster.v1.View
+	19, // 38: hub.cluster.v1.Result.events:type_name -> hub.cluster.v1.Event
+	9,  // 39: hub.cluster.v1.CarryOut.principal:type_name -> hub.cluster.v1.Principal
+	10, // 40: hub.cluster.v1.CarryOut.origin:type_name -> hub.cluster.v1.Origin
+	23, // 41: hub.cluster.v1.CarryOut.command:type_name -> hub.cluster.v1.Command
+	9,  // 42: hub.cluster.v1.Read.principal:type_name -> hub.cluster.v1.Principal
+	11, // 43: hub.cluster.v1.Peek.keys:type_name -> hub.cluster.v1.ConversationKey
+	9,  // 44: hub.cluster.v1.FoundDirect.principal:type_name -> hub.cluster.v1.Principal
+	10, // 45: hub.cluster.v1.FoundDirect.origin:type_name -> hub.cluster.v1.Origin
+	23, // 46: hub.cluster.v1.FoundDirect.create:type_name -> hub.cluster.v1.Command
+	9,  // 47: hub.cluster.v1.Relate.caller:type_name -> hub.cluster.v1.Principal
+	24, // 48: hub.cluster.v1.Relate.command:type_name -> hub.cluster.v1.PeopleCommand
+	21, // 49: hub.cluster.v1.Bar.pair:type_name -> hub.cluster.v1.Pair
+	9,  // 50: hub.cluster.v1.Bar.by:type_name -> hub.cluster.v1.Principal
+	25, // 51: hub.cluster.v1.Done.result:type_name -> hub.cluster.v1.Result
+	17, // 52: hub.cluster.v1.Reading.view:type_name -> hub.cluster.v1.View
+	19, // 53: hub.cluster.v1.Reading.rewritten:type_name -> hub.cluster.v1.Event
+	38, // 54: hub.cluster.v1.Snapshots.list:type_name -> hub.cluster.v1.Snapshot
+	15, // 55: hub.cluster.v1.Snapshot.head:type_name -> hub.cluster.v1.Head
+	16, // 56: hub.cluster.v1.Snapshot.me:type_name -> hub.cluster.v1.Member
+	14, // 57: hub.cluster.v1.Snapshot.set:type_name -> hub.cluster.v1.MemberSet
+	16, // 58: hub.cluster.v1.Snapshot.members:type_name -> hub.cluster.v1.Member
+	19, // 59: hub.cluster.v1.Snapshot.rewritten:type_name -> hub.cluster.v1.Event
+	21, // 60: hub.cluster.v1.Related.pair:type_name -> hub.cluster.v1.Pair
+	42, // 61: hub.cluster.v1.PresenceOf.list:type_name -> hub.cluster.v1.Presence
+	45, // 62: hub.cluster.v1.Forward.delivery:type_name -> hub.cluster.v1.Delivery
+	13, // 63: hub.cluster.v1.Forward.shards:type_name -> hub.cluster.v1.ShardSet
+	14, // 64: hub.cluster.v1.Delivery.recipients:type_name -> hub.cluster.v1.MemberSet
+	46, // 65: hub.cluster.v1.Delivery.notices:type_name -> hub.cluster.v1.Notice
+	19, // 66: hub.cluster.v1.Notice.event:type_name -> hub.cluster.v1.Event
+	47, // 67: hub.cluster.v1.Notice.typing:type_name -> hub.cluster.v1.TypingNotice
+	48, // 68: hub.cluster.v1.Notice.read:type_name -> hub.cluster.v1.ReadNotice
+	49, // 69: hub.cluster.v1.Notice.head:type_name -> hub.cluster.v1.HeadNotice
+	10, // 70: hub.cluster.v1.Notice.origin:type_name -> hub.cluster.v1.Origin
+	12, // 71: hub.cluster.v1.Enrol.came:type_name -> hub.cluster.v1.UserKey
+	12, // 72: hub.cluster.v1.Enrol.left:type_name -> hub.cluster.v1.UserKey
+	52, // 73: hub.cluster.v1.Digests.list:type_name -> hub.cluster.v1.ShardDigest
+	13, // 74: hub.cluster.v1.Recount.shards:type_name -> hub.cluster.v1.ShardSet
+	55, // 75: hub.cluster.v1.Charges.list:type_name -> hub.cluster.v1.Charge
+	12, // 76: hub.cluster.v1.Charge.user:type_name -> hub.cluster.v1.UserKey
+	77, // [77:77] is the sub-list for method output_type
+	77, // [77:77] is the sub-list for method input_type
+	77, // [77:77] is the sub-list for extension type_name
+	77, // [77:77] is the sub-list for extension extendee
+	0,  // [0:77] is the sub-list for field type_name
 }
 
 func init() { file_cluster_wire_wire_proto_init() }
@@ -4664,7 +4767,7 @@ func file_cluster_wire_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cluster_wire_wire_proto_rawDesc), len(file_cluster_wire_wire_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   53,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
