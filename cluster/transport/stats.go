@@ -79,3 +79,10 @@ func (t *Transport) Stats() Stats {
 	slices.SortFunc(s.Inbound, func(a, b InboundStats) int { return cmp.Compare(a.Node, b.Node) })
 	return s
 }
+
+// Inbound reports whether a stream of a node to this one stands.
+func (t *Transport) Inbound(node chat.NodeID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.inbound[node] != nil
+}

@@ -114,6 +114,12 @@ func (n *Node) URL() string { return "http://" + n.listen }
 // AdminURL of the admin port.
 func (n *Node) AdminURL() string { return "http://" + n.admin }
 
+// Gossip is the address that other nodes join the node by.
+func (n *Node) Gossip() string { return n.gossip }
+
+// Log is all of the node's output so far.
+func (n *Node) Log() string { return n.LogTail(1 << 30) }
+
 // LogFile is where the node's output goes, that of all its processes.
 func (n *Node) LogFile() string { return n.dir + ".log" }
 
