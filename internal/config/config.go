@@ -93,6 +93,7 @@ type Config struct {
 	MeiliIndexPrefix string `name:"meili-index-prefix" default:"hub" placeholder:"NAME" help:"Prefix of the names of its indexes, for several hubs on one server."`
 
 	Blobs           string        `default:"fs" enum:"fs,s3," placeholder:"fs|s3" help:"Where attachments are stored: fs, in the data directory, or s3, in a bucket."`
+	BlobsShared     string        `name:"blobs-shared" placeholder:"DIR" help:"With --blobs fs: a directory that all nodes of a cluster share (NFS, CephFS), instead of one in the data directory."`
 	BlobGrace       time.Duration `default:"24h" placeholder:"DUR" help:"Age below which attachments that nothing refers to, and unfinished uploads, are kept (at least 1h)."`
 	S3Endpoint      string        `name:"s3-endpoint" placeholder:"URL" help:"S3 server, such as https://s3.eu-central-1.amazonaws.com; for --blobs s3."`
 	S3Bucket        string        `name:"s3-bucket" placeholder:"NAME" help:"Bucket, which must exist."`

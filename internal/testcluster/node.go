@@ -23,6 +23,7 @@ type Node struct {
 
 	c       *Cluster
 	index   int
+	bin     string
 	dir     string
 	host    string // of all its addresses
 	listen  string
@@ -133,7 +134,8 @@ func (n *Node) flags() []string {
 	f := []string{"serve", "--dev", "--auth-secret-file", filepath.Join(n.dir, "auth-secret"), "--data", n.dir, "--listen", n.listen, "--admin-listen", n.admin, "--store", "scylla",
 		"--cql-hosts", strings.Join(cql, ","), "--cql-keyspace", cfg.Keyspace, "--cql-lease", cfg.Lease.String(), "--search", "off"}
 	if !cfg.Alone {
-		f = append(f, "--node-name", n.Name, "--gossip-listen", n.gossip, "--cluster-listen", n.cluster, "--roles", "edge,actors")
+		f = append(f, "--node-name", n.Name, "--gossip-listen", n.gossip, "--cluster-listen", n.cluster, "--roles", "edge,actors",
+			"--blobs-shared", filepath.Join(cfg.Dir, "blobs"))
 		if cfg.Isolated { // nobody else is on that network
 			f = append(f, "--cluster-insecure")
 		}
@@ -153,6 +155,9 @@ func (n *Node) flags() []string {
 // SetArgs gives the node flags of its own, from its next start on.
 func (n *Node) SetArgs(args ...string) { n.args = args }
 
+// SetBin gives the node another binary, from its next start on.
+func (n *Node) SetBin(bin string) { n.bin = bin }
+
 // Start starts the process.
 func (n *Node) Start() error {
 	n.mu.Lock()
@@ -165,7 +170,7 @@ func (n *Node) Start() error {
 		return fmt.Errorf("testcluster: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command(n.c.cfg.Bin, n.flags()...)
+	cmd := exec.Command(n.bin, n.flags()...)
 	fmt.Fprintf(log, "\n# %s %s\n", time.Now().UTC().Format(time.RFC3339Nano), strings.Join(cmd.Args, " "))
 	cmd.Env, cmd.Stdout, cmd.Stderr = n.c.cfg.Env, log, log
 	if n.c.cfg.Clocks {
