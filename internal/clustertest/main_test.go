@@ -82,7 +82,7 @@ func binary(t *testing.T, tags string) string {
 		return bin
 	}
 	bin := filepath.Join(process.dir, "hub-"+tags)
-	args := []string{"-tags", tags}
+	args := []string{"-tags", tags, "-ldflags", "-X main.version=test" + tags}
 	if os.Getenv("HUB_CLUSTER_RACE") != "" {
 		args = append(args, "-race")
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -206,21 +207,12 @@ func (c *clustering) takePart(ctx context.Context) error {
 // admit waits until most nodes that take part can be reached and reach this one: see lease.Manager.Admit.
 func (c *clustering) admit(ctx context.Context) error {
 	defer c.missing.Store(nil)
-	var told time.Time
-	var names string
+	next := time.Now().Add(time.Second) // at once there are some that were not tried yet
 	return c.leases.Admit(ctx, c.reaches, func(away []lease.Holder) {
-		now := ""
-		for _, h := range away {
-			now += h.Name + " "
-		}
 		text := c.absent(away)
 		c.missing.Store(&text)
-		// At once there are some that were not tried yet.
-		if told.IsZero() {
-			told, names = time.Now(), now
-		}
-		if wait := time.Since(told); wait >= tellStore || wait >= tellStore/5 && now != names {
-			told, names = time.Now(), now
+		if now := time.Now(); now.After(next) {
+			next = now.Add(tellStore)
 			c.node.log.Warn("not joined yet: " + text)
 		}
 	})
@@ -452,10 +444,11 @@ func (c *clustering) status() ClusterStatus {
 	if c.members == nil {
 		list = []membership.Member{{Name: ls.Name, ID: ls.Self, Roles: c.node.cfg.Roles, Version: c.node.opts.Version}}
 	}
+	protocols := c.protocols()
 	for _, m := range list {
 		_, up := c.up.Load(m.ID)
 		cm := ClusterMember{Name: m.Name, ID: m.ID.String(), Roles: m.Roles, State: m.State.String(), Version: m.Version, Address: m.Address,
-			Shards: shards[m.ID], Sessions: m.Sessions, Reached: up || m.ID == ls.Self}
+			Shards: shards[m.ID], Sessions: m.Sessions, Reached: up || m.ID == ls.Self, Protocol: protocols[m.ID]}
 		if m.ID == ls.Self {
 			cm.State = [...]string{starting: "starting", serving: "serving", draining: "draining"}[c.node.state.Load()]
 			cm.Sessions = c.sessionCount()
@@ -468,6 +461,21 @@ func (c *clustering) status() ClusterStatus {
 	}
 	slices.SortFunc(st.Members, func(a, b ClusterMember) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
 	return st
+}
+
+// protocols are the versions of the protocol that nodes are spoken to with, and those that this one speaks.
+func (c *clustering) protocols() map[chat.NodeID]string {
+	lowest, highest := transport.Versions()
+	all := map[chat.NodeID]string{c.leases.Self(): strconv.Itoa(lowest)}
+	if lowest != highest {
+		all[c.leases.Self()] = fmt.Sprintf("%d-%d", lowest, highest)
+	}
+	for _, p := range c.streamStats().Peers {
+		if p.Connected {
+			all[p.Node] = strconv.Itoa(p.Version)
+		}
+	}
+	return all
 }
 
 func (c *clustering) sessionCount() int {

@@ -25,6 +25,7 @@ type Config struct {
 	Keyspace string
 	Nodes    int            // that Start starts; default 3
 	Lease    time.Duration  // --cql-lease; default 3s, the least that is allowed
+	Roles    map[int]string // --roles of nodes that do not have both, by their numbers from 0
 	Args     []string       // further flags of every node
 	Bins     map[int]string // hubs that nodes run instead of Bin at first, by their numbers from 0; see SetBin
 	Env      []string       // of every node; default: this process's without HUB_…

@@ -2,6 +2,7 @@ package testcluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -134,7 +135,7 @@ func (n *Node) flags() []string {
 	f := []string{"serve", "--dev", "--auth-secret-file", filepath.Join(n.dir, "auth-secret"), "--data", n.dir, "--listen", n.listen, "--admin-listen", n.admin, "--store", "scylla",
 		"--cql-hosts", strings.Join(cql, ","), "--cql-keyspace", cfg.Keyspace, "--cql-lease", cfg.Lease.String(), "--search", "off"}
 	if !cfg.Alone {
-		f = append(f, "--node-name", n.Name, "--gossip-listen", n.gossip, "--cluster-listen", n.cluster, "--roles", "edge,actors",
+		f = append(f, "--node-name", n.Name, "--gossip-listen", n.gossip, "--cluster-listen", n.cluster, "--roles", cmp.Or(cfg.Roles[n.index], "edge,actors"),
 			"--blobs-shared", filepath.Join(cfg.Dir, "blobs"))
 		if cfg.Isolated { // nobody else is on that network
 			f = append(f, "--cluster-insecure")
