@@ -75,7 +75,7 @@ func (x *idlers) open(t *testing.T, at *testcluster.Node, n int) {
 }
 
 // TestReq152_MemoryOfIdleConnections measures what an authenticated connection that says nothing takes, at a node by itself, and at a
-// node with the role edge alone whose users' homes are on another, with what it takes there. Only that all are known decides.
+// node with the role edge alone whose users' homes are on another, with what it takes there. Only that all are known, and the bound of the requirement, decide.
 func TestReq152_MemoryOfIdleConnections(t *testing.T) {
 	several(t)
 	n := size(t, "HUB_CLUSTER_IDLE", 2000, 6000)
@@ -106,6 +106,9 @@ func TestReq152_MemoryOfIdleConnections(t *testing.T) {
 			atEdge, atHome := resident(t, edge), resident(t, home)
 			open(n)
 			atEdge, atHome = resident(t, edge)-atEdge, resident(t, home)-atHome
+			if each := (atEdge + atHome) / int64(n); each > 20<<10 {
+				t.Errorf("%d B for each connection", each)
+			}
 			if nodes == 1 {
 				measured(t, fmt.Sprintf("%d idle connections, one node", n), "%d B each", atEdge/int64(n))
 			} else {
