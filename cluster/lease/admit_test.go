@@ -15,7 +15,7 @@ import (
 const duration = 6 * time.Second
 
 // admit asks for a node named name that reaches some lives; what it answers within a span, and whom it missed last.
-func (w *world) admit(name string, span time.Duration, reached ...chat.NodeID) (err error, missed []string) {
+func (w *world) admit(name string, span time.Duration, reached ...chat.NodeID) (missed []string, err error) {
 	w.t.Helper()
 	m, err := lease.New(lease.Config{Name: name, Store: &faults{memory: w.rows}, Duration: duration})
 	if err != nil {
@@ -29,36 +29,36 @@ func (w *world) admit(name string, span time.Duration, reached ...chat.NodeID) (
 			missed = append(missed, h.Name)
 		}
 	})
-	return err, missed
+	return missed, err
 }
 
 // Who does not reach most of those that live stays outside for as long as they live; who does, or is the first, comes in.
 func TestOnlyWhoIsReachedComesIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		if err, _ := w.admit("a", duration); err != nil {
+		if _, err := w.admit("a", duration); err != nil {
 			t.Fatal("the first of all:", err)
 		}
 		a := w.add("a", nil)
-		if err, missed := w.admit("b", 10*duration); err == nil || !slices.Equal(missed, []string{"a"}) {
+		if missed, err := w.admit("b", 10*duration); err == nil || !slices.Equal(missed, []string{"a"}) {
 			t.Fatal("reaches nobody:", err, missed)
 		}
 		b := w.add("b", nil)
-		if err, missed := w.admit("c", 10*duration); err == nil || len(missed) != 2 {
+		if missed, err := w.admit("c", 10*duration); err == nil || len(missed) != 2 {
 			t.Fatal("reaches nobody:", err, missed)
 		}
-		if err, _ := w.admit("c", duration/2, b.Self()); err != nil {
+		if _, err := w.admit("c", duration/2, b.Self()); err != nil {
 			t.Fatal("reaches one of two, and is the second of three:", err)
 		}
-		if err, _ := w.admit("a", duration/2, b.Self()); err != nil {
+		if _, err := w.admit("a", duration/2, b.Self()); err != nil {
 			t.Fatal("its own former life:", err)
 		}
 		a.Close()
 		b.Close() // dead, and nobody is left to declare it
-		if err, _ := w.admit("c", duration/2); err == nil {
+		if _, err := w.admit("c", duration/2); err == nil {
 			t.Fatal("their leases may still hold")
 		}
-		if err, _ := w.admit("c", 2*duration); err != nil {
+		if _, err := w.admit("c", 2*duration); err != nil {
 			t.Fatal("their leases have run out:", err)
 		}
 	})

@@ -40,7 +40,6 @@ type stream struct {
 	parser  *parser // has what came behind the hello
 	since   time.Time
 	version uint16 // of the protocol, that both speak
-	batches uint64 // of the writer; see later
 
 	kick   chan struct{} // the writer has something to do
 	closed chan struct{}

@@ -2,6 +2,8 @@
 
 package transport
 
+import "sync/atomic"
+
 // The next version, for tests of two versions side by side: it speaks this one too, and sends frames that this one does
 // not know.
 const (
@@ -11,12 +13,14 @@ const (
 	frameOfNext = 200
 )
 
+var batches atomic.Uint64
+
 // later adds an unknown frame to every 16th batch.
-func (s *stream) later(b *batch) {
+func (*stream) later(b *batch) {
 	if b.bytes == 0 {
 		return
 	}
-	if s.batches++; s.batches%16 == 0 {
-		b.add(appendFrame(nil, header{kind: frameOfNext, id: s.batches}, []byte("of the next version")), 1)
+	if n := batches.Add(1); n%16 == 0 {
+		b.add(appendFrame(nil, header{kind: frameOfNext, id: n}, []byte("of the next version")), 1)
 	}
 }
