@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -192,10 +193,41 @@ func (m *migration) settle(ctx context.Context) error {
 		}
 		m.host = "" // any
 	}
-	if err := m.sys.session.AwaitSchemaAgreement(ctx); err != nil {
-		return fmt.Errorf("storage: the nodes do not agree on the schema: %w", err)
+	return m.agree(ctx)
+}
+
+// agreeTime is how long servers may need to agree on a schema.
+const agreeTime = time.Minute
+
+// agree waits until all servers that the driver is connected to have the same schema, by their own word: what one knows of the
+// others by gossip, which is what the driver asks for, may be of before the change.
+func (m *migration) agree(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, agreeTime)
+	defer cancel()
+	for {
+		versions := make(map[string]bool)
+		var failed error
+		for _, h := range m.sys.session.GetHosts() {
+			var v gocql.UUID
+			err := m.sys.session.Query("SELECT schema_version FROM system.local").WithContext(ctx).SetHostID(h.HostID()).Scan(&v)
+			switch {
+			case errors.Is(err, gocql.ErrNoPool), errors.Is(err, gocql.ErrNoConnectionsInPool), err != nil && !h.IsUp():
+			case err != nil:
+				failed = err
+			default:
+				versions[v.String()] = true
+			}
+		}
+		if len(versions) == 1 && failed == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("storage: the nodes do not agree on the schema (%s): %w", strings.Join(slices.Sorted(maps.Keys(versions)), ", "),
+				errors.Join(ctx.Err(), failed))
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
-	return nil
 }
 
 // query is for the server that settle picked.
@@ -339,6 +371,9 @@ func (m *migration) run(ctx context.Context, cfg Config) error {
 			return err
 		}
 	}
+	if err := m.agree(ctx); err != nil { // what is there may have been made by somebody else a moment ago
+		return err
+	}
 	e, err := connect(ctx, cfg, true)
 	if err != nil {
 		return err
@@ -406,8 +441,5 @@ func (m *migration) execute(ctx context.Context, stmt string) error {
 	if err := m.query(ctx, stmt).SetRequestTimeout(time.Minute).Exec(); err != nil {
 		return fmt.Errorf("storage: %s: %w", stmt, err)
 	}
-	if err := m.sys.session.AwaitSchemaAgreement(ctx); err != nil {
-		return fmt.Errorf("storage: the nodes do not agree on the schema: %w", err)
-	}
-	return nil
+	return m.agree(ctx)
 }
