@@ -125,7 +125,7 @@ func (g *grid) holdBack(from *member) (release func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var held []func()
-	g.hold = func(sender chat.NodeID, p chat.Parcel, hand func()) bool {
+	g.hold = func(sender, _ chat.NodeID, p chat.Parcel, hand func()) bool {
 		if _, ok := p.(*chat.ToHome); !ok || sender != from.id {
 			return false
 		}

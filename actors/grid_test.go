@@ -26,7 +26,7 @@ type grid struct {
 	shut  bool           // owners take nothing new: their shards are about to move
 	asked map[string]int // questions that went from one node to another
 	// hold, if set, may keep a parcel on its way. mu is held.
-	hold func(from chat.NodeID, p chat.Parcel, hand func()) bool
+	hold func(from, to chat.NodeID, p chat.Parcel, hand func()) bool
 }
 
 // member is one node. Questions to it are handled in their order.
@@ -137,7 +137,7 @@ func (l link) Parcel(node chat.NodeID, p chat.Parcel, done func(error)) {
 	l.grid.mu.Lock()
 	r := to.rig
 	hand := func() { to.in <- func() { r.Receive(l.id, p, done) } }
-	held := r != nil && l.grid.hold != nil && l.grid.hold(l.id, p, hand)
+	held := r != nil && l.grid.hold != nil && l.grid.hold(l.id, node, p, hand)
 	l.grid.mu.Unlock()
 	switch {
 	case r == nil: // it is about to start
