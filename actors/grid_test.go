@@ -25,6 +25,8 @@ type grid struct {
 	epoch [chat.Shards]uint64
 	shut  bool           // owners take nothing new: their shards are about to move
 	asked map[string]int // questions that went from one node to another
+	// hold, if set, may keep a parcel on its way. mu is held.
+	hold func(from, to chat.NodeID, p chat.Parcel, hand func()) bool
 }
 
 // member is one node. Questions to it are handled in their order.
@@ -134,12 +136,15 @@ func (l link) Parcel(node chat.NodeID, p chat.Parcel, done func(error)) {
 	to := l.grid.nodes[node-1]
 	l.grid.mu.Lock()
 	r := to.rig
+	hand := func() { to.in <- func() { r.Receive(l.id, p, done) } }
+	held := r != nil && l.grid.hold != nil && l.grid.hold(l.id, node, p, hand)
 	l.grid.mu.Unlock()
-	if r == nil { // it is about to start
+	switch {
+	case r == nil: // it is about to start
 		done(chat.ErrUnavailable)
-		return
+	case !held:
+		hand()
 	}
-	to.in <- func() { r.Receive(l.id, p, done) }
 }
 
 // Ask tries until somebody answers or the time is up.

@@ -421,6 +421,7 @@ type Stats struct {
 	Home                         home.Stats // the rest is zero without Config.Cluster
 	Enrolment                    enrol.Stats
 	Fanout                       fanout.Stats
+	Charges                      ChargeStats
 }
 
 // Stats returns a snapshot for metrics.
@@ -430,6 +431,7 @@ func (h *Hub) Stats() Stats {
 		Directory: h.dir.Stats()}
 	if d := h.delivery.Load(); d != nil {
 		s.Home, s.Enrolment, s.Fanout = d.home.Stats(), d.enrol.Stats(), d.pub.Stats()
+		s.Charges = d.charges.snapshot()
 	}
 	if h.people != nil {
 		s.Users = h.people.Live()

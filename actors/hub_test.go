@@ -24,6 +24,20 @@ func as(u chat.UserID) chat.Principal {
 type edge struct {
 	mu     sync.Mutex
 	events map[chat.SessionID][]*chat.Delivery
+	over   []chat.SessionID // that were to come back
+}
+
+// Overflow implements directory.Overflower.
+func (e *edge) Overflow(set *chat.SessionSet, _ chat.ConversationKey) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.over = append(e.over, set.Sessions...)
+}
+
+func (e *edge) overflown() []chat.SessionID {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.over)
 }
 
 func (e *edge) Deliver(set *chat.SessionSet, d *chat.Delivery) {

@@ -257,6 +257,9 @@ type Delivery struct {
 	// that the conversation itself ended.
 	Detached []UserID
 	Gone     bool
+	// Epoch under which its node served the conversation's shard: where something of that shard was delivered under a
+	// higher one, it is refused (ErrSuperseded). 0, as of an older version: never.
+	Epoch uint64
 	// AcceptedAt is when the oldest command of the delivery was accepted, for the latency metrics.
 	AcceptedAt time.Time
 }

@@ -25,10 +25,11 @@ var (
 	ErrUnavailable  = errors.New("unavailable")          // storage or owner cannot be reached now; retry
 	ErrUnknown      = errors.New("outcome unknown")      // a write may or may not have happened; retry with the same client id
 	ErrShutdown     = errors.New("shutting down")
-	ErrMoved        = errors.New("shard moved")            // this node does not own it: ask the owner. Never reaches a client
-	ErrFenced       = errors.New("fenced off")             // a later owner has written, whatever this node's lease says. Never reaches a client
-	ErrUnknownSet   = errors.New("unknown set of members") // a Parcel names one that was not sent. Never reaches a client
-	ErrUnauthorized = errors.New("unauthorized")           // no, or no valid, credential
+	ErrMoved        = errors.New("shard moved")                         // this node does not own it: ask the owner. Never reaches a client
+	ErrFenced       = errors.New("fenced off")                          // a later owner has written, whatever this node's lease says. Never reaches a client
+	ErrUnknownSet   = errors.New("unknown set of members")              // a Parcel names one that was not sent. Never reaches a client
+	ErrUnauthorized = errors.New("unauthorized")                        // no, or no valid, credential
+	ErrSuperseded   = errors.New("a later owner has delivered already") // refuses a Delivery of an earlier term. Never reaches a client
 	ErrTokenExpired = errors.New("token expired")
 	ErrTokenRevoked = fmt.Errorf("%w: token revoked", ErrUnauthorized)
 	ErrNotSupported = errors.New("not supported")    // by this server as it is configured

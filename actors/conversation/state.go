@@ -228,6 +228,7 @@ func (s *State) fail(r *Request, err error) {
 }
 
 func (s *State) publish(d *chat.Delivery) {
+	d.Epoch = s.epoch
 	s.fx.Out = append(s.fx.Out, Output{Delivery: d})
 }
 

@@ -43,7 +43,7 @@ type Directory struct {
 	sets   sets.Receiver
 	parts  parts
 
-	deliveries, overflows, shed, rebuilt atomic.Uint64
+	deliveries, overflows, shed, rebuilt, fenced atomic.Uint64
 }
 
 // Stats are counters since the start.
@@ -52,6 +52,7 @@ type Stats struct {
 	Overflows  uint64 // durable ones that found a full queue
 	Shed       uint64 // typing notices that did
 	Rebuilt    uint64 // session sets computed
+	Fenced     uint64 // refused, counted once per group: something of their shard was delivered under a higher epoch
 }
 
 // New starts the groups' actors; Close stops them.
@@ -141,5 +142,5 @@ func (d *Directory) Publish(m *chat.Delivery) {
 // Stats returns the counters.
 func (d *Directory) Stats() Stats {
 	return Stats{Deliveries: d.deliveries.Load(), Overflows: d.overflows.Load(),
-		Shed: d.shed.Load(), Rebuilt: d.rebuilt.Load()}
+		Shed: d.shed.Load(), Rebuilt: d.rebuilt.Load(), Fenced: d.fenced.Load()}
 }

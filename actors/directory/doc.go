@@ -13,6 +13,9 @@
 // until the edge has been told (Overflower) to close the sessions that miss it, so that their clients come back
 // and resume. Nothing is lost in silence, no session sees a gap, and a publisher never waits.
 //
+// A delivery from a home of an earlier term of its conversation's shard than one before is refused (ToEdge), by each group
+// for itself: no session gets what a former owner had on its way behind what its successor sent.
+//
 // The state is soft: it is rebuilt from connections. Goroutines: none of its own; handlers run on the workers
 // of the actor system.
 //

@@ -47,6 +47,8 @@ type group struct {
 	changed [changes]chat.UserKey // changed[v%changes] made version v+1
 	cache   map[part]*cached
 
+	epochs [chat.Shards]uint64 // highest of directed deliveries so far, by the conversation's shard
+
 	lostMu sync.Mutex
 	lost   map[chat.ConversationKey]*loss
 	losing atomic.Int32 // len(lost)
@@ -157,8 +159,7 @@ func (g *group) Receive(c actor.Context) {
 		g.deliver(part{key: m.Key}, m.Recipients, m)
 	case *directed:
 		g.queued.Add(-1)
-		g.deliver(part{m.d.Key, m.from}, m.to, m.d)
-		m.handled()
+		g.direct(m)
 	case *register:
 		g.register(m)
 	case *evict:

@@ -8,8 +8,9 @@ import (
 )
 
 // ToEdge delivers what the owner of directory shards sends to the sessions of this node. done is called once, from any
-// goroutine: with nil once Edge.Deliver was called for all of them, or with chat.ErrUnknownSet. Deliveries are handled
-// in the order of the calls.
+// goroutine: with nil once Edge.Deliver was called for all of them, with chat.ErrUnknownSet, or with chat.ErrSuperseded if
+// something of the conversation's shard was delivered under a higher epoch before. Deliveries are handled in the order of
+// the calls.
 func (d *Directory) ToEdge(from chat.NodeID, p *chat.ToEdge, done func(error)) {
 	to, err := d.sets.Recipients(from, p.Delivery)
 	if err != nil {
@@ -47,13 +48,41 @@ type directed struct {
 	to   *chat.MemberSet
 	from chat.NodeID // of a part of a large set
 	left atomic.Int32
+	late atomic.Bool // refused by a group at least
 	done func(error)
 }
 
 func (m *directed) handled() {
-	if m.left.Add(-1) == 0 {
-		m.done(nil)
+	if m.left.Add(-1) > 0 {
+		return
 	}
+	if m.late.Load() {
+		m.done(chat.ErrSuperseded)
+		return
+	}
+	m.done(nil)
+}
+
+// direct delivers what came from a home, unless a later owner of the conversation's shard was faster: sessions would get
+// it behind what follows it. It is no loss, because whoever takes a shard over announces the heads of its logs, but the
+// head does not reach users who are members no more: their sessions come back, and find out.
+func (g *group) direct(m *directed) {
+	defer m.handled()
+	if e := m.d.Epoch; e != 0 {
+		highest := &g.epochs[m.d.Key.Shard()]
+		if e < *highest {
+			g.dir.fenced.Add(1)
+			m.late.Store(true)
+			for _, u := range m.d.Detached {
+				if k := (chat.UserKey{Tenant: m.d.Key.Tenant, User: u}); m.to.Contains(u) {
+					g.evict(&evict{k})
+				}
+			}
+			return
+		}
+		*highest = e
+	}
+	g.deliver(part{m.d.Key, m.from}, m.to, m.d)
 }
 
 // keptParts is how many parts of sets are kept.

@@ -111,7 +111,7 @@ func putForward(d *chat.Delivery, s *chat.ShardSet) *pb.Forward {
 		putNotice(next(&to.Notices), &d.Notices[i])
 	}
 	to.Detached = putUsers(to.Detached, d.Detached)
-	to.Gone = d.Gone
+	to.Gone, to.Epoch = d.Gone, d.Epoch
 	return m
 }
 
@@ -132,6 +132,7 @@ func forward(m *pb.Forward) (*chat.Delivery, *chat.ShardSet, error) {
 		Notices:    listOf(m.Delivery.Notices, notice),
 		Detached:   usersOf(m.Delivery.Detached),
 		Gone:       m.Delivery.Gone,
+		Epoch:      m.Delivery.Epoch,
 	}, s, nil
 }
 

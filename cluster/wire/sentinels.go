@@ -41,6 +41,7 @@ var sentinels = [...]struct {
 	{41, chat.ErrSuspended},
 	{42, chat.ErrConflict},
 	{43, chat.ErrQuota},
+	{24, chat.ErrSuperseded},
 
 	{64, chat.ErrContactExists},
 	{65, chat.ErrSelfContact},

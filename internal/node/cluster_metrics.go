@@ -54,7 +54,15 @@ func (c *clustering) collector() prometheus.Collector {
 	m.gauge("hub_cluster_conversations_missed", "Conversations of which deliveries got lost and members have not been told yet.",
 		func(*S) float64 { return float64(d().Fanout.Missed) })
 	m.counter("hub_cluster_deliveries_lost_total", "Deliveries to a home that were lost or refused.", func(*S) float64 { return float64(d().Fanout.Lost) })
+	m.counter("hub_cluster_deliveries_fenced_total", "Deliveries of a shard's former owner that were refused because its successor had delivered already.",
+		func(*S) float64 { s := d(); return float64(s.Home.Fenced + s.Directory.Fenced) })
 	m.counter("hub_cluster_head_notices_total", "Times that members were told how far a log reaches.", func(*S) float64 { return float64(d().Fanout.Heads) })
+	m.gauge("hub_cluster_charges_waiting", "Users of whom nodes are still to be told what they spent here of their rate limit, counted for each such node.",
+		func(*S) float64 { return float64(d().Charges.Waiting) })
+	m.counter("hub_cluster_charges_parcels_total", "Times that a node was told what users spent here of their rate limits.",
+		func(*S) float64 { return float64(d().Charges.Parcels) })
+	m.counter("hub_cluster_charges_dropped_total", "Charges of rate limits that nodes were not told of: too many users waited, or the node did not confirm.",
+		func(*S) float64 { s := d().Charges; return float64(s.Dropped + s.Lost) })
 	return m
 }
 

@@ -89,6 +89,7 @@ type flight struct {
 	version uint64 // of the table by which it went
 	left    int    // lanes that have not said
 	lost    bool
+	fenced  bool // by the deliveries of a later owner
 	repeat  bool // tells again who is a member no more
 }
 
@@ -314,7 +315,11 @@ func (p *Publisher) settle(s *stripe, o *outcome) {
 		fallthrough
 	default:
 		p.lost.Add(1)
-		f.lost = true
+		if errors.Is(o.err, chat.ErrSuperseded) {
+			f.fenced = true
+		} else {
+			f.lost = true
+		}
 		if errors.Is(o.err, chat.ErrMoved) {
 			p.Moved()
 		}
@@ -324,7 +329,7 @@ func (p *Publisher) settle(s *stripe, o *outcome) {
 	}
 	c.flights = slices.DeleteFunc(c.flights, func(x *flight) bool { return x == f })
 	p.ended(f)
-	if f.lost {
+	if f.lost || f.fenced && !f.repeat {
 		p.lose(c, f)
 	} else {
 		p.arrived(c, f)

@@ -25,6 +25,7 @@ type missed struct {
 	detach   uint64 // likewise, of those that tell users that they are members no more
 	detached []chat.UserID
 	gone     bool
+	epoch    uint64 // of the newest of those
 	pause    time.Duration
 
 	due time.Time
@@ -86,7 +87,9 @@ func isHead(d *chat.Delivery) bool {
 func (p *Publisher) lose(c *conv, f *flight) {
 	d := f.d
 	events := !d.Gone && slices.ContainsFunc(d.Notices, func(n chat.Notice) bool { return n.Event != nil || n.Head != nil })
-	if !events && len(d.Detached) == 0 {
+	// Where a delivery was fenced, the sessions of those who are members no more have been told to come back.
+	detached := len(d.Detached) > 0 && (f.lost || !f.fenced)
+	if !events && !detached {
 		p.dropped.Add(1)
 		return
 	}
@@ -106,10 +109,10 @@ func (p *Publisher) lose(c *conv, f *flight) {
 	if events {
 		m.head = max(m.head, f.no)
 	}
-	if len(d.Detached) == 0 {
+	if !detached {
 		return
 	}
-	m.detach, m.gone = max(m.detach, f.no), m.gone || d.Gone
+	m.detach, m.gone, m.epoch = max(m.detach, f.no), m.gone || d.Gone, max(m.epoch, d.Epoch)
 	for _, u := range d.Detached {
 		if i, ok := slices.BinarySearch(m.detached, u); !ok {
 			m.detached = slices.Insert(m.detached, i, u)
@@ -180,7 +183,7 @@ func (p *Publisher) again(m *missed, now time.Time) (announce bool) {
 	if m.detach > 0 {
 		users := slices.Clone(m.detached)
 		p.publish(s, &chat.Delivery{Key: m.key, Recipients: &chat.MemberSet{Version: m.detach, Users: users}, Detached: users,
-			Gone: m.gone}, true)
+			Gone: m.gone, Epoch: m.epoch}, true)
 	}
 	return announce
 }

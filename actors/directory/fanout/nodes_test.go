@@ -358,10 +358,17 @@ func (w *world) commit(c byte) uint64 {
 	n := w.ownerOf(c)
 	w.mu.Lock()
 	w.heads[c]++
-	seq, to := w.heads[c], w.sets[c]
+	seq := w.heads[c]
+	d := w.under(event(c, w.sets[c], seq))
 	w.mu.Unlock()
-	n.pub.Publish(event(c, to, seq))
+	n.pub.Publish(d)
 	return seq
+}
+
+// under gives a delivery the epoch of the present owner. mu is held.
+func (w *world) under(d *chat.Delivery) *chat.Delivery {
+	d.Epoch = w.epoch[d.Key.Shard()]
+	return d
 }
 
 // announce does not block: a move may have the turn.
@@ -375,17 +382,13 @@ func (n *node) publishHead(k chat.ConversationKey) {
 		return
 	}
 	n.w.mu.Lock()
-	d := headNotice(c, n.w.sets[c], n.w.heads[c])
+	d := n.w.under(headNotice(c, n.w.sets[c], n.w.heads[c]))
 	n.w.mu.Unlock()
 	n.pub.Publish(d)
 }
 
-// lease is how long nobody owns a conversation whose owner did not let go of it: what that one sent has arrived by then,
-// or is lost.
-const lease = 500 * time.Millisecond
-
 // move gives a shard to another node: gracefully, or as after a death, when the new owner announces all conversations
-// of the shard that are not settled.
+// of the shard that are not settled, and what the old one sent may arrive at any time since.
 func (w *world) move(i int, to chat.NodeID, graceful bool) {
 	for c := range 256 {
 		if key(byte(c)).Shard() == i {
@@ -399,13 +402,10 @@ func (w *world) move(i int, to chat.NodeID, graceful bool) {
 	if old == next || next.dead {
 		return
 	}
-	switch {
-	case graceful && !old.dead:
+	if graceful && !old.dead {
 		var one chat.ShardSet
 		one.Add(i)
 		_, _ = old.pub.Flush(w.t.Context(), &one)
-	case w.talks(i):
-		time.Sleep(lease)
 	}
 	w.mu.Lock()
 	w.owner[i] = to
@@ -420,7 +420,7 @@ func (w *world) move(i int, to chat.NodeID, graceful bool) {
 	var again []*chat.Delivery
 	for c, h := range w.heads {
 		if key(c).Shard() == i { // every conversation: more than those with dirty marks
-			again = append(again, headNotice(c, w.sets[c], h))
+			again = append(again, w.under(headNotice(c, w.sets[c], h)))
 		}
 	}
 	w.mu.Unlock()
@@ -431,18 +431,6 @@ func (w *world) move(i int, to chat.NodeID, graceful bool) {
 		n.enrol.Moved()
 		n.pub.Moved()
 	}
-}
-
-// talks reports whether a shard has a conversation that is in use.
-func (w *world) talks(i int) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for c := range w.heads {
-		if key(c).Shard() == i {
-			return true
-		}
-	}
-	return false
 }
 
 // kill ends a node; the others take its shards.

@@ -14,12 +14,18 @@ import (
 var errOpen = fmt.Errorf("%w: an edge has not confirmed", chat.ErrUnavailable)
 
 // ToHome passes a delivery on to the edges of its recipients. done is called once, from any goroutine: with nil when
-// all of them have handled it.
+// all of them have handled it, with chat.ErrSuperseded if all that stands in the way is that a later owner of the
+// conversation has delivered already.
 func (h *Home) ToHome(from chat.NodeID, p *chat.ToHome, done func(error)) {
 	set, err := h.sets.Recipients(from, p.Delivery)
 	if err != nil {
 		h.refused.Add(1)
 		done(err)
+		return
+	}
+	if !h.current(p.Delivery) && len(p.Delivery.Detached) == 0 {
+		h.fenced.Add(1)
+		done(chat.ErrSuperseded)
 		return
 	}
 	h.deliveries.Add(1)
@@ -52,6 +58,23 @@ func (h *Home) ToHome(from chat.NodeID, p *chat.ToHome, done func(error)) {
 			d = &part
 		}
 		h.pass(b.node, d, p.Shards, w)
+	}
+}
+
+// current reports whether a delivery is not of an earlier term of its conversation's shard than one before.
+func (h *Home) current(d *chat.Delivery) bool {
+	if d.Epoch == 0 {
+		return true
+	}
+	highest := &h.epochs[d.Key.Shard()]
+	for {
+		e := highest.Load()
+		if d.Epoch <= e {
+			return d.Epoch == e
+		}
+		if highest.CompareAndSwap(e, d.Epoch) {
+			return true
+		}
 	}
 }
 
@@ -132,8 +155,10 @@ func (w *way) confirm(err error) {
 	if err != nil {
 		w.mu.Lock()
 		if w.err == nil {
-			w.err = err
 			w.home.open.Add(1)
+		}
+		if w.err == nil || errors.Is(w.err, chat.ErrSuperseded) { // any other says more
+			w.err = err
 		}
 		w.mu.Unlock()
 	}
@@ -211,7 +236,7 @@ func (h *Home) passedLarge(l *large, err error) {
 
 func (h *Home) passedOn(to chat.NodeID, err error, w *way) {
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, chat.ErrSuperseded):
 	case h.gone(to):
 		// Its clients come back elsewhere, and resume. If it does, it has missed this.
 		h.left(to)

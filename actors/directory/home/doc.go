@@ -11,6 +11,9 @@
 //   - An edge that left the cluster has nobody here, and is not waited for.
 //   - What this node does not serve, by the term at the time of asking, it refuses (chat.ErrMoved).
 //   - Deliveries that come in an order go to each edge in that order.
+//   - What the former owner of a conversation's shard had on its way is refused (chat.ErrSuperseded) once something of its
+//     successor's has come: whoever takes a shard over announces the head of what may not have been delivered. What tells
+//     users that they are members no more is passed on all the same, and edges, which refuse likewise, see to these.
 //
 // Presence is decided here: a user's first edge came, or the last one went.
 //

@@ -34,8 +34,9 @@ type Home struct {
 	shards [chat.Shards]shard
 	names  sets.Sender
 	sets   sets.Receiver
-	order  [64]sync.Mutex // of deliveries to large sets, by conversation
-	begun  atomic.Bool    // a term has begun since edges were asked
+	order  [64]sync.Mutex             // of deliveries to large sets, by conversation
+	epochs [chat.Shards]atomic.Uint64 // highest of deliveries so far, by the conversation's shard
+	begun  atomic.Bool                // a term has begun since edges were asked
 	wake   chan struct{}
 	stop   chan struct{}
 
@@ -44,8 +45,8 @@ type Home struct {
 
 	done chan struct{}
 
-	users                                     atomic.Int64
-	deliveries, passed, refused, open, resent atomic.Uint64
+	users                                             atomic.Int64
+	deliveries, passed, refused, fenced, open, resent atomic.Uint64
 }
 
 // shard is a directory shard during one term. A zero epoch: there is none.
@@ -95,6 +96,7 @@ type Stats struct {
 	Deliveries uint64 // taken
 	Passed     uint64 // to edges
 	Refused    uint64 // of shards of others, or of unknown sets
+	Fenced     uint64 // of conversations whose shard has a later owner, which has delivered already
 	Open       uint64 // not confirmed because an edge was not heard of, or did not confirm
 	Resent     uint64 // to an edge that did not know the set
 }
@@ -432,7 +434,7 @@ func (h *Home) ask() {
 
 // Stats returns the counters.
 func (h *Home) Stats() Stats {
-	st := Stats{Users: h.users.Load(), Deliveries: h.deliveries.Load(), Passed: h.passed.Load(), Refused: h.refused.Load(),
+	st := Stats{Users: h.users.Load(), Deliveries: h.deliveries.Load(), Passed: h.passed.Load(), Refused: h.refused.Load(), Fenced: h.fenced.Load(),
 		Open: h.open.Load(), Resent: h.resent.Load()}
 	for i := range h.shards {
 		s := &h.shards[i]

@@ -3532,6 +3532,7 @@ type Delivery struct {
 	Notices       []*Notice              `protobuf:"bytes,5,rep,name=notices,proto3" json:"notices,omitempty"`
 	Detached      []string               `protobuf:"bytes,6,rep,name=detached,proto3" json:"detached,omitempty"`
 	Gone          bool                   `protobuf:"varint,7,opt,name=gone,proto3" json:"gone,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,8,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3613,6 +3614,13 @@ func (x *Delivery) GetGone() bool {
 		return x.Gone
 	}
 	return false
+}
+
+func (x *Delivery) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
 }
 
 type Notice struct {
@@ -4514,7 +4522,7 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x05Noted\"q\n" +
 	"\aForward\x124\n" +
 	"\bdelivery\x18\x01 \x01(\v2\x18.hub.cluster.v1.DeliveryR\bdelivery\x120\n" +
-	"\x06shards\x18\x02 \x01(\v2\x18.hub.cluster.v1.ShardSetR\x06shards\"\xdf\x01\n" +
+	"\x06shards\x18\x02 \x01(\v2\x18.hub.cluster.v1.ShardSetR\x06shards\"\xf5\x01\n" +
 	"\bDelivery\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x0e\n" +
 	"\x02hi\x18\x02 \x01(\x06R\x02hi\x12\x0e\n" +
@@ -4524,7 +4532,8 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"recipients\x120\n" +
 	"\anotices\x18\x05 \x03(\v2\x16.hub.cluster.v1.NoticeR\anotices\x12\x1a\n" +
 	"\bdetached\x18\x06 \x03(\tR\bdetached\x12\x12\n" +
-	"\x04gone\x18\a \x01(\bR\x04gone\"\xfb\x01\n" +
+	"\x04gone\x18\a \x01(\bR\x04gone\x12\x14\n" +
+	"\x05epoch\x18\b \x01(\x04R\x05epoch\"\xfb\x01\n" +
 	"\x06Notice\x12+\n" +
 	"\x05event\x18\x01 \x01(\v2\x15.hub.cluster.v1.EventR\x05event\x124\n" +
 	"\x06typing\x18\x02 \x01(\v2\x1c.hub.cluster.v1.TypingNoticeR\x06typing\x12.\n" +
