@@ -24,7 +24,7 @@ func runJoined(args []string) error {
 	fs := flag.NewFlagSet("joined", flag.ContinueOnError)
 	listen, admin, data := fs.String("listen", "", ""), fs.String("admin-listen", "", ""), fs.String("data", "", "")
 	secret, cert, key := fs.String("auth-secret-file", "", ""), fs.String("tls-cert", "", ""), fs.String("tls-key", "", "")
-	for _, ignored := range []string{"admin-key-file", "user-rate", "log-level", "ping-interval", "search"} {
+	for _, ignored := range []string{"admin-key-file", "user-rate", "throttles", "log-level", "ping-interval", "search"} {
 		fs.String(ignored, "", "ignored")
 	}
 	if err := fs.Parse(args); err != nil {
