@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-const width = 140
+const width = 150
 
 // Layout is a vector as it is kept in the pack: what fits is on one line.
 func (v *Vector) Layout() ([]byte, error) {

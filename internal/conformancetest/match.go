@@ -163,11 +163,23 @@ type variables map[string]any
 
 var reference = regexp.MustCompile(`\$\{([^}]+)\}`)
 
+var letters = regexp.MustCompile(`^x\*(\d{1,7})$`)
+
+// get is the value of a variable; x*N is there always, N letters x.
+func (vars variables) get(name string) (any, bool) {
+	if m := letters.FindStringSubmatch(name); m != nil {
+		n, _ := strconv.Atoi(m[1]) // it is digits
+		return strings.Repeat("x", n), true
+	}
+	v, ok := vars[name]
+	return v, ok
+}
+
 // text puts variables into a string.
 func (vars variables) text(s string) (string, error) {
 	var missing error
 	out := reference.ReplaceAllStringFunc(s, func(m string) string {
-		v, ok := vars[m[2:len(m)-1]]
+		v, ok := vars.get(m[2 : len(m)-1])
 		if !ok {
 			missing = fmt.Errorf("no variable %s", m)
 			return m
@@ -185,7 +197,7 @@ func (vars variables) value(v any) (any, error) {
 	switch x := v.(type) {
 	case string:
 		if m := reference.FindStringSubmatch(x); m != nil && m[0] == x {
-			val, ok := vars[m[1]]
+			val, ok := vars.get(m[1])
 			if !ok {
 				return nil, fmt.Errorf("no variable %s", x)
 			}
@@ -236,7 +248,7 @@ func (vars variables) general(v any) any {
 			}
 		}
 		for _, m := range []string{"<uuid>", "<time>", "<stamp>"} {
-			if matchers[m](x) {
+			if matchers[m](x) && !strings.HasPrefix(x, "00000000-") { // the id of a user, as the original writes it
 				return m
 			}
 		}

@@ -230,7 +230,6 @@ func (x *run) exchange(ctx context.Context, s *Step) (diff []string, got any, er
 		if body, err = x.vars.text(*s.Text); err != nil {
 			return nil, nil, err
 		}
-		body += strings.Repeat("x", s.Fill)
 	}
 	resp, b, err := x.http(ctx, method, target, header, body)
 	if err != nil {

@@ -160,12 +160,31 @@ func (x *run) send(ctx context.Context, sock *socket, s *Step) error {
 			return err
 		}
 	}
-	b = append(b, strings.Repeat("x", s.Fill)...)
+	if s.Fragments > 1 {
+		return sock.fragments(ctx, b, s.Fragments)
+	}
 	for range max(s.Times, 1) {
 		if err := sock.write(ctx, s.Binary != nil, b); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// fragments sends a text in n frames: each Write of the library makes one, and Close an empty last one. What the server does
+// not want to hear to the end it closes, which the next step sees.
+func (s *socket) fragments(ctx context.Context, b []byte, n int) error {
+	w, err := s.c.Writer(ctx, websocket.MessageText)
+	if err != nil {
+		return err
+	}
+	for i := range n - 1 {
+		at, to := len(b)*i/(n-1), len(b)*(i+1)/(n-1)
+		if _, err := w.Write(b[at:to]); err != nil {
+			return nil
+		}
+	}
+	_ = w.Close()
 	return nil
 }
 

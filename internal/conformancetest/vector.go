@@ -56,8 +56,9 @@ type Step struct {
 	JSON   json.RawMessage `json:"json,omitempty"`
 	Text   *string         `json:"text,omitempty"`
 	Binary *string         `json:"binary,omitempty"`
-	Fill   int             `json:"fill,omitempty"`  // a send: so many letters x follow the text
 	Times  int             `json:"times,omitempty"` // so often; 0 is once
+	// Fragments of the message that a send sends; 0 is 1.
+	Fragments int `json:"fragments,omitempty"`
 
 	// What is expected.
 	Status     int               `json:"status,omitempty"`
@@ -167,7 +168,7 @@ func (s *Step) check(v *Vector) error {
 	}{
 		{"as", s.As != "", "request open"}, {"headers", s.Headers != nil, "request open"}, {"path", s.Path != "", "open"},
 		{"json", s.JSON != nil, "request send"}, {"text", s.Text != nil, "request send"}, {"binary", s.Binary != nil, "send"},
-		{"fill", s.Fill != 0, "request send"}, {"times", s.Times != 0, "request send"}, {"status", s.Status != 0, "request open"},
+		{"fragments", s.Fragments != 0, "send"}, {"times", s.Times != 0, "request send"}, {"status", s.Status != 0, "request open"},
 		{"answer", s.Answer != nil, "request"}, {"body", s.Body != nil, "request"}, {"plain", s.Plain != nil, "request"},
 		{"eventually", s.Eventually, "request"}, {"frames", s.Frames != nil, "receive open"}, {"unordered", s.Unordered, "receive"},
 		{"code", s.Code != 0, "closed open close"}, {"reason", s.Reason != nil, "closed open"}, {"save", s.Save != nil, "request receive open"},
