@@ -56,8 +56,8 @@ type hub struct {
 	done chan struct{}
 }
 
-// start runs a hub as vectors with this server expect it.
-func start(t *testing.T, server string) *hub {
+// start runs a hub as vectors with this server expect it, with further flags.
+func start(t *testing.T, server string, flags ...string) *hub {
 	t.Helper()
 	dir := t.TempDir()
 	h := &hub{t: t, listen: freeAddress(t), admin: freeAddress(t), secret: []byte(rand.Text() + rand.Text()), adminKey: rand.Text() + rand.Text()}
@@ -78,6 +78,7 @@ func start(t *testing.T, server string) *hub {
 	if !strings.Contains(strings.Join(h.args, " "), "--auth-secret-file") {
 		h.args = append(h.args, "--auth-secret-file", files["${secret}"])
 	}
+	h.args = append(h.args, flags...)
 	if scyllatest.Chosen() {
 		h.args = append(h.args, scyllatest.Flags(t, scyllatest.Keyspace(t))...)
 	}
