@@ -41,6 +41,16 @@ func match(want, got any, at string) []string {
 			}
 			return nil
 		}
+		if re, ok := strings.CutPrefix(w, "</"); ok && strings.HasSuffix(re, "/>") {
+			r, err := regexp.Compile(`^(?:` + strings.TrimSuffix(re, "/>") + `)$`)
+			if err != nil {
+				return []string{fmt.Sprintf("%s: %v", root(at), err)}
+			}
+			if s, ok := got.(string); !ok || !r.MatchString(s) {
+				return differ(at, w, got)
+			}
+			return nil
+		}
 		if s, ok := got.(string); !ok || s != w {
 			return differ(at, quoted(w), got)
 		}
