@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -108,13 +109,13 @@ func (x *run) prepare(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		resp, got, err := x.http(ctx, http.MethodPost, "/api/v1/auth/token/", nil, string(b))
+		resp, err := x.http(ctx, http.MethodPost, "/api/v1/auth/token/", nil, string(b))
 		if err != nil {
 			return err
 		}
 		var pair struct{ Access, Refresh string }
-		if err := json.Unmarshal(got, &pair); err != nil || resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("no token for user %s: %d %s", name, resp.StatusCode, got)
+		if err := json.Unmarshal(resp.body, &pair); err != nil || resp.status != http.StatusOK {
+			return fmt.Errorf("no token for user %s: %d %s", name, resp.status, resp.body)
 		}
 		x.vars[name+".token"], x.vars[name+".refresh"] = pair.Access, pair.Refresh
 	}
@@ -231,21 +232,22 @@ func (x *run) exchange(ctx context.Context, s *Step) (diff []string, got any, er
 			return nil, nil, err
 		}
 	}
-	resp, b, err := x.http(ctx, method, target, header, body)
+	resp, err := x.http(ctx, method, target, header, body)
 	if err != nil {
 		return nil, nil, err
 	}
+	b := resp.body
 	if x.Record && s.Status == 0 {
-		s.Status = resp.StatusCode
+		s.Status = resp.status
 	}
-	if s.Status != resp.StatusCode {
-		diff = append(diff, fmt.Sprintf("status: want %d, got %d", s.Status, resp.StatusCode))
+	if s.Status != resp.status {
+		diff = append(diff, fmt.Sprintf("status: want %d, got %d", s.Status, resp.status))
 	}
 	for name, want := range s.Answer {
 		if want, err = x.vars.text(want); err != nil {
 			return nil, nil, err
 		}
-		if v := resp.Header.Values(name); len(v) > 0 {
+		if v := resp.header.Values(name); len(v) > 0 {
 			diff = append(diff, match(want, v[0], "/answer/"+name)...)
 		} else {
 			diff = append(diff, fmt.Sprintf("/answer/%s: want %s, is not there", name, want))
@@ -297,24 +299,28 @@ func (x *run) headers(s *Step) (http.Header, error) {
 	return h, nil
 }
 
-func (x *run) http(ctx context.Context, method, target string, header http.Header, body string) (*http.Response, []byte, error) {
+type response struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (x *run) http(ctx context.Context, method, target string, header http.Header, body string) (response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, x.URL+target, strings.NewReader(body))
 	if err != nil {
-		return nil, nil, err
+		return response{}, err
 	}
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	for k, v := range header {
-		req.Header[k] = v
-	}
+	maps.Copy(req.Header, header)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, nil, err
+		return response{}, err
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	return resp, b, err
+	return response{resp.StatusCode, resp.Header, b}, err
 }
 
 func (x *run) save(s *Step, got any) error {
@@ -331,15 +337,12 @@ func (x *run) save(s *Step, got any) error {
 // receive waits for the frames of a step.
 func (x *run) receive(ctx context.Context, sock *socket, s *Step) error {
 	if x.Record && s.Frames == nil {
-		for _, f := range sock.silence(time.Second) {
+		all := sock.silence(time.Second)
+		for _, f := range all {
 			s.Frames = append(s.Frames, json.RawMessage(quoted(x.vars.general(f))))
 		}
 		if s.Frames == nil {
 			return errors.New("nothing came")
-		}
-		all := make([]any, len(s.Frames))
-		for i, f := range sock.recorded {
-			all[i] = f
 		}
 		return x.save(s, all)
 	}

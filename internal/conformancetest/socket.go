@@ -15,14 +15,13 @@ import (
 
 // socket is one WebSocket of a vector. A goroutine reads it until it ends; drop waits for that.
 type socket struct {
-	c        *websocket.Conn
-	frames   chan any
-	done     chan struct{} // closed when the reader has ended, with err set
-	err      error
-	stop     context.CancelFunc
-	closing  bool
-	closer   sync.WaitGroup
-	recorded []any
+	c       *websocket.Conn
+	frames  chan any
+	done    chan struct{} // closed when the reader has ended, with err set
+	err     error
+	stop    context.CancelFunc
+	closing bool
+	closer  sync.WaitGroup
 }
 
 const maxFrames = 1 << 12 // that wait to be expected; more end the socket
@@ -42,6 +41,7 @@ func (x *run) open(ctx context.Context, s *Step) error {
 		o.Subprotocols = strings.Split(p, ", ")
 		header.Del("Sec-WebSocket-Protocol")
 	}
+	//nolint:bodyclose // "You never need to close resp.Body yourself": the library has read it
 	c, resp, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(x.URL, "http")+path, o)
 	if resp != nil && s.Status != 0 {
 		if err == nil {
@@ -118,16 +118,15 @@ func (s *socket) next(ctx context.Context) (any, error) {
 }
 
 // silence collects frames until none has come for a while: for recording alone.
-func (s *socket) silence(d time.Duration) []any {
-	s.recorded = nil
+func (s *socket) silence(d time.Duration) (all []any) {
 	for {
 		ctx, cancel := context.WithTimeout(context.Background(), d)
 		f, err := s.next(ctx)
 		cancel()
 		if err != nil {
-			return s.recorded
+			return all
 		}
-		s.recorded = append(s.recorded, f)
+		all = append(all, f)
 	}
 }
 
