@@ -6,7 +6,7 @@
 //   hub serve --dev --auth-cookie sessionid &
 //   node original-client.mjs http://127.0.0.1:8080
 //
-// Each step prints "ok - ..." or, for what this hub does not support, "skip - ..."; anything else ends it with exit code 1.
+// Each step prints "ok - ..."; anything else ends it with exit code 1.
 // With --restart it prints "restart the hub" when it is time to, and waits for as long as that takes.
 //
 // Environment: RECONNECT_MS, the original's 3000; COOKIE, the name of the session cookie, sessionid; PATIENCE_MS, how long a
@@ -150,7 +150,6 @@ class ChatPage {
 // ---- What two people do.
 
 const ok = (what) => console.log(`ok - ${what}`)
-const skip = (what) => console.log(`skip - ${what}`)
 const assert = (condition, what) => { if (!condition) throw new Error(what) }
 
 async function main() {
@@ -227,11 +226,7 @@ async function file(a, b) {
   const name = 'letter.txt'
   a.say('with a file', { name, content: Buffer.from(text).toString('base64'), size: text.length })
   const got = await a.until('the file or an error', () => a.errors.pop() ?? a.messages.find((m) => m.content === 'with a file'))
-  if (got.type === 'error') {
-    assert(got.code === 'not_supported', JSON.stringify(got))
-    skip(`file in a frame: ${got.message}`)
-    return
-  }
+  assert(got.type === 'message', JSON.stringify(got))
   const message = await b.message('with a file')
   assert(message.file !== '', JSON.stringify(message))
   await download(b.user, message.file)
@@ -244,12 +239,7 @@ async function upload(user, page, conversation) {
   form.set('conversation_id', conversation)
   form.set('content', 'uploaded')
   form.set('file', new Blob([text], { type: 'text/plain' }), 'upload.txt')
-  const { status, body } = await rest(user, 'POST', '/api/v1/messages/messages/', form)
-  if (status !== 201) {
-    assert(/not (yet )?supported|does not accept file uploads/i.test(JSON.stringify(body)), `status ${status}: ${JSON.stringify(body)}`)
-    skip(`file by REST: ${JSON.stringify(body)}`)
-    return
-  }
+  const body = await want(201, rest(user, 'POST', '/api/v1/messages/messages/', form))
   await page.message('uploaded')
   const message = await want(200, rest(user, 'GET', `/api/v1/messages/messages/${body.id}/`))
   await download(user, message.file_url)

@@ -56,7 +56,7 @@ func TestReq168_OriginalClient(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, stderr.String())
 	}
-	for _, want := range []string{"ok - chat", "ok - read", "ok - typing", "file in a frame", "file by REST", "ok - reconnected", "done"} {
+	for _, want := range []string{"ok - chat", "ok - read", "ok - typing", "ok - file in a frame", "ok - file by REST", "ok - reconnected", "done"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("the client did not say %q", want)
 		}
