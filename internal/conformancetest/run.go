@@ -243,6 +243,11 @@ func (x *run) exchange(ctx context.Context, s *Step) (diff []string, got any, er
 	if s.Status != resp.status {
 		diff = append(diff, fmt.Sprintf("status: want %d, got %d", s.Status, resp.status))
 	}
+	for name, from := range s.Save {
+		if header, ok := strings.CutPrefix(from, "header "); ok {
+			x.vars[name] = strings.TrimPrefix(resp.header.Get(header), x.URL)
+		}
+	}
 	for name, want := range s.Answer {
 		if want, err = x.vars.text(want); err != nil {
 			return nil, nil, err
@@ -261,6 +266,11 @@ func (x *run) exchange(ctx context.Context, s *Step) (diff []string, got any, er
 	}
 	if len(b) > 0 {
 		if got, err = decode(b); err != nil {
+			if x.Record && s.Body == nil {
+				text := string(b)
+				s.Plain = &text
+				return diff, nil, nil
+			}
 			return append(diff, fmt.Sprintf("body is not JSON: %v: %.200q", err, b)), nil, nil
 		}
 	}
@@ -325,6 +335,9 @@ func (x *run) http(ctx context.Context, method, target string, header http.Heade
 
 func (x *run) save(s *Step, got any) error {
 	for name, p := range s.Save {
+		if strings.HasPrefix(p, "header ") {
+			continue // exchange has seen to it
+		}
 		v, ok := pointer(got, p)
 		if !ok {
 			return fmt.Errorf("save %s: nothing at %s", name, p)
