@@ -33,7 +33,7 @@ cluster: ## NODES hubs and a Cassandra on this machine, data in ./hub-cluster, u
 test: ## all tests that need Go alone, with the race detector; STORAGE=scylla: those that touch storage, on a local Cassandra
 ifeq ($(STORAGE),scylla)
 	$(CASSANDRA) -- env HUB_TEST_STORAGE=scylla HUB_CRASH_CYCLES=$(CRASH_CYCLES) \
-		$(GO) test -race -count=1 -timeout 30m -skip TestClusterStops ./storage/scylla/... ./internal/node ./cmd/hub ./internal/crashtest
+		$(GO) test -race -count=1 -timeout 30m -skip TestClusterStops ./storage/scylla/... ./internal/node ./cmd/hub ./internal/conformancetest ./internal/crashtest
 else
 	$(GO) test -race -timeout 30m $(PKG)
 endif
@@ -57,7 +57,7 @@ test-s3: ## blobs in a real S3 server: versitygw, built once into the user's cac
 
 # Under a cluster, HUB_CQL_HOSTS. The faults come last and alone: they stop its server.
 test-cql:
-	HUB_TEST_STORAGE=scylla HUB_CRASH_CYCLES=3 $(GO) test -count=1 -timeout 15m ./storage/scylla/... ./internal/node ./cmd/hub
+	HUB_TEST_STORAGE=scylla HUB_CRASH_CYCLES=3 $(GO) test -count=1 -timeout 15m ./storage/scylla/... ./internal/node ./cmd/hub ./internal/conformancetest
 	$(GO) test -count=1 -run TestMeasurementsRun/cql ./bench
 	HUB_TEST_STORAGE=scylla HUB_CRASH_CYCLES=3 $(GO) test -count=1 -v -timeout 15m ./internal/crashtest
 

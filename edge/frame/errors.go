@@ -51,8 +51,10 @@ const (
 
 // Codes lists all of them.
 var Codes = []Code{CodeEmptyMessage, CodeTooLong, CodeInvalidJSON, CodeInvalidType, CodeInvalid, CodeUnknownType, CodeMissingField,
-	CodeNotParticipant, CodeNotFound, CodeForbidden, CodeBlocked, CodeUnauthorized, CodeTokenExpired, CodeRateLimited, CodeOverloaded,
-	CodeUnavailable, CodeOutcomeUnknown, CodeGroupFull, CodeDirect, CodeEditWindow, CodeGone, CodeNotSupported, CodeInternal}
+	CodeNotParticipant, CodeNotFound, CodeForbidden, CodeBlocked, CodeUnauthorized, CodeTokenExpired, CodeTokenRevoked, CodeSuspended,
+	CodeQuota, CodeRateLimited, CodeOverloaded,
+	CodeUnavailable, CodeOutcomeUnknown, CodeGroupFull, CodeDirect, CodeEditWindow, CodeGone, CodeNotSupported, CodeInternal, CodeFileTooLarge,
+	CodeInvalidFile, CodeFileNotAllowed, CodeFileMismatch, CodeFileInfected, CodeFileUnavailable}
 
 // Close codes of contract §12.3. Reconnectable are 1001, 1011, 1013 and 4008; 4001 with a new token.
 const (

@@ -39,17 +39,7 @@ type Options struct {
 // it skips the test, or, where the environment has CI=true, fails it.
 func Run(t *testing.T, url string, o Options) {
 	t.Helper()
-	for _, tool := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			missing(t, fmt.Sprintf("%s is not installed (%v); the test with the client npm ws needs Node.js 18 or newer with npm", tool, err))
-			return
-		}
-	}
-	dir, err := install(t.Context())
-	if err != nil {
-		missing(t, fmt.Sprintf("the client npm ws could not be installed: %v", err))
-		return
-	}
+	dir := Install(t)
 	args := []string{"client.js", url, fmt.Sprintf("--max=%d", o.MaxMessage)}
 	if o.Deflate {
 		args = append(args, "--deflate")
@@ -65,6 +55,22 @@ func Run(t *testing.T, url string, o Options) {
 		t.Fatalf("run node: %v", err)
 	}
 	report(t, string(out), err, o.Known)
+}
+
+// Install returns a directory whose node_modules holds the pinned npm ws. Without node and npm it skips the test, or, where the
+// environment has CI=true, fails it.
+func Install(t *testing.T) (dir string) {
+	t.Helper()
+	for _, tool := range []string{"node", "npm"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			missing(t, fmt.Sprintf("%s is not installed (%v); the test with the client npm ws needs Node.js 18 or newer with npm", tool, err))
+		}
+	}
+	dir, err := install(t.Context())
+	if err != nil {
+		missing(t, fmt.Sprintf("the client npm ws could not be installed: %v", err))
+	}
+	return dir
 }
 
 // missing skips, but fails where everything is expected to be present.
