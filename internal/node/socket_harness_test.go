@@ -141,7 +141,7 @@ func (s *socket) reached(n int) bool {
 	return false
 }
 
-// next is the next frame, whatever it is.
+// next is the next frame, whatever it is but for head.
 func (s *socket) next() frame {
 	s.t.Helper()
 	for {
