@@ -187,8 +187,12 @@ func (x *run) request(ctx context.Context, s *Step) error {
 }
 
 func (x *run) requestOnce(ctx context.Context, s *Step) error {
+	var last []string
 	for {
 		diff, got, err := x.exchange(ctx, s)
+		if err != nil && ctx.Err() != nil && last != nil { // the last attempt was cut short
+			return fmt.Errorf("in the end:\n%s", strings.Join(last, "\n"))
+		}
 		if err != nil {
 			return err
 		}
@@ -198,6 +202,7 @@ func (x *run) requestOnce(ctx context.Context, s *Step) error {
 		if !s.Eventually {
 			return errors.New(strings.Join(diff, "\n"))
 		}
+		last = diff
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("in the end:\n%s", strings.Join(diff, "\n"))
