@@ -122,6 +122,7 @@ type Head struct {
 	MsgNo       uint64 // number of messages, deleted ones included
 	MemberCount int
 	Last        LastMessage
+	Permissions Permissions // of a group
 }
 
 // User as the hub knows it. Tokens introduce users; an operator may write them.

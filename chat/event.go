@@ -43,6 +43,11 @@ const (
 	ChangeRemoved Change = 4
 	ChangeLeft    Change = 5
 	ChangeRole    Change = 6 // EventParticipants: Users, Role
+	// ChangePermissions is of EventConversation: Permissions, as they are from then on.
+	ChangePermissions Change = 7
+
+	// LastChange is the highest that is stored.
+	LastChange = ChangePermissions
 )
 
 // String returns the name that the wire uses.
@@ -60,6 +65,8 @@ func (c Change) String() string {
 		return "left"
 	case ChangeRole:
 		return "role"
+	case ChangePermissions:
+		return "permissions"
 	}
 	return "unknown"
 }
@@ -95,6 +102,7 @@ type Event struct {
 	EditedAt  time.Time  // EventMessage: zero if never
 	DeletedAt time.Time  // EventMessage: zero if not
 	Reactions []Reaction // EventMessage, in the order of arrival
+	Extras    *Extras    // EventMessage, and the mentions of an EventEdited; nil: none
 
 	Emoji   string // EventReaction
 	Removed bool   // EventReaction: taken back
@@ -102,8 +110,34 @@ type Event struct {
 	Change Change   // EventParticipants, EventConversation
 	Users  []UserID // EventParticipants; EventConversation when ChangeCreated
 	Role   Role     // ChangeRole
-	Name   string   // EventConversation
+	Name   string   // EventConversation, but for ChangePermissions
 	Kind   Kind     // EventConversation when ChangeCreated
+
+	Permissions Permissions // ChangePermissions
+}
+
+// Extras are what few messages have. They are never changed in place.
+type Extras struct {
+	ReplyTo MessageID // the message of the same conversation that it answers; zero: none
+	// Replies counts the messages that answer it, deleted ones included; LastReply is the seq of the newest of them.
+	Replies, LastReply uint64
+	Mentions           []UserID // members at that time, in the order of mention
+	MentionAll         bool
+	Forwarded          Attribution
+}
+
+// Attribution says who wrote what was forwarded. It does not say where: readers may not know that conversation.
+type Attribution struct {
+	User UserID // empty: it was not forwarded
+	Name string // username
+}
+
+// More is Extras, the zero value where there are none.
+func (e *Event) More() Extras {
+	if e.Extras == nil {
+		return Extras{}
+	}
+	return *e.Extras
 }
 
 // IsMessage reports whether the event is a message.

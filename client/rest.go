@@ -24,6 +24,7 @@ type User struct {
 	ID       UserID `json:"id"`
 	Email    string `json:"email"`
 	FullName string `json:"full_name"`
+	Role     Role   `json:"role"` // of a participant of a group
 }
 
 // Conversation as the REST API shows one.
@@ -35,6 +36,8 @@ type Conversation struct {
 	Unread       int       `json:"unread_count"`
 	LastText     string    `json:"last_message_text"`
 	UpdatedAt    time.Time `json:"updated_at"`
+	MyRole       Role      `json:"my_role"` // in a group; not in lists, nor are the permissions
+	Permissions
 }
 
 // ConversationPage is one page of the user's conversations, newest activity first.

@@ -46,6 +46,7 @@ func putHead(h *chat.Head) *pb.Head {
 	m.LastSender = string(h.Last.Sender)
 	m.LastText = h.Last.Text
 	m.LastAt = micros(h.Last.At)
+	m.Permissions = putPermissions(h.Permissions)
 	return m
 }
 
@@ -71,6 +72,43 @@ func head(m *pb.Head) chat.Head {
 			Text:   m.LastText,
 			At:     instant(m.LastAt),
 		},
+		Permissions: permissions(m.Permissions),
+	}
+}
+
+func putPermissions(p chat.Permissions) *pb.Permissions {
+	if p == (chat.Permissions{}) {
+		return nil
+	}
+	m := pb.PermissionsFromVTPool()
+	m.Add, m.Pin, m.MentionAll = uint32(p.Add), uint32(p.Pin), uint32(p.MentionAll)
+	return m
+}
+
+func permissions(m *pb.Permissions) chat.Permissions {
+	return chat.Permissions{Add: chat.Role(m.GetAdd()), Pin: chat.Role(m.GetPin()), MentionAll: chat.Role(m.GetMentionAll())}
+}
+
+func putExtras(x *chat.Extras) *pb.Extras {
+	if x == nil {
+		return nil
+	}
+	m := pb.ExtrasFromVTPool()
+	m.ReplyHi, m.ReplyLo = halves(x.ReplyTo)
+	m.Replies, m.LastReply = x.Replies, x.LastReply
+	m.Mentions, m.MentionAll = putUsers(m.Mentions, x.Mentions), x.MentionAll
+	m.ForwardedUser, m.ForwardedName = string(x.Forwarded.User), x.Forwarded.Name
+	return m
+}
+
+func extras(m *pb.Extras) *chat.Extras {
+	if m == nil {
+		return nil
+	}
+	return &chat.Extras{
+		ReplyTo: whole[chat.MessageID](m.ReplyHi, m.ReplyLo), Replies: m.Replies, LastReply: m.LastReply,
+		Mentions: usersOf(m.Mentions), MentionAll: m.MentionAll,
+		Forwarded: chat.Attribution{User: chat.UserID(m.ForwardedUser), Name: m.ForwardedName},
 	}
 }
 
@@ -156,6 +194,8 @@ func putEvent(m *pb.Event, e *chat.Event) {
 	m.Role = uint32(e.Role)
 	m.Name = e.Name
 	m.Kind = uint32(e.Kind)
+	m.Permissions = putPermissions(e.Permissions)
+	m.Extras = putExtras(e.Extras)
 }
 
 // putEventPointer is putEvent for one that may be missing.
@@ -192,6 +232,9 @@ func event(m *pb.Event, e *chat.Event) {
 		Role:       chat.Role(m.Role),
 		Name:       m.Name,
 		Kind:       chat.Kind(m.Kind),
+
+		Permissions: permissions(m.Permissions),
+		Extras:      extras(m.Extras),
 	}
 }
 

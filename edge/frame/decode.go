@@ -43,6 +43,10 @@ type ClientFrame struct {
 	Resumes   []ResumePoint
 	Token     string
 	Search    *chat.SearchQuery // search: checked, but for the conversation
+	User      chat.UserID       // set_role
+	Role      chat.Role         // set_role
+	// Permissions of set_permissions; at least one is set.
+	Permissions chat.Permissions
 }
 
 // values are the raw JSON values of the known fields, nil where a field is absent or null.
@@ -165,6 +169,13 @@ func (v *values) fields(f *ClientFrame) *Error {
 		}
 	case Search:
 		return v.search(f)
+	case SetRole:
+		if v[fieldRole] == nil {
+			return missing(fieldRole)
+		}
+		return firstOf(v.user(fieldUserID, &f.User), v.role(fieldRole, &f.Role))
+	case SetPermissions:
+		return v.permissions(f)
 	}
 	return nil // Ping and Leave have no fields
 }
@@ -360,6 +371,42 @@ func (v *values) messageID(f *ClientFrame, required bool) *Error {
 		return wrongType(fieldMessageID, "a UUID")
 	}
 	return nil
+}
+
+// user reads a user id that must be there.
+func (v *values) user(f field, dst *chat.UserID) *Error {
+	raw := v[f]
+	switch {
+	case raw == nil:
+		return missing(f)
+	case dst.UnmarshalJSON(raw) != nil:
+		return wrongType(f, "a user id")
+	}
+	return nil
+}
+
+func (v *values) role(f field, dst *chat.Role) *Error {
+	raw := v[f]
+	if raw == nil {
+		return nil
+	}
+	var ok bool
+	if raw[0] == '"' {
+		*dst, ok = chat.ParseRole(unquote(raw))
+	}
+	if !ok {
+		return wrongType(f, "owner, admin or member")
+	}
+	return nil
+}
+
+func (v *values) permissions(f *ClientFrame) *Error {
+	p := &f.Permissions
+	err := firstOf(v.role(fieldWhoCanAdd, &p.Add), v.role(fieldWhoCanPin, &p.Pin), v.role(fieldWhoCanMentionAll, &p.MentionAll))
+	if err == nil && *p == (chat.Permissions{}) {
+		return missing(fieldWhoCanAdd)
+	}
+	return err
 }
 
 func (v *values) users(f field, dst *ClientFrame) *Error {

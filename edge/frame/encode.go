@@ -43,6 +43,13 @@ func AppendEvent(b []byte, conversation chat.ConversationID, e *chat.Event, isRe
 		}
 	case chat.EventConversation:
 		b = appendString(b, "change", e.Change.String())
+		if e.Change == chat.ChangePermissions {
+			p := e.Permissions.WithDefaults()
+			b = appendString(b, "who_can_add", p.Add.String())
+			b = appendString(b, "who_can_pin", p.Pin.String())
+			b = appendString(b, "who_can_mention_all", p.MentionAll.String())
+			break
+		}
 		b = appendString(b, "name", e.Name)
 		if e.Change == chat.ChangeCreated {
 			b = appendString(b, "kind", e.Kind.String())

@@ -21,6 +21,8 @@ const (
 	Leave
 	Auth
 	Search
+	SetRole
+	SetPermissions
 )
 
 // String returns the name that the wire uses.
@@ -32,7 +34,8 @@ func (t Type) String() string {
 }
 
 var clientTypes = [...]string{"send_message", "typing", "read", "delivered", "create_group", "add_contact", "ping",
-	"resume", "react", "edit", "delete", "rename", "add_participants", "remove_participants", "leave", "auth", "search"}
+	"resume", "react", "edit", "delete", "rename", "add_participants", "remove_participants", "leave", "auth", "search",
+	"set_role", "set_permissions"}
 
 // InConversation reports whether frames of the type are about one conversation: on the path of all
 // conversations they must name it. A resume may name several in its own list instead.
@@ -73,12 +76,18 @@ const (
 	fieldDateFrom
 	fieldDateTo
 	fieldHasAttachments
+	fieldUserID
+	fieldRole
+	fieldWhoCanAdd
+	fieldWhoCanPin
+	fieldWhoCanMentionAll
 	numFields
 )
 
 var fieldNames = [numFields]string{"type", "ref", "conversation_id", "content", "file", "is_voice", "client_id",
 	"is_typing", "message_id", "up_to_seq", "seq", "group_name", "members", "email", "name", "last_seq",
-	"conversations", "emoji", "remove", "user_ids", "token", "query", "sender_id", "date_from", "date_to", "has_attachments"}
+	"conversations", "emoji", "remove", "user_ids", "token", "query", "sender_id", "date_from", "date_to", "has_attachments",
+	"user_id", "role", "who_can_add", "who_can_pin", "who_can_mention_all"}
 
 var (
 	fieldsByName = func() map[string]field {
@@ -170,6 +179,10 @@ var Types = []FrameType{
 		{"date_from", "time", false, "only messages sent then or later; a date or a date and time"},
 		{"date_to", "time", false, "only messages sent until then; a date means all of that day (UTC)"},
 		{"has_attachments", "bool", false, ""}}},
+	{"set_role", true, true, "", "Make a member of a group an admin, a plain member, or hand ownership over; the owner only.", []Field{
+		{"user_id", "user", true, ""},
+		{"role", "string", true, "owner, admin or member"}}},
+	{"set_permissions", true, true, "", "Say who may do what in a group; admins only. What is not given stays.", permissionFields},
 
 	{"status", false, false, "", "The first frame of every connection.", []Field{
 		{"message", "string", true, "Connected"},
@@ -224,11 +237,14 @@ var Types = []FrameType{
 		{"change", "string", true, "added, removed, left or role"},
 		{"user_ids", "[user]", true, "whom it is about"},
 		{"role", "string", false, "owner, admin or member, with change role"}}, eventFields...)},
-	{"conversation_updated", false, true, "", "The conversation was created (event 1) or renamed.", append([]Field{
-		{"change", "string", true, "created or renamed"},
-		{"name", "string", true, ""},
+	{"conversation_updated", false, true, "", "The conversation was created (event 1) or renamed, or who may do what changed.", append([]Field{
+		{"change", "string", true, "created, renamed or permissions"},
+		{"name", "string", false, "with change created or renamed"},
 		{"kind", "string", false, "direct or group, with change created"},
-		{"user_ids", "[user]", false, "the members, with change created"}}, eventFields...)},
+		{"user_ids", "[user]", false, "the members, with change created"},
+		{"who_can_add", "string", false, "with change permissions, as are the next two: owner, admin or member"},
+		{"who_can_pin", "string", false, ""},
+		{"who_can_mention_all", "string", false, ""}}, eventFields...)},
 	{"group_created", false, false, "group_created", "A group with this user in it was created.", []Field{
 		{"group", "object", true, "{name, id, participant_count}"},
 		{"ref", "", false, ""}}},
@@ -269,6 +285,13 @@ var Types = []FrameType{
 		{"retry_after_ms", "integer", false, ""}}},
 	{"goaway", false, false, "", "The connection will be closed; come back after the given time.", []Field{
 		{"retry_after_ms", "integer", true, ""}}},
+}
+
+// permissionFields say the lowest role that may do something.
+var permissionFields = []Field{
+	{"who_can_add", "string", false, "members: owner, admin or member; at first member"},
+	{"who_can_pin", "string", false, "and unpin messages; at first admin"},
+	{"who_can_mention_all", "string", false, "at first admin"},
 }
 
 // eventFields end every frame of a log event but message.

@@ -62,13 +62,15 @@ func table() []route {
 	post := func(h handler) methods { return methods{http.MethodPost: h} }
 	return []route{
 		{m + "/conversations", signedIn, methods{"GET": (*API).listConversations, "POST": (*API).createConversation}},
-		{conversation, signedIn, methods{"GET": (*API).getConversation, "PATCH": (*API).renameConversation}},
+		{conversation, signedIn, methods{"GET": (*API).getConversation, "PATCH": (*API).changeConversation}},
 		{conversation + "/mark_read", signedIn, post((*API).markRead)},
 		{conversation + "/add_participants", signedIn, post((*API).addParticipants)},
 		{conversation + "/remove_participants", signedIn, post((*API).removeParticipants)},
 		// The original's spelling.
 		{conversation + "/remove_participant", signedIn, post((*API).removeParticipants)},
 		{conversation + "/set_role", signedIn, post((*API).setRole)},
+		{conversation + "/transfer_ownership", signedIn, post((*API).transferOwnership)},
+		{conversation + "/events", signedIn, methods{"GET": (*API).listEvents}},
 		{conversation + "/leave", signedIn, post((*API).leave)},
 		{conversation + "/archive", signedIn, post((*API).archive)},
 		{conversation + "/unarchive", signedIn, post((*API).unarchive)},

@@ -157,6 +157,27 @@ func (h *fakeHub) Do(ctx context.Context, p chat.Principal, cmd chat.Command) (c
 		}
 		c.head.Name = cmd.Title
 		return chat.Result{}, nil
+	case chat.SetRole:
+		switch t := c.member(cmd.User); {
+		case direct:
+			return chat.Result{}, chat.ErrDirect
+		case me.Role < chat.RoleOwner:
+			return chat.Result{}, chat.ErrForbidden
+		case t == nil:
+			return chat.Result{}, chat.ErrNotFound
+		default:
+			t.Role = cmd.Role
+		}
+		return chat.Result{}, nil
+	case chat.SetPermissions:
+		switch {
+		case direct:
+			return chat.Result{}, chat.ErrDirect
+		case me.Role < chat.RoleAdmin:
+			return chat.Result{}, chat.ErrForbidden
+		}
+		c.head.Permissions = cmd.Permissions.Over(c.head.Permissions)
+		return chat.Result{}, nil
 	case chat.Archive:
 		me.ArchivedAt = 0
 		if cmd.On {
@@ -165,6 +186,29 @@ func (h *fakeHub) Do(ctx context.Context, p chat.Principal, cmd chat.Command) (c
 		return chat.Result{}, nil
 	}
 	panic("fake: " + cmd.Name())
+}
+
+func (h *fakeHub) Events(ctx context.Context, p chat.Principal, q chat.EventQuery) (chat.EventPage, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.check(ctx, "list_events"); err != nil {
+		return chat.EventPage{}, err
+	}
+	c, _, err := h.find(p, q.Conversation)
+	if err != nil {
+		return chat.EventPage{}, chat.ErrNotFound
+	}
+	page := chat.EventPage{Head: c.head.Seq}
+	for _, e := range c.events {
+		if q.After == nil && (q.Before == 0 || e.Seq < q.Before) {
+			page.Items = slices.Insert(page.Items, 0, chat.EventItem{Event: e})
+		} else if q.After != nil && e.Seq > *q.After {
+			page.Items = append(page.Items, chat.EventItem{Event: e})
+		}
+	}
+	page.More = len(page.Items) > q.Limit
+	page.Items = page.Items[:min(len(page.Items), q.Limit)]
+	return page, nil
 }
 
 func (c *fakeConv) message(id chat.MessageID) *chat.Event {

@@ -16,6 +16,7 @@ type userView struct {
 	LastName  string      `json:"last_name"`
 	FullName  string      `json:"full_name"`
 	AvatarURL *string     `json:"avatar_url"`
+	Role      string      `json:"role,omitempty"` // of a participant of a group
 }
 
 func viewUser(u chat.User, caller chat.UserID) userView {
@@ -57,6 +58,15 @@ type conversationDetail struct {
 	CanLeave           bool  `json:"can_leave"`
 	CanAddParticipants bool  `json:"can_add_participants"`
 	CreatedAt          stamp `json:"created_at"`
+	*permissionsView         // of a group
+}
+
+// permissionsView says who may do what in a group, and what the caller's role is.
+type permissionsView struct {
+	MyRole     string `json:"my_role"`
+	Add        string `json:"who_can_add"`
+	Pin        string `json:"who_can_pin"`
+	MentionAll string `json:"who_can_mention_all"`
 }
 
 // preview is a string, or null without a message; it is absent from details.
@@ -81,6 +91,9 @@ func viewConversation(it *chat.ConversationItem) conversationView {
 	}
 	for i, u := range it.Members {
 		v.Participants[i] = viewUser(u, caller)
+		if v.IsGroup && i < len(it.Roles) {
+			v.Participants[i].Role = it.Roles[i].String()
+		}
 	}
 	if it.Other != nil {
 		o := viewUser(*it.Other, caller)
@@ -112,6 +125,10 @@ func detailConversation(it *chat.ConversationItem) conversationView {
 		CanLeave:           it.Head.Kind == chat.Group,
 		CanAddParticipants: it.Head.Kind == chat.Group && it.CanAdd,
 		CreatedAt:          stamp(it.Head.CreatedAt),
+	}
+	if v.IsGroup {
+		p := it.Head.Permissions.WithDefaults()
+		v.permissionsView = &permissionsView{it.Me.Role.String(), p.Add.String(), p.Pin.String(), p.MentionAll.String()}
 	}
 	return v
 }

@@ -188,6 +188,10 @@ func command(q *request, f *frame.ClientFrame) (chat.Command, error) {
 		return chat.AddMembers{Conversation: c, Users: f.Users}, nil
 	case frame.RemoveParticipants:
 		return chat.RemoveMembers{Conversation: c, Users: f.Users}, nil
+	case frame.SetRole:
+		return chat.SetRole{Conversation: c, User: f.User, Role: f.Role}, nil
+	case frame.SetPermissions:
+		return chat.SetPermissions{Conversation: c, Permissions: f.Permissions}, nil
 	case frame.Leave:
 		return chat.Leave{Conversation: c}, nil
 	case frame.CreateGroup:
