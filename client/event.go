@@ -51,6 +51,19 @@ type Message struct {
 	IsRead       bool
 	Deleted      bool
 	At           time.Time
+
+	ReplyTo    string // id of the message that it answers
+	ReplyCount int    // how many answer it
+	Mentions   []UserID
+	MentionAll bool
+	// ForwardedFrom is who wrote it, if it was forwarded.
+	ForwardedFrom *Attribution
+}
+
+// Attribution says who wrote what was forwarded.
+type Attribution struct {
+	User   string `json:"user"`
+	UserID UserID `json:"user_id"`
 }
 
 // Events of the log. Each is delivered exactly once and in order of Seq per conversation.

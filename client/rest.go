@@ -88,39 +88,80 @@ func (c *Client) Conversations(ctx context.Context, n int) (*ConversationPage, e
 // Messages returns a page of a conversation's messages older than the message before, or the newest page if
 // that is empty.
 func (c *Client) Messages(ctx context.Context, conversation, before string) (*MessagePage, error) {
-	type restMessage struct {
-		ID           string    `json:"id"`
-		Conversation string    `json:"conversation"`
-		Seq          uint64    `json:"seq"`
-		ClientID     string    `json:"client_id"`
-		Sender       restUser  `json:"sender"`
-		Content      string    `json:"content"`
-		File         string    `json:"file"`
-		IsVoice      bool      `json:"is_voice"`
-		IsRead       bool      `json:"is_read"`
-		Deleted      deletedAt `json:"deleted_at"`
-		Timestamp    time.Time `json:"timestamp"`
+	return c.messagePage(ctx, "messages/", url.Values{"conversation": {conversation}}, before)
+}
+
+// Replies returns a page of the messages that answer a message, older than the message before, or the newest page.
+func (c *Client) Replies(ctx context.Context, message, before string) (*MessagePage, error) {
+	return c.messagePage(ctx, "messages/"+url.PathEscape(message)+"/replies/", url.Values{}, before)
+}
+
+// restMessage is a message as the REST API shows one in lists and as the answer to a send.
+type restMessage struct {
+	ID           string    `json:"id"`
+	Conversation string    `json:"conversation"`
+	Seq          uint64    `json:"seq"`
+	ClientID     string    `json:"client_id"`
+	Sender       restUser  `json:"sender"`
+	Content      string    `json:"content"`
+	File         string    `json:"file"`
+	IsVoice      bool      `json:"is_voice"`
+	IsRead       bool      `json:"is_read"`
+	Deleted      deletedAt `json:"deleted_at"`
+	Timestamp    time.Time `json:"timestamp"`
+
+	ReplyTo       string       `json:"reply_to"`
+	ReplyCount    int          `json:"reply_count"`
+	Mentions      []UserID     `json:"mentions"`
+	MentionAll    bool         `json:"mention_all"`
+	ForwardedFrom *Attribution `json:"forwarded_from"`
+}
+
+func (m *restMessage) message() Message {
+	return Message{
+		ID: m.ID, Conversation: m.Conversation, Seq: m.Seq, ClientID: m.ClientID, Sender: m.Sender.name(),
+		SenderID: m.Sender.ID, Content: m.Content, File: m.File, IsVoice: m.IsVoice, IsRead: m.IsRead,
+		Deleted: bool(m.Deleted), At: m.Timestamp, ReplyTo: m.ReplyTo, ReplyCount: m.ReplyCount, Mentions: m.Mentions,
+		MentionAll: m.MentionAll, ForwardedFrom: m.ForwardedFrom,
 	}
+}
+
+func (c *Client) messagePage(ctx context.Context, path string, q url.Values, before string) (*MessagePage, error) {
 	var page struct {
 		Next    *string       `json:"next"`
 		Results []restMessage `json:"results"`
 	}
-	q := url.Values{"conversation": {conversation}}
 	if before != "" {
 		q.Set("before", before)
 	}
-	if err := c.rest(ctx, http.MethodGet, "messages/", q, nil, &page); err != nil {
+	if err := c.rest(ctx, http.MethodGet, path, q, nil, &page); err != nil {
 		return nil, fmt.Errorf("list messages: %w", err)
 	}
 	out := &MessagePage{More: page.Next != nil}
-	for _, m := range page.Results {
-		out.Messages = append(out.Messages, Message{
-			ID: m.ID, Conversation: m.Conversation, Seq: m.Seq, ClientID: m.ClientID, Sender: m.Sender.name(),
-			SenderID: m.Sender.ID, Content: m.Content, File: m.File, IsVoice: m.IsVoice, IsRead: m.IsRead,
-			Deleted: bool(m.Deleted), At: m.Timestamp,
-		})
+	for i := range page.Results {
+		out.Messages = append(out.Messages, page.Results[i].message())
 	}
 	return out, nil
+}
+
+// Post sends a message by REST, at once or not at all.
+func (c *Client) Post(ctx context.Context, m Post) (*Message, error) {
+	out := new(restMessage)
+	if err := c.rest(ctx, http.MethodPost, "messages/", nil, m, out); err != nil {
+		return nil, fmt.Errorf("post a message: %w", err)
+	}
+	sent := out.message()
+	return &sent, nil
+}
+
+// Post is a message to be sent by REST. Empty fields are not given.
+type Post struct {
+	Conversation string   `json:"conversation_id"`
+	Content      string   `json:"content"`
+	ClientID     string   `json:"client_id,omitempty"` // makes it safe to repeat
+	ReplyTo      string   `json:"reply_to,omitempty"`  // id of the message that it answers
+	Mentions     []UserID `json:"mentions,omitempty"`
+	MentionAll   bool     `json:"mention_all,omitempty"`
 }
 
 type restUser struct {

@@ -45,6 +45,10 @@ type ClientFrame struct {
 	Search    *chat.SearchQuery // search: checked, but for the conversation
 	User      chat.UserID       // set_role
 	Role      chat.Role         // set_role
+	// ReplyTo of send_message; Mentions and MentionAll of that and of edit.
+	ReplyTo    chat.MessageID
+	Mentions   []chat.UserID
+	MentionAll bool
 	// Permissions of set_permissions; at least one is set.
 	Permissions chat.Permissions
 }
@@ -147,7 +151,7 @@ func (v *values) fields(f *ClientFrame) *Error {
 		f.Emoji, err = chat.NormalizeEmoji(f.Emoji)
 		return fromChat(err)
 	case Edit:
-		if err := firstOf(v.messageID(f, true), v.str(fieldContent, &f.Content)); err != nil {
+		if err := firstOf(v.messageID(f, true), v.str(fieldContent, &f.Content), v.mentions(f)); err != nil {
 			return err
 		}
 		return f.normalize()
@@ -189,8 +193,12 @@ func reference(raw []byte) string {
 }
 
 func (v *values) sendMessage(f *ClientFrame) *Error {
-	if err := firstOf(v.str(fieldContent, &f.Content), v.str(fieldClientID, &f.ClientID), v.boolean(fieldIsVoice, &f.IsVoice)); err != nil {
+	if err := firstOf(v.str(fieldContent, &f.Content), v.str(fieldClientID, &f.ClientID), v.boolean(fieldIsVoice, &f.IsVoice),
+		v.mentions(f)); err != nil {
 		return err
+	}
+	if raw := v[fieldReplyTo]; raw != nil && !uuid(raw, (*[16]byte)(&f.ReplyTo)) {
+		return wrongType(fieldReplyTo, "a UUID")
 	}
 	if raw := v[fieldFile]; raw != nil {
 		if raw[0] != '{' {
@@ -230,8 +238,21 @@ func (v *values) addContact(f *ClientFrame) *Error {
 	return fromChat(err)
 }
 
+func (v *values) mentions(f *ClientFrame) *Error {
+	if v[fieldMentions] == nil && v[fieldMentionAll] == nil {
+		return nil
+	}
+	if err := firstOf(v.users(fieldMentions, &f.Mentions), v.boolean(fieldMentionAll, &f.MentionAll)); err != nil {
+		return err
+	}
+	if len(f.Mentions) > chat.MaxMentions {
+		return &Error{Code: CodeTooLong, Text: "mentions: at most 50 users"}
+	}
+	return nil
+}
+
 func (v *values) createGroup(f *ClientFrame) *Error {
-	if err := firstOf(v.str(fieldGroupName, &f.Name), v.users(fieldMembers, f)); err != nil {
+	if err := firstOf(v.str(fieldGroupName, &f.Name), v.users(fieldMembers, &f.Users)); err != nil {
 		return err
 	}
 	if err := f.groupName(); err != nil {
@@ -244,7 +265,7 @@ func (v *values) createGroup(f *ClientFrame) *Error {
 }
 
 func (v *values) participants(f *ClientFrame) *Error {
-	if err := v.users(fieldUserIDs, f); err != nil {
+	if err := v.users(fieldUserIDs, &f.Users); err != nil {
 		return err
 	}
 	if len(f.Users) == 0 {
@@ -409,7 +430,7 @@ func (v *values) permissions(f *ClientFrame) *Error {
 	return err
 }
 
-func (v *values) users(f field, dst *ClientFrame) *Error {
+func (v *values) users(f field, dst *[]chat.UserID) *Error {
 	raw := v[f]
 	if raw == nil {
 		return nil
@@ -425,7 +446,7 @@ func (v *values) users(f field, dst *ClientFrame) *Error {
 			bad = wrongType(f, "an array of user ids")
 			return false
 		}
-		dst.Users = append(dst.Users, id)
+		*dst = append(*dst, id)
 		return true
 	})
 	return bad

@@ -81,13 +81,17 @@ const (
 	fieldWhoCanAdd
 	fieldWhoCanPin
 	fieldWhoCanMentionAll
+	fieldReplyTo
+	fieldMentions
+	fieldMentionAll
 	numFields
 )
 
 var fieldNames = [numFields]string{"type", "ref", "conversation_id", "content", "file", "is_voice", "client_id",
 	"is_typing", "message_id", "up_to_seq", "seq", "group_name", "members", "email", "name", "last_seq",
 	"conversations", "emoji", "remove", "user_ids", "token", "query", "sender_id", "date_from", "date_to", "has_attachments",
-	"user_id", "role", "who_can_add", "who_can_pin", "who_can_mention_all"}
+	"user_id", "role", "who_can_add", "who_can_pin", "who_can_mention_all",
+	"reply_to", "mentions", "mention_all"}
 
 var (
 	fieldsByName = func() map[string]field {
@@ -135,7 +139,10 @@ var Types = []FrameType{
 		{"content", "string", true, "1 to 10,000 code points after trimming"},
 		{"client_id", "string", false, "the client's own id of the message, up to 128 bytes: sending it again yields the same message"},
 		{"file", "object or null", false, "null; attachments are not supported yet"},
-		{"is_voice", "bool", false, "false; a voice message needs a file"}}},
+		{"is_voice", "bool", false, "false; a voice message needs a file"},
+		{"reply_to", "uuid", false, "the message of the same conversation that this one answers; not a deleted one"},
+		{"mentions", "[user]", false, "up to 50 users whom it mentions, beside those whose id stands behind an @ in content; others than members are left out"},
+		{"mention_all", "bool", false, "mentions everybody, as does @all in the content of one who may"}}},
 	{"typing", true, true, "", "Tell the others that the user types, or stopped.", []Field{
 		{"is_typing", "bool", false, "default false"}}},
 	{"read", true, true, "", "Mark everything up to a message as read.", []Field{
@@ -160,7 +167,9 @@ var Types = []FrameType{
 		{"remove", "bool", false, "default false"}}},
 	{"edit", true, true, "", "Replace the content of one's own message.", []Field{
 		{"message_id", "uuid", true, ""},
-		{"content", "string", true, "as in send_message"}}},
+		{"content", "string", true, "as in send_message"},
+		{"mentions", "[user]", false, "as in send_message; they replace those there were"},
+		{"mention_all", "bool", false, "as in send_message"}}},
 	{"delete", true, true, "", "Empty a message for all. Idempotent.", []Field{
 		{"message_id", "uuid", true, ""}}},
 	{"rename", true, true, "", "Rename a group; admins only.", []Field{
@@ -202,6 +211,11 @@ var Types = []FrameType{
 		{"reactions", "[object]", false, "{user_id, emoji}, in the order of arrival"},
 		{"edited_at", "time", false, ""},
 		{"deleted_at", "time", false, ""},
+		{"reply_to", "uuid", false, "the message that it answers"},
+		{"reply_count", "integer", false, "how many messages answer it, deleted ones included"},
+		{"mentions", "[user]", false, "members whom it mentions"},
+		{"mention_all", "bool", false, "true: it mentions everybody"},
+		{"forwarded_from", "object", false, "{user, user_id}: who wrote what was forwarded"},
 		{"ref", "", false, ""}}},
 	{"typing", false, true, "typing_status", "Somebody types, or stopped. May be dropped.", []Field{
 		{"typing_user", "string", true, "username"},
@@ -225,7 +239,9 @@ var Types = []FrameType{
 	{"message_edited", false, true, "", "A message has new content.", append([]Field{
 		{"message_id", "uuid", true, ""},
 		{"content", "string", true, ""},
-		{"edited_at", "time", true, ""}}, eventFields...)},
+		{"edited_at", "time", true, ""},
+		{"mentions", "[user]", false, "members whom it mentions now"},
+		{"mention_all", "bool", false, ""}}, eventFields...)},
 	{"message_deleted", false, true, "", "A message has been emptied.", append([]Field{
 		{"message_id", "uuid", true, ""},
 		{"deleted_at", "time", true, ""}}, eventFields...)},

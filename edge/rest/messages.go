@@ -32,7 +32,39 @@ func (a *API) listMessages(ctx context.Context, c *call) response {
 			return invalid("before", "Enter a date and time in ISO 8601 format, or the id of a message.")
 		}
 	}
-	n, valid := pageNumber(q.Get("page"))
+	if s := q.Get("reply_to"); s != "" {
+		id, err := chat.ParseMessageID(s)
+		if err != nil {
+			return invalid("reply_to", "Must be a valid UUID.")
+		}
+		if id.IsZero() { // would mean "all"
+			return notFound
+		}
+		query.ReplyTo = id
+	}
+	return a.messagePage(ctx, c, query)
+}
+
+// GET messages/{id}/replies/
+func (a *API) listReplies(ctx context.Context, c *call) response {
+	id, bad := messageID(c)
+	if bad != nil {
+		return *bad
+	}
+	query := chat.MessageQuery{ReplyTo: id, Limit: pageSize}
+	if s := c.r.URL.Query().Get("before"); s != "" {
+		before, err := chat.ParseMessageID(s)
+		if err != nil || before.IsZero() {
+			return invalid("before", "Must be a valid UUID.")
+		}
+		query.Before = before
+	}
+	return a.messagePage(ctx, c, query)
+}
+
+// messagePage answers the page of messages that the request names.
+func (a *API) messagePage(ctx context.Context, c *call, query chat.MessageQuery) response {
+	n, valid := pageNumber(c.r.URL.Query().Get("page"))
 	if !valid {
 		return invalidPage
 	}
@@ -96,6 +128,14 @@ func (a *API) sendMessage(ctx context.Context, c *call) response {
 	target := b.required(field)
 	content, _ := b.text("content")
 	send := chat.Send{ClientID: b.clientID(), Content: content, IsVoice: b.flag("is_voice")}
+	if s, given := b.text("reply_to"); given {
+		id, err := chat.ParseMessageID(s)
+		if err != nil || id.IsZero() {
+			b.fault("reply_to", "Must be a valid UUID.")
+		}
+		send.ReplyTo = id
+	}
+	send.Mentions, send.MentionAll = b.mentions()
 	if len(b.errs[field]) == 0 {
 		id, err := chat.ParseConversationID(target)
 		if err != nil || id.IsZero() {
@@ -126,7 +166,19 @@ func (a *API) sendMessage(ctx context.Context, c *call) response {
 		Timestamp:    stamp(e.At),
 		Seq:          e.Seq,
 		ClientID:     orNull(e.ClientID),
+		extrasView:   viewMore(e),
 	}}
+}
+
+// mentions are the users and "all" whom a body says to mention.
+func (b *body) mentions() ([]chat.UserID, bool) {
+	var users []chat.UserID
+	if raw := b.get("mentions"); raw != nil && string(raw) != "[]" {
+		if users = b.users("mentions"); len(users) > chat.MaxMentions {
+			b.fault("mentions", "At most 50 users can be mentioned.")
+		}
+	}
+	return users, b.flag("mention_all")
 }
 
 // checkContent says what is wrong with the content of a message. That it is empty is said of the message as a
@@ -187,6 +239,7 @@ func (a *API) editMessage(ctx context.Context, c *call) response {
 	if len(b.errs) == 0 {
 		b.checkContent(content, "This field may not be blank.")
 	}
+	mentions, all := b.mentions()
 	if res, bad := b.invalid(); bad {
 		return res
 	}
@@ -198,7 +251,7 @@ func (a *API) editMessage(ctx context.Context, c *call) response {
 	if err != nil {
 		return a.failure(err, texts{name: "edit"})
 	}
-	if _, err := a.cfg.Hub.Do(ctx, c.p, chat.Edit{Conversation: it.Conversation, Message: id, Content: content}); err != nil {
+	if _, err := a.cfg.Hub.Do(ctx, c.p, chat.Edit{Conversation: it.Conversation, Message: id, Content: content, Mentions: mentions, MentionAll: all}); err != nil {
 		return a.failure(err, t)
 	}
 	return a.getMessage(ctx, c)

@@ -152,6 +152,36 @@ type extras struct {
 	Reactions []reactionView `json:"reactions"`
 	EditedAt  stamp          `json:"edited_at"`
 	DeletedAt stamp          `json:"deleted_at"`
+	extrasView
+}
+
+// extrasView is what few messages have.
+type extrasView struct {
+	ReplyTo       *string          `json:"reply_to"`
+	ReplyCount    uint64           `json:"reply_count"`
+	Mentions      []chat.UserID    `json:"mentions"`
+	MentionAll    bool             `json:"mention_all"`
+	ForwardedFrom *attributionView `json:"forwarded_from"`
+}
+
+type attributionView struct {
+	User   string      `json:"user"`
+	UserID chat.UserID `json:"user_id"`
+}
+
+func viewMore(e *chat.Event) extrasView {
+	x := e.More()
+	v := extrasView{ReplyCount: x.Replies, Mentions: x.Mentions, MentionAll: x.MentionAll}
+	if v.Mentions == nil {
+		v.Mentions = []chat.UserID{}
+	}
+	if !x.ReplyTo.IsZero() {
+		v.ReplyTo = orNull(x.ReplyTo.String())
+	}
+	if x.Forwarded.User != "" {
+		v.ForwardedFrom = &attributionView{x.Forwarded.Name, x.Forwarded.User}
+	}
+	return v
 }
 
 type reactionView struct {
@@ -160,7 +190,8 @@ type reactionView struct {
 }
 
 func viewExtras(e *chat.Event, own bool) extras {
-	x := extras{Seq: e.Seq, EditedAt: stamp(e.EditedAt), DeletedAt: stamp(e.DeletedAt), Reactions: make([]reactionView, len(e.Reactions))}
+	x := extras{Seq: e.Seq, EditedAt: stamp(e.EditedAt), DeletedAt: stamp(e.DeletedAt), Reactions: make([]reactionView, len(e.Reactions)),
+		extrasView: viewMore(e)}
 	if own { // a client's own id means something to that client only
 		x.ClientID = orNull(e.ClientID)
 	}
@@ -263,6 +294,7 @@ type sentView struct {
 	Timestamp    stamp    `json:"timestamp"`
 	Seq          uint64   `json:"seq"`
 	ClientID     *string  `json:"client_id"`
+	extrasView
 }
 
 // page is DRF's page of a list.

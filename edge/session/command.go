@@ -166,7 +166,8 @@ func command(q *request, f *frame.ClientFrame) (chat.Command, error) {
 	c := q.target
 	switch f.Type {
 	case frame.SendMessage:
-		return chat.Send{Conversation: c, ClientID: f.ClientID, Content: f.Content, IsVoice: f.IsVoice}, nil
+		return chat.Send{Conversation: c, ClientID: f.ClientID, Content: f.Content, IsVoice: f.IsVoice,
+			ReplyTo: f.ReplyTo, Mentions: f.Mentions, MentionAll: f.MentionAll}, nil
 	case frame.Typing:
 		return chat.Typing{Conversation: c, On: f.IsTyping}, nil
 	case frame.Read:
@@ -179,7 +180,7 @@ func command(q *request, f *frame.ClientFrame) (chat.Command, error) {
 	case frame.React:
 		return chat.React{Conversation: c, Message: f.MessageID, Emoji: f.Emoji, Remove: f.Remove}, nil
 	case frame.Edit:
-		return chat.Edit{Conversation: c, Message: f.MessageID, Content: f.Content}, nil
+		return chat.Edit{Conversation: c, Message: f.MessageID, Content: f.Content, Mentions: f.Mentions, MentionAll: f.MentionAll}, nil
 	case frame.Delete:
 		return chat.Delete{Conversation: c, Message: f.MessageID}, nil
 	case frame.Rename:
