@@ -253,6 +253,8 @@ func (h *Hub) Submit(p chat.Principal, o chat.Origin, cmd chat.Command, done fun
 	switch c := cmd.(type) {
 	case chat.Create:
 		h.create(p, o, c, done)
+	case chat.Forward:
+		h.forward(p, o, c, done)
 	case chat.AddMembers:
 		h.addMembers(p, o, c, done)
 	case chat.MarkRead:

@@ -55,6 +55,14 @@ type (
 		// Forwarded is set by the Hub alone.
 		Forwarded Attribution
 	}
+	// Forward sends a copy of a message that the caller may read into Conversation, with Extras.Forwarded. From is the
+	// message's conversation; zero: any of the caller's. The Hub turns it into a Send, to which ClientID belongs.
+	Forward struct {
+		Conversation ConversationID
+		From         ConversationID
+		Message      MessageID
+		ClientID     string
+	}
 	// Edit replaces the content of the caller's own message, and whom it mentions, within Rules.EditWindow.
 	Edit struct {
 		Conversation ConversationID
@@ -148,6 +156,7 @@ type (
 
 func (c Create) Target() ConversationID         { return c.Conversation }
 func (c Send) Target() ConversationID           { return c.Conversation }
+func (c Forward) Target() ConversationID        { return c.Conversation }
 func (c Edit) Target() ConversationID           { return c.Conversation }
 func (c Delete) Target() ConversationID         { return c.Conversation }
 func (c React) Target() ConversationID          { return c.Conversation }
@@ -166,6 +175,7 @@ func (c Resume) Target() ConversationID         { return c.Conversation }
 
 func (Create) Name() string         { return "create" }
 func (Send) Name() string           { return "send" }
+func (Forward) Name() string        { return "forward" }
 func (Edit) Name() string           { return "edit" }
 func (Delete) Name() string         { return "delete" }
 func (React) Name() string          { return "react" }

@@ -267,3 +267,17 @@ func DevToken(ctx context.Context, baseURL, tenant, user string) (string, error)
 	}
 	return out.Access, nil
 }
+
+// Forward sends a copy of a message into a conversation. clientID, if not empty, makes it safe to repeat.
+func (c *Client) Forward(ctx context.Context, message, conversation, clientID string) (*Message, error) {
+	body := map[string]string{"conversation_id": conversation}
+	if clientID != "" {
+		body["client_id"] = clientID
+	}
+	out := new(restMessage)
+	if err := c.rest(ctx, http.MethodPost, "messages/"+url.PathEscape(message)+"/forward/", nil, body, out); err != nil {
+		return nil, fmt.Errorf("forward a message: %w", err)
+	}
+	sent := out.message()
+	return &sent, nil
+}

@@ -166,9 +166,11 @@ func (s *State) send(r *Request, c chat.Send, m *member, loaded *chat.Event) {
 		}
 	}
 	x := chat.Extras{ReplyTo: c.ReplyTo, Forwarded: c.Forwarded}
-	if x.Mentions, x.MentionAll, err = s.mentions(m, c.Mentions, c.MentionAll, content); err != nil {
-		s.fail(r, err)
-		return
+	if x.Forwarded.User == "" { // what somebody else wrote mentions nobody here
+		if x.Mentions, x.MentionAll, err = s.mentions(m, c.Mentions, c.MentionAll, content); err != nil {
+			s.fail(r, err)
+			return
+		}
 	}
 	it := item{req: r, has: true}
 	if !c.ReplyTo.IsZero() {

@@ -22,6 +22,11 @@ func putCommand(c chat.Command) (*pb.Command, error) {
 		m.Type = pb.CommandType_COMMAND_SEND
 		m.ClientId, m.Content, m.IsVoice = c.ClientID, c.Content, c.IsVoice
 		m.Extras = putSendExtras(&chat.Extras{ReplyTo: c.ReplyTo, Mentions: c.Mentions, MentionAll: c.MentionAll, Forwarded: c.Forwarded})
+	case chat.Forward:
+		m.Type = pb.CommandType_COMMAND_FORWARD
+		m.FromHi, m.FromLo = halves(c.From)
+		m.MessageHi, m.MessageLo = halves(c.Message)
+		m.ClientId = c.ClientID
 	case chat.Edit:
 		m.Type = pb.CommandType_COMMAND_EDIT
 		m.MessageHi, m.MessageLo = halves(c.Message)
@@ -104,6 +109,9 @@ func command(m *pb.Command) (chat.Command, error) {
 		x := sendExtras(m.Extras)
 		return chat.Send{Conversation: conversation, ClientID: m.ClientId, Content: m.Content, IsVoice: m.IsVoice,
 			ReplyTo: x.ReplyTo, Mentions: x.Mentions, MentionAll: x.MentionAll, Forwarded: x.Forwarded}, nil
+	case pb.CommandType_COMMAND_FORWARD:
+		return chat.Forward{Conversation: conversation, From: whole[chat.ConversationID](m.FromHi, m.FromLo), Message: message,
+			ClientID: m.ClientId}, nil
 	case pb.CommandType_COMMAND_EDIT:
 		x := sendExtras(m.Extras)
 		return chat.Edit{Conversation: conversation, Message: message, Content: m.Content, Mentions: x.Mentions, MentionAll: x.MentionAll}, nil

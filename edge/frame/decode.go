@@ -173,6 +173,10 @@ func (v *values) fields(f *ClientFrame) *Error {
 		}
 	case Search:
 		return v.search(f)
+	case Forward:
+		if err := firstOf(v.messageID(f, true), v.clientID(f)); err != nil {
+			return err
+		}
 	case SetRole:
 		if v[fieldRole] == nil {
 			return missing(fieldRole)
@@ -193,7 +197,7 @@ func reference(raw []byte) string {
 }
 
 func (v *values) sendMessage(f *ClientFrame) *Error {
-	if err := firstOf(v.str(fieldContent, &f.Content), v.str(fieldClientID, &f.ClientID), v.boolean(fieldIsVoice, &f.IsVoice),
+	if err := firstOf(v.str(fieldContent, &f.Content), v.boolean(fieldIsVoice, &f.IsVoice),
 		v.mentions(f)); err != nil {
 		return err
 	}
@@ -209,12 +213,22 @@ func (v *values) sendMessage(f *ClientFrame) *Error {
 	if f.IsVoice { // a voice message is a file (defect D-30)
 		return &Error{Code: CodeMissingField, Text: TextInvalidFile}
 	}
-	if id, err := chat.NormalizeClientID(f.ClientID); err != nil {
-		return &Error{Code: CodeInvalid, Text: "client_id: at most 128 bytes"}
-	} else {
-		f.ClientID = id
+	if err := v.clientID(f); err != nil {
+		return err
 	}
 	return f.normalize()
+}
+
+func (v *values) clientID(f *ClientFrame) *Error {
+	if err := v.str(fieldClientID, &f.ClientID); err != nil {
+		return err
+	}
+	id, err := chat.NormalizeClientID(f.ClientID)
+	if err != nil {
+		return &Error{Code: CodeInvalid, Text: "client_id: at most 128 bytes"}
+	}
+	f.ClientID = id
+	return nil
 }
 
 func (v *values) addContact(f *ClientFrame) *Error {

@@ -23,6 +23,7 @@ const (
 	Search
 	SetRole
 	SetPermissions
+	Forward
 )
 
 // String returns the name that the wire uses.
@@ -35,7 +36,7 @@ func (t Type) String() string {
 
 var clientTypes = [...]string{"send_message", "typing", "read", "delivered", "create_group", "add_contact", "ping",
 	"resume", "react", "edit", "delete", "rename", "add_participants", "remove_participants", "leave", "auth", "search",
-	"set_role", "set_permissions"}
+	"set_role", "set_permissions", "forward"}
 
 // InConversation reports whether frames of the type are about one conversation: on the path of all
 // conversations they must name it. A resume may name several in its own list instead.
@@ -192,6 +193,9 @@ var Types = []FrameType{
 		{"user_id", "user", true, ""},
 		{"role", "string", true, "owner, admin or member"}}},
 	{"set_permissions", true, true, "", "Say who may do what in a group; admins only. What is not given stays.", permissionFields},
+	{"forward", true, true, "", "Send a copy of a message that one may read, of any conversation, into this one. The answer is the message frame.", []Field{
+		{"message_id", "uuid", true, ""},
+		{"client_id", "string", false, "as in send_message"}}},
 
 	{"status", false, false, "", "The first frame of every connection.", []Field{
 		{"message", "string", true, "Connected"},

@@ -78,6 +78,7 @@ func table() []route {
 		{m + "/messages/search", signedIn, methods{"GET": (*API).searchMessages, "POST": (*API).searchMessagesBody}},
 		{m + "/messages/{id}", signedIn,
 			methods{"GET": (*API).getMessage, "PATCH": (*API).editMessage, "DELETE": (*API).deleteMessage}},
+		{m + "/messages/{id}/forward", signedIn, post((*API).forwardMessage)},
 		{m + "/messages/{id}/replies", signedIn, methods{"GET": (*API).listReplies}},
 		{prefix + "/auth/token", development, post((*API).obtainToken)},
 		{prefix + "/auth/token/refresh", development, post((*API).refreshToken)},

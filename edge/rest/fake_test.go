@@ -104,6 +104,8 @@ func (h *fakeHub) Do(ctx context.Context, p chat.Principal, cmd chat.Command) (c
 	switch cmd := cmd.(type) {
 	case chat.Send:
 		return h.send(p, c, me, cmd, now)
+	case chat.Forward:
+		return h.send(p, c, me, chat.Send{Conversation: cmd.Conversation, ClientID: cmd.ClientID, Content: "copy"}, now)
 	case chat.Edit:
 		e := c.message(cmd.Message)
 		if e.Actor != p.User {

@@ -156,12 +156,51 @@ func (a *API) sendMessage(ctx context.Context, c *call) response {
 	if err != nil {
 		return a.failure(err, texts{name: "send", conversation: field, write: true})
 	}
-	e := res.Event
+	return sent(c, send.Conversation, res.Event)
+}
+
+// POST messages/{id}/forward/
+func (a *API) forwardMessage(ctx context.Context, c *call) response {
+	id, bad := messageID(c)
+	if bad != nil {
+		return *bad
+	}
+	b, bad := a.readBody(c.w, c.r)
+	if bad != nil {
+		return *bad
+	}
+	target, clientID := b.required("conversation_id"), b.clientID()
+	to, err := chat.ParseConversationID(target)
+	if len(b.errs["conversation_id"]) == 0 && (err != nil || to.IsZero()) {
+		b.fault("conversation_id", "Must be a valid UUID.")
+	}
+	if res, bad := b.invalid(); bad {
+		return res
+	}
+	if res := a.limit(c); res != nil {
+		return *res
+	}
+	it, err := a.cfg.Hub.Message(ctx, c.p, id)
+	if err != nil {
+		return a.failure(err, texts{name: "get_message"})
+	}
+	if !it.Event.DeletedAt.IsZero() {
+		return notFound
+	}
+	res, err := a.cfg.Hub.Do(ctx, c.p, chat.Forward{Conversation: to, From: it.Conversation, Message: id, ClientID: clientID})
+	if err != nil {
+		return a.failure(err, texts{name: "forward", conversation: "conversation_id", write: true})
+	}
+	return sent(c, to, res.Event)
+}
+
+// sent is the answer to a message that was sent.
+func sent(c *call, to chat.ConversationID, e *chat.Event) response {
 	return response{status: http.StatusCreated, body: sentView{
 		Content:      e.Content,
 		IsVoice:      e.IsVoice,
 		ID:           e.Message.String(),
-		Conversation: send.Conversation.String(),
+		Conversation: to.String(),
 		Sender:       viewUser(c.user, c.p.User),
 		Timestamp:    stamp(e.At),
 		Seq:          e.Seq,

@@ -3,6 +3,7 @@ package node_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -177,4 +178,53 @@ func TestMentions(t *testing.T) {
 		many[i] = fmt.Sprint("u", i)
 	}
 	ann.call("POST", "messages/", object{"conversation_id": id, "content": "x", "mentions": many}).want(400).says("mentions")
+}
+
+func TestForward(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	us := h.users("ann", "bob", "cat", "dan")
+	ann, bob, cat := us[0], us[1], us[2]
+	secret := ann.direct("bob")
+	crew := bob.group("Crew", "cat", "dan")
+	m := ann.post(secret, "for your eyes, @bob @cat").str("id")
+	s := cat.dial(crew)
+	forward := func(u *user, message, to string, clientID any) *reply {
+		return u.call("POST", "messages/"+message+"/forward/", object{"conversation_id": to, "client_id": clientID})
+	}
+	first := forward(bob, m, crew, "f1").want(201).body
+	f := s.message("for your eyes, @bob @cat")
+	if by := f.obj("forwarded_from"); by.str("user") != "ann" || by.str("user_id") != "ann" || len(by) != 2 || f.str("sender") != "bob" ||
+		f.object["mentions"] != nil {
+		t.Error(f.raw)
+	}
+	// Nothing says where it comes from, and it is not repeated.
+	if again := forward(bob, m, crew, "f1").want(201).body; again.str("id") != first.str("id") {
+		t.Errorf("forwarded twice: %v", again)
+	}
+	for _, raw := range []string{f.raw, cat.call("GET", "messages/"+f.str("id")+"/", nil).want(200).says(`"forwarded_from":{"user":"ann"`).raw} {
+		if strings.Contains(raw, secret) || strings.Contains(raw, m) {
+			t.Errorf("says where it was: %s", raw)
+		}
+	}
+	// By socket, and once more: the one who wrote it stays named.
+	mine := us[3].direct("cat")
+	dan := us[3].dial()
+	dan.send(object{"type": "forward", "conversation_id": mine, "message_id": f.str("id"), "ref": "r"})
+	if got := dan.message("for your eyes, @bob @cat"); got.str("conversation_id") != mine || got.obj("forwarded_from").str("user") != "ann" || got.str("ref") != "r" {
+		t.Error(got.raw)
+	}
+	// Whoever may not read it, or not send there, does not forward it.
+	forward(cat, m, crew, nil).want(404)
+	dan.send(object{"type": "forward", "conversation_id": mine, "message_id": m})
+	dan.refused("not_found")
+	forward(ann, m, crew, nil).want(400).says("conversation_id")
+	ann.call("POST", "blocked/", object{"user_id": "bob"}).want(201)
+	forward(bob, first.str("id"), secret, nil).want(403)
+	bob.call("DELETE", "messages/"+first.str("id")+"/", nil).want(204)
+	forward(bob, first.str("id"), crew, nil).want(404)
+	h.restart()
+	if l := cat.history(crew); len(l) != 1 || l[0]["forwarded_from"] != nil || l[0].str("content") != "" {
+		t.Errorf("what is left of a deleted copy: %v", l)
+	}
 }

@@ -55,6 +55,7 @@ const (
 	CommandType_COMMAND_ATTACH          CommandType = 15
 	CommandType_COMMAND_RESUME          CommandType = 16
 	CommandType_COMMAND_SET_PERMISSIONS CommandType = 40
+	CommandType_COMMAND_FORWARD         CommandType = 41
 )
 
 // Enum value maps for CommandType.
@@ -78,6 +79,7 @@ var (
 		15: "COMMAND_ATTACH",
 		16: "COMMAND_RESUME",
 		40: "COMMAND_SET_PERMISSIONS",
+		41: "COMMAND_FORWARD",
 	}
 	CommandType_value = map[string]int32{
 		"COMMAND_NONE":            0,
@@ -98,6 +100,7 @@ var (
 		"COMMAND_ATTACH":          15,
 		"COMMAND_RESUME":          16,
 		"COMMAND_SET_PERMISSIONS": 40,
+		"COMMAND_FORWARD":         41,
 	}
 )
 
@@ -2170,6 +2173,8 @@ type Command struct {
 	Join           bool                   `protobuf:"varint,20,opt,name=join,proto3" json:"join,omitempty"`
 	Permissions    *Permissions           `protobuf:"bytes,40,opt,name=permissions,proto3" json:"permissions,omitempty"`
 	Extras         *Extras                `protobuf:"bytes,41,opt,name=extras,proto3" json:"extras,omitempty"`
+	FromHi         uint64                 `protobuf:"fixed64,42,opt,name=from_hi,json=fromHi,proto3" json:"from_hi,omitempty"`
+	FromLo         uint64                 `protobuf:"fixed64,43,opt,name=from_lo,json=fromLo,proto3" json:"from_lo,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -2356,6 +2361,20 @@ func (x *Command) GetExtras() *Extras {
 		return x.Extras
 	}
 	return nil
+}
+
+func (x *Command) GetFromHi() uint64 {
+	if x != nil {
+		return x.FromHi
+	}
+	return 0
+}
+
+func (x *Command) GetFromLo() uint64 {
+	if x != nil {
+		return x.FromLo
+	}
+	return 0
 }
 
 // As Command.
@@ -4524,7 +4543,7 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\rrequest_state\x18\x06 \x01(\rR\frequestState\x12,\n" +
 	"\x12request_created_at\x18\a \x01(\x10R\x10requestCreatedAt\x12,\n" +
 	"\x12request_decided_at\x18\b \x01(\x10R\x10requestDecidedAt\x12#\n" +
-	"\rrequest_quiet\x18\t \x01(\bR\frequestQuiet\"\x87\x05\n" +
+	"\rrequest_quiet\x18\t \x01(\bR\frequestQuiet\"\xb9\x05\n" +
 	"\aCommand\x12/\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x1b.hub.cluster.v1.CommandTypeR\x04type\x12'\n" +
 	"\x0fconversation_hi\x18\x02 \x01(\x06R\x0econversationHi\x12'\n" +
@@ -4550,7 +4569,9 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\aprivate\x18\x13 \x01(\bR\aprivate\x12\x12\n" +
 	"\x04join\x18\x14 \x01(\bR\x04join\x12=\n" +
 	"\vpermissions\x18( \x01(\v2\x1b.hub.cluster.v1.PermissionsR\vpermissions\x12.\n" +
-	"\x06extras\x18) \x01(\v2\x16.hub.cluster.v1.ExtrasR\x06extras\"\x84\x02\n" +
+	"\x06extras\x18) \x01(\v2\x16.hub.cluster.v1.ExtrasR\x06extras\x12\x17\n" +
+	"\afrom_hi\x18* \x01(\x06R\x06fromHi\x12\x17\n" +
+	"\afrom_lo\x18+ \x01(\x06R\x06fromLo\"\x84\x02\n" +
 	"\rPeopleCommand\x125\n" +
 	"\x04type\x18\x01 \x01(\x0e2!.hub.cluster.v1.PeopleCommandTypeR\x04type\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x1d\n" +
@@ -4694,7 +4715,7 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x04list\x18\x01 \x03(\v2\x16.hub.cluster.v1.ChargeR\x04list\"M\n" +
 	"\x06Charge\x12+\n" +
 	"\x04user\x18\x01 \x01(\v2\x17.hub.cluster.v1.UserKeyR\x04user\x12\x16\n" +
-	"\x06amount\x18\x02 \x01(\x01R\x06amount*\x91\x03\n" +
+	"\x06amount\x18\x02 \x01(\x01R\x06amount*\xa6\x03\n" +
 	"\vCommandType\x12\x10\n" +
 	"\fCOMMAND_NONE\x10\x00\x12\x12\n" +
 	"\x0eCOMMAND_CREATE\x10\x01\x12\x10\n" +
@@ -4714,7 +4735,8 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x0fCOMMAND_ARCHIVE\x10\x0e\x12\x12\n" +
 	"\x0eCOMMAND_ATTACH\x10\x0f\x12\x12\n" +
 	"\x0eCOMMAND_RESUME\x10\x10\x12\x1b\n" +
-	"\x17COMMAND_SET_PERMISSIONS\x10(*\xe7\x01\n" +
+	"\x17COMMAND_SET_PERMISSIONS\x10(\x12\x13\n" +
+	"\x0fCOMMAND_FORWARD\x10)*\xe7\x01\n" +
 	"\x11PeopleCommandType\x12\x0f\n" +
 	"\vPEOPLE_NONE\x10\x00\x12\x16\n" +
 	"\x12PEOPLE_ADD_CONTACT\x10\x01\x12\x17\n" +

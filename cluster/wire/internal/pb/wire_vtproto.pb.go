@@ -1886,6 +1886,22 @@ func (m *Command) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.FromLo != 0 {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(m.FromLo))
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0xd9
+	}
+	if m.FromHi != 0 {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(m.FromHi))
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0xd1
+	}
 	if m.Extras != nil {
 		size, err := m.Extras.MarshalToSizedBufferVT(dAtA[:i])
 		if err != nil {
@@ -6143,6 +6159,12 @@ func (m *Command) SizeVT() (n int) {
 	if m.Extras != nil {
 		l = m.Extras.SizeVT()
 		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.FromHi != 0 {
+		n += 10
+	}
+	if m.FromLo != 0 {
+		n += 10
 	}
 	n += len(m.unknownFields)
 	return n
@@ -12244,6 +12266,26 @@ func (m *Command) UnmarshalVT(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 42:
+			if wireType != 1 {
+				return fmt.Errorf("proto: wrong wireType = %d for field FromHi", wireType)
+			}
+			m.FromHi = 0
+			if (iNdEx + 8) > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.FromHi = uint64(binary.LittleEndian.Uint64(dAtA[iNdEx:]))
+			iNdEx += 8
+		case 43:
+			if wireType != 1 {
+				return fmt.Errorf("proto: wrong wireType = %d for field FromLo", wireType)
+			}
+			m.FromLo = 0
+			if (iNdEx + 8) > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.FromLo = uint64(binary.LittleEndian.Uint64(dAtA[iNdEx:]))
+			iNdEx += 8
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
