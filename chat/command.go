@@ -83,6 +83,13 @@ type (
 		Emoji        string
 		Remove       bool
 	}
+	// Pin pins a message for all members, or takes that back; who may is said by the group. A message that is deleted
+	// is pinned no more. Idempotent.
+	Pin struct {
+		Conversation ConversationID
+		Message      MessageID
+		Remove       bool
+	}
 	// Typing tells the others; it is never stored and ends by itself after Rules.TypingExpiry.
 	Typing struct {
 		Conversation ConversationID
@@ -159,6 +166,7 @@ func (c Send) Target() ConversationID           { return c.Conversation }
 func (c Forward) Target() ConversationID        { return c.Conversation }
 func (c Edit) Target() ConversationID           { return c.Conversation }
 func (c Delete) Target() ConversationID         { return c.Conversation }
+func (c Pin) Target() ConversationID            { return c.Conversation }
 func (c React) Target() ConversationID          { return c.Conversation }
 func (c Typing) Target() ConversationID         { return c.Conversation }
 func (c MarkRead) Target() ConversationID       { return c.Conversation }
@@ -178,6 +186,7 @@ func (Send) Name() string           { return "send" }
 func (Forward) Name() string        { return "forward" }
 func (Edit) Name() string           { return "edit" }
 func (Delete) Name() string         { return "delete" }
+func (Pin) Name() string            { return "pin" }
 func (React) Name() string          { return "react" }
 func (Typing) Name() string         { return "typing" }
 func (MarkRead) Name() string       { return "mark_read" }

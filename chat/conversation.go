@@ -123,6 +123,7 @@ type Head struct {
 	MemberCount int
 	Last        LastMessage
 	Permissions Permissions // of a group
+	Pins        []MessageID // pinned messages in the order of pinning, at most MaxPins
 }
 
 // User as the hub knows it. Tokens introduce users; an operator may write them.

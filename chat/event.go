@@ -12,6 +12,10 @@ const (
 	EventReaction     EventType = 4
 	EventParticipants EventType = 5 // participants_changed
 	EventConversation EventType = 6 // conversation_updated
+	EventPin          EventType = 7 // message_pinned
+
+	// LastEventType is the highest that is stored.
+	LastEventType = EventPin
 )
 
 // String returns the name that the wire uses.
@@ -29,6 +33,8 @@ func (t EventType) String() string {
 		return "participants_changed"
 	case EventConversation:
 		return "conversation_updated"
+	case EventPin:
+		return "message_pinned"
 	}
 	return "unknown"
 }
@@ -92,8 +98,8 @@ type Event struct {
 	ActorName string // username at that time
 	ClientID  string // the sender's own id; unique per conversation and sender
 
-	// Message is the id of the message: its own for EventMessage, its target for EventEdited, EventDeleted and
-	// EventReaction, whose place is MessageSeq.
+	// Message is the id of the message: its own for EventMessage, its target for EventEdited, EventDeleted,
+	// EventReaction and EventPin, whose place is MessageSeq.
 	Message    MessageID
 	MessageSeq uint64
 
@@ -105,7 +111,7 @@ type Event struct {
 	Extras    *Extras    // EventMessage, and the mentions of an EventEdited; nil: none
 
 	Emoji   string // EventReaction
-	Removed bool   // EventReaction: taken back
+	Removed bool   // EventReaction, EventPin: taken back
 
 	Change Change   // EventParticipants, EventConversation
 	Users  []UserID // EventParticipants; EventConversation when ChangeCreated

@@ -97,6 +97,14 @@ type (
 		User      string
 		UserID    UserID
 	}
+	// PinEvent pins a message, or takes that back. A message that is deleted is pinned no more, too.
+	PinEvent struct {
+		Log
+		MessageID string
+		Removed   bool
+		User      string
+		UserID    UserID
+	}
 	// ChangeEvent is participants_changed or conversation_updated (Type). Raw is the whole frame.
 	ChangeEvent struct {
 		Log
@@ -175,6 +183,7 @@ func (*MessageEvent) isEvent()      {}
 func (*EditedEvent) isEvent()       {}
 func (*DeletedEvent) isEvent()      {}
 func (*ReactionEvent) isEvent()     {}
+func (*PinEvent) isEvent()          {}
 func (*ChangeEvent) isEvent()       {}
 func (*UnknownEvent) isEvent()      {}
 func (*TypingEvent) isEvent()       {}

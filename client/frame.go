@@ -135,6 +135,8 @@ func (f *serverFrame) logEvent(next uint64) Event {
 		return &DeletedEvent{f.log(), f.MessageID, name, id}
 	case "reaction":
 		return &ReactionEvent{f.log(), f.MessageID, f.Emoji, f.Removed || f.Remove, name, id}
+	case "message_pinned":
+		return &PinEvent{f.log(), f.MessageID, f.Removed, name, id}
 	case "participants_changed", "conversation_updated":
 		return &ChangeEvent{f.log(), f.Type, f.Change, f.Name, f.raw}
 	case "status", "typing", "read", "delivered", "presence", "error", "goaway", "ping", "pong", "resumed", "gap", "head",

@@ -281,3 +281,24 @@ func (c *Client) Forward(ctx context.Context, message, conversation, clientID st
 	sent := out.message()
 	return &sent, nil
 }
+
+// Pin pins a message for all members of its conversation, or takes that back.
+func (c *Client) Pin(ctx context.Context, message string, remove bool) error {
+	action := "pin"
+	if remove {
+		action = "unpin"
+	}
+	if err := c.rest(ctx, http.MethodPost, "messages/"+url.PathEscape(message)+"/"+action+"/", nil, nil, nil); err != nil {
+		return fmt.Errorf("%s a message: %w", action, err)
+	}
+	return nil
+}
+
+// Pins returns the pinned messages of a conversation, the newest pin first.
+func (c *Client) Pins(ctx context.Context, conversation string) ([]Message, error) {
+	page, err := c.messagePage(ctx, "conversations/"+url.PathEscape(conversation)+"/pins/", url.Values{}, "")
+	if err != nil {
+		return nil, err
+	}
+	return page.Messages, nil
+}

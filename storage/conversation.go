@@ -21,6 +21,14 @@ func (a *arena) headColumns(h *chat.Head) []Value {
 		c[convLastText], c[convLastAt] = text(h.Last.Text), moment(h.Last.At)
 	}
 	c[convPermissions] = optionalNumber(packPermissions(h.Permissions))
+	if h.Pins != nil { // also when the last one was taken back
+		c[convPins] = blob(a.keep(len(h.Pins)*len(chat.MessageID{}), func(b []byte) []byte {
+			for i := range h.Pins {
+				b = append(b, h.Pins[i][:]...)
+			}
+			return b
+		}))
+	}
 	return c
 }
 
@@ -37,6 +45,13 @@ func decodeHead(key chat.ConversationKey, c []Value) (h chat.Head, err error) {
 	h.Last.Text, h.Last.At = c[convLastText].string(), c[convLastAt].time()
 	if h.Permissions, err = unpackPermissions(c[convPermissions]); err != nil {
 		return h, err
+	}
+	for b := c[convPins].B; len(b) > 0; {
+		var id chat.MessageID
+		if len(b) < len(id) {
+			return h, fmt.Errorf("%w: pins are cut off", ErrCorrupt)
+		}
+		h.Pins, b = append(h.Pins, chat.MessageID(b[:len(id)])), b[len(id):]
 	}
 	h.Last.ID, err = c[convLastID].uuid("last_id")
 	if err == nil && (h.Seq == 0 || h.Seq > maxSeq || h.MemberCount < 0) {

@@ -94,7 +94,7 @@ func decodeExtras(c []Value) (_ *chat.Extras, err error) {
 func decodeEvent(r Row) (e chat.Event, err error) {
 	c := r.Columns
 	e.Seq, e.Epoch, e.MsgNo = r.Clustering[0].uint(), r.Clustering[1].uint(), c[logMsgNo].uint()
-	if e.Type, err = small(c[logType], chat.EventConversation, "type"); err != nil {
+	if e.Type, err = small(c[logType], chat.LastEventType, "type"); err != nil {
 		return e, err
 	}
 	if e.Type == 0 || !c[logMsgNo].Set || !c[logAt].Set {

@@ -86,6 +86,7 @@ const (
 	convArchivedAt
 	convHidden
 	convPermissions // of the head, as packPermissions
+	convPins        // of the head: message ids one behind the other
 	convColumns
 )
 
@@ -139,6 +140,7 @@ var (
 			convDeliveredAt:    {Name: "delivered_at", Kind: Time},
 			convOwnAfterRead:   {Name: "own_after_read", Kind: Int}, convArchivedAt: {Name: "archived_at", Kind: Int},
 			convHidden: {Name: "hidden", Kind: Int}, convPermissions: {Name: "permissions", Kind: Int},
+			convPins: {Name: "pins", Kind: Blob},
 		},
 	}
 	// TableReceipts holds one row per advance of a watermark. Clustered by seq, so that the advances that reach a seq

@@ -54,6 +54,8 @@ func (s *State) accept(r *Request, loaded *chat.Event) {
 		s.delete(r, c, m, loaded)
 	case chat.React:
 		s.react(r, c, loaded)
+	case chat.Pin:
+		s.pin(r, c, loaded)
 	case chat.AddMembers:
 		s.addMembers(r, c, m)
 	case chat.RemoveMembers:
@@ -91,6 +93,8 @@ func (s *State) allowed(c chat.Command, m *member) error {
 		a = chat.ActSetRole
 	case chat.SetPermissions:
 		a = chat.ActSetPermissions
+	case chat.Pin:
+		a = chat.ActPin
 	default:
 		return nil
 	}

@@ -39,6 +39,9 @@ func (s *State) apply(e *chat.Event) {
 		if e.MessageSeq == s.head.Last.Seq {
 			s.head.Last.Text = ""
 		}
+		s.head.Pins = pinned(s.head.Pins, e.Message, true)
+	case chat.EventPin:
+		s.head.Pins = pinned(s.head.Pins, e.Message, e.Removed)
 	case chat.EventConversation:
 		s.head.UpdatedAt = e.At
 		if e.Change == chat.ChangePermissions {

@@ -35,6 +35,10 @@ func putCommand(c chat.Command) (*pb.Command, error) {
 	case chat.Delete:
 		m.Type = pb.CommandType_COMMAND_DELETE
 		m.MessageHi, m.MessageLo = halves(c.Message)
+	case chat.Pin:
+		m.Type = pb.CommandType_COMMAND_PIN
+		m.MessageHi, m.MessageLo = halves(c.Message)
+		m.Remove = c.Remove
 	case chat.React:
 		m.Type = pb.CommandType_COMMAND_REACT
 		m.MessageHi, m.MessageLo = halves(c.Message)
@@ -117,6 +121,8 @@ func command(m *pb.Command) (chat.Command, error) {
 		return chat.Edit{Conversation: conversation, Message: message, Content: m.Content, Mentions: x.Mentions, MentionAll: x.MentionAll}, nil
 	case pb.CommandType_COMMAND_DELETE:
 		return chat.Delete{Conversation: conversation, Message: message}, nil
+	case pb.CommandType_COMMAND_PIN:
+		return chat.Pin{Conversation: conversation, Message: message, Remove: m.Remove}, nil
 	case pb.CommandType_COMMAND_REACT:
 		return chat.React{Conversation: conversation, Message: message, Emoji: m.Emoji, Remove: m.Remove}, nil
 	case pb.CommandType_COMMAND_TYPING:

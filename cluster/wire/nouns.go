@@ -47,6 +47,10 @@ func putHead(h *chat.Head) *pb.Head {
 	m.LastText = h.Last.Text
 	m.LastAt = micros(h.Last.At)
 	m.Permissions = putPermissions(h.Permissions)
+	for _, id := range h.Pins {
+		hi, lo := halves(id)
+		m.Pins = append(m.Pins, hi, lo)
+	}
 	return m
 }
 
@@ -73,7 +77,16 @@ func head(m *pb.Head) chat.Head {
 			At:     instant(m.LastAt),
 		},
 		Permissions: permissions(m.Permissions),
+		Pins:        pins(m.Pins),
 	}
+}
+
+func pins(m []uint64) []chat.MessageID {
+	var ids []chat.MessageID
+	for ; len(m) >= 2; m = m[2:] {
+		ids = append(ids, whole[chat.MessageID](m[0], m[1]))
+	}
+	return ids
 }
 
 func putPermissions(p chat.Permissions) *pb.Permissions {

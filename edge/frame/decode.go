@@ -173,6 +173,8 @@ func (v *values) fields(f *ClientFrame) *Error {
 		}
 	case Search:
 		return v.search(f)
+	case Pin:
+		return firstOf(v.messageID(f, true), v.boolean(fieldRemove, &f.Remove))
 	case Forward:
 		if err := firstOf(v.messageID(f, true), v.clientID(f)); err != nil {
 			return err

@@ -36,6 +36,9 @@ func AppendEvent(b []byte, conversation chat.ConversationID, e *chat.Event, isRe
 		b = appendUUID(b, "message_id", e.Message)
 		b = appendString(b, "emoji", e.Emoji)
 		b = appendBool(b, "removed", e.Removed)
+	case chat.EventPin:
+		b = appendUUID(b, "message_id", e.Message)
+		b = appendBool(b, "removed", e.Removed)
 	case chat.EventParticipants:
 		b = appendString(b, "change", e.Change.String())
 		b = appendUsers(b, e.Users)

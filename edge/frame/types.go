@@ -24,6 +24,7 @@ const (
 	SetRole
 	SetPermissions
 	Forward
+	Pin
 )
 
 // String returns the name that the wire uses.
@@ -36,7 +37,7 @@ func (t Type) String() string {
 
 var clientTypes = [...]string{"send_message", "typing", "read", "delivered", "create_group", "add_contact", "ping",
 	"resume", "react", "edit", "delete", "rename", "add_participants", "remove_participants", "leave", "auth", "search",
-	"set_role", "set_permissions", "forward"}
+	"set_role", "set_permissions", "forward", "pin"}
 
 // InConversation reports whether frames of the type are about one conversation: on the path of all
 // conversations they must name it. A resume may name several in its own list instead.
@@ -196,6 +197,9 @@ var Types = []FrameType{
 	{"forward", true, true, "", "Send a copy of a message that one may read, of any conversation, into this one. The answer is the message frame.", []Field{
 		{"message_id", "uuid", true, ""},
 		{"client_id", "string", false, "as in send_message"}}},
+	{"pin", true, true, "", "Pin a message for all, or take that back. Idempotent.", []Field{
+		{"message_id", "uuid", true, ""},
+		{"remove", "bool", false, "default false"}}},
 
 	{"status", false, false, "", "The first frame of every connection.", []Field{
 		{"message", "string", true, "Connected"},
@@ -252,6 +256,9 @@ var Types = []FrameType{
 	{"reaction", false, true, "", "A reaction has been added, or taken back.", append([]Field{
 		{"message_id", "uuid", true, ""},
 		{"emoji", "string", true, ""},
+		{"removed", "bool", true, ""}}, eventFields...)},
+	{"message_pinned", false, true, "", "A message was pinned, or is no more. One that is deleted is pinned no more, without this frame.", append([]Field{
+		{"message_id", "uuid", true, ""},
 		{"removed", "bool", true, ""}}, eventFields...)},
 	{"participants_changed", false, true, "", "Members came, went, or got another role.", append([]Field{
 		{"change", "string", true, "added, removed, left or role"},

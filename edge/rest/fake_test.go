@@ -104,6 +104,8 @@ func (h *fakeHub) Do(ctx context.Context, p chat.Principal, cmd chat.Command) (c
 	switch cmd := cmd.(type) {
 	case chat.Send:
 		return h.send(p, c, me, cmd, now)
+	case chat.Pin:
+		return chat.Result{}, nil
 	case chat.Forward:
 		return h.send(p, c, me, chat.Send{Conversation: cmd.Conversation, ClientID: cmd.ClientID, Content: "copy"}, now)
 	case chat.Edit:
@@ -188,6 +190,18 @@ func (h *fakeHub) Do(ctx context.Context, p chat.Principal, cmd chat.Command) (c
 		return chat.Result{}, nil
 	}
 	panic("fake: " + cmd.Name())
+}
+
+func (h *fakeHub) Pins(ctx context.Context, p chat.Principal, id chat.ConversationID) ([]chat.MessageItem, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.check(ctx, "list_pins"); err != nil {
+		return nil, err
+	}
+	if _, _, err := h.find(p, id); err != nil {
+		return nil, chat.ErrNotFound
+	}
+	return nil, nil
 }
 
 func (h *fakeHub) Events(ctx context.Context, p chat.Principal, q chat.EventQuery) (chat.EventPage, error) {

@@ -189,6 +189,8 @@ func command(q *request, f *frame.ClientFrame) (chat.Command, error) {
 		return chat.AddMembers{Conversation: c, Users: f.Users}, nil
 	case frame.RemoveParticipants:
 		return chat.RemoveMembers{Conversation: c, Users: f.Users}, nil
+	case frame.Pin:
+		return chat.Pin{Conversation: c, Message: f.MessageID, Remove: f.Remove}, nil
 	case frame.Forward:
 		return chat.Forward{Conversation: c, Message: f.MessageID, ClientID: f.ClientID}, nil
 	case frame.SetRole:

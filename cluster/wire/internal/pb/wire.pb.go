@@ -56,6 +56,7 @@ const (
 	CommandType_COMMAND_RESUME          CommandType = 16
 	CommandType_COMMAND_SET_PERMISSIONS CommandType = 40
 	CommandType_COMMAND_FORWARD         CommandType = 41
+	CommandType_COMMAND_PIN             CommandType = 42
 )
 
 // Enum value maps for CommandType.
@@ -80,6 +81,7 @@ var (
 		16: "COMMAND_RESUME",
 		40: "COMMAND_SET_PERMISSIONS",
 		41: "COMMAND_FORWARD",
+		42: "COMMAND_PIN",
 	}
 	CommandType_value = map[string]int32{
 		"COMMAND_NONE":            0,
@@ -101,6 +103,7 @@ var (
 		"COMMAND_RESUME":          16,
 		"COMMAND_SET_PERMISSIONS": 40,
 		"COMMAND_FORWARD":         41,
+		"COMMAND_PIN":             42,
 	}
 )
 
@@ -1107,6 +1110,7 @@ type Head struct {
 	LastText      string                 `protobuf:"bytes,17,opt,name=last_text,json=lastText,proto3" json:"last_text,omitempty"`
 	LastAt        int64                  `protobuf:"fixed64,18,opt,name=last_at,json=lastAt,proto3" json:"last_at,omitempty"`
 	Permissions   *Permissions           `protobuf:"bytes,40,opt,name=permissions,proto3" json:"permissions,omitempty"`
+	Pins          []uint64               `protobuf:"fixed64,41,rep,packed,name=pins,proto3" json:"pins,omitempty"` // two for each
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1270,6 +1274,13 @@ func (x *Head) GetLastAt() int64 {
 func (x *Head) GetPermissions() *Permissions {
 	if x != nil {
 		return x.Permissions
+	}
+	return nil
+}
+
+func (x *Head) GetPins() []uint64 {
+	if x != nil {
+		return x.Pins
 	}
 	return nil
 }
@@ -4422,7 +4433,7 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\tMemberSet\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x14\n" +
 	"\x05users\x18\x02 \x01(\tR\x05users\x12\x18\n" +
-	"\alengths\x18\x03 \x03(\rR\alengths\"\x88\x04\n" +
+	"\alengths\x18\x03 \x03(\rR\alengths\"\x9c\x04\n" +
 	"\x04Head\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x0e\n" +
 	"\x02hi\x18\x02 \x01(\x06R\x02hi\x12\x0e\n" +
@@ -4447,7 +4458,8 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"lastSender\x12\x1b\n" +
 	"\tlast_text\x18\x11 \x01(\tR\blastText\x12\x17\n" +
 	"\alast_at\x18\x12 \x01(\x10R\x06lastAt\x12=\n" +
-	"\vpermissions\x18( \x01(\v2\x1b.hub.cluster.v1.PermissionsR\vpermissions\"R\n" +
+	"\vpermissions\x18( \x01(\v2\x1b.hub.cluster.v1.PermissionsR\vpermissions\x12\x12\n" +
+	"\x04pins\x18) \x03(\x06R\x04pins\"R\n" +
 	"\vPermissions\x12\x10\n" +
 	"\x03add\x18\x01 \x01(\rR\x03add\x12\x10\n" +
 	"\x03pin\x18\x02 \x01(\rR\x03pin\x12\x1f\n" +
@@ -4715,7 +4727,7 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x04list\x18\x01 \x03(\v2\x16.hub.cluster.v1.ChargeR\x04list\"M\n" +
 	"\x06Charge\x12+\n" +
 	"\x04user\x18\x01 \x01(\v2\x17.hub.cluster.v1.UserKeyR\x04user\x12\x16\n" +
-	"\x06amount\x18\x02 \x01(\x01R\x06amount*\xa6\x03\n" +
+	"\x06amount\x18\x02 \x01(\x01R\x06amount*\xb7\x03\n" +
 	"\vCommandType\x12\x10\n" +
 	"\fCOMMAND_NONE\x10\x00\x12\x12\n" +
 	"\x0eCOMMAND_CREATE\x10\x01\x12\x10\n" +
@@ -4736,7 +4748,8 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x0eCOMMAND_ATTACH\x10\x0f\x12\x12\n" +
 	"\x0eCOMMAND_RESUME\x10\x10\x12\x1b\n" +
 	"\x17COMMAND_SET_PERMISSIONS\x10(\x12\x13\n" +
-	"\x0fCOMMAND_FORWARD\x10)*\xe7\x01\n" +
+	"\x0fCOMMAND_FORWARD\x10)\x12\x0f\n" +
+	"\vCOMMAND_PIN\x10**\xe7\x01\n" +
 	"\x11PeopleCommandType\x12\x0f\n" +
 	"\vPEOPLE_NONE\x10\x00\x12\x16\n" +
 	"\x12PEOPLE_ADD_CONTACT\x10\x01\x12\x17\n" +

@@ -957,6 +957,17 @@ func (m *Head) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if len(m.Pins) > 0 {
+		for iNdEx := len(m.Pins) - 1; iNdEx >= 0; iNdEx-- {
+			i -= 8
+			binary.LittleEndian.PutUint64(dAtA[i:], uint64(m.Pins[iNdEx]))
+		}
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Pins)*8))
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0xca
+	}
 	if m.Permissions != nil {
 		size, err := m.Permissions.MarshalToSizedBufferVT(dAtA[:i])
 		if err != nil {
@@ -4353,7 +4364,9 @@ var vtprotoPool_Head = sync.Pool{
 func (m *Head) ResetVT() {
 	if m != nil {
 		m.Permissions.ReturnToVTPool()
+		f0 := m.Pins[:0]
 		m.Reset()
+		m.Pins = f0
 	}
 }
 func (m *Head) ReturnToVTPool() {
@@ -5743,6 +5756,9 @@ func (m *Head) SizeVT() (n int) {
 	if m.Permissions != nil {
 		l = m.Permissions.SizeVT()
 		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if len(m.Pins) > 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(len(m.Pins)*8)) + len(m.Pins)*8
 	}
 	n += len(m.unknownFields)
 	return n
@@ -9707,6 +9723,58 @@ func (m *Head) UnmarshalVT(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 41:
+			if wireType == 1 {
+				var v uint64
+				if (iNdEx + 8) > l {
+					return io.ErrUnexpectedEOF
+				}
+				v = uint64(binary.LittleEndian.Uint64(dAtA[iNdEx:]))
+				iNdEx += 8
+				m.Pins = append(m.Pins, v)
+			} else if wireType == 2 {
+				var packedLen int
+				for shift := uint(0); ; shift += 7 {
+					if shift >= 64 {
+						return protohelpers.ErrIntOverflow
+					}
+					if iNdEx >= l {
+						return io.ErrUnexpectedEOF
+					}
+					b := dAtA[iNdEx]
+					iNdEx++
+					packedLen |= int(b&0x7F) << shift
+					if b < 0x80 {
+						break
+					}
+				}
+				if packedLen < 0 {
+					return protohelpers.ErrInvalidLength
+				}
+				postIndex := iNdEx + packedLen
+				if postIndex < 0 {
+					return protohelpers.ErrInvalidLength
+				}
+				if postIndex > l {
+					return io.ErrUnexpectedEOF
+				}
+				var elementCount int
+				elementCount = packedLen / 8
+				if elementCount != 0 && len(m.Pins) == 0 && cap(m.Pins) < elementCount {
+					m.Pins = make([]uint64, 0, elementCount)
+				}
+				for iNdEx < postIndex {
+					var v uint64
+					if (iNdEx + 8) > l {
+						return io.ErrUnexpectedEOF
+					}
+					v = uint64(binary.LittleEndian.Uint64(dAtA[iNdEx:]))
+					iNdEx += 8
+					m.Pins = append(m.Pins, v)
+				}
+			} else {
+				return fmt.Errorf("proto: wrong wireType = %d for field Pins", wireType)
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
