@@ -25,7 +25,9 @@ func TestPins(t *testing.T) {
 		ids = append(ids, ann.post(id, fmt.Sprint("m", i)).str("id"))
 	}
 	s := bob.dial(id)
-	pin := func(u *user, message, action string) *reply { return u.call("POST", "messages/"+message+"/"+action+"/", nil) }
+	pin := func(u *user, message, action string) *reply {
+		return u.call("POST", "messages/"+message+"/"+action+"/", nil)
+	}
 	pin(bob, ids[0], "pin").want(403)
 	pin(us[3], ids[0], "pin").want(404)
 	pin(ann, ids[0], "pin").want(200)
