@@ -98,7 +98,7 @@ func (r *reader) present(e chat.Event) chat.Event {
 		e = *c
 	}
 	if !e.DeletedAt.IsZero() {
-		e.Content, e.Reactions = "", nil
+		e.Content, e.Reactions, e.File = "", nil, nil
 		if x := e.More(); e.Extras != nil {
 			e.Extras = &chat.Extras{ReplyTo: x.ReplyTo, Replies: x.Replies, LastReply: x.LastReply}
 		}

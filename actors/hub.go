@@ -59,9 +59,11 @@ type Config struct {
 	Consumers []projection.Consumer
 	Search    Searcher // default: there is no search
 	Rules     chat.Rules
-	Epoch     uint64           // of this owner; default 1
-	Now       func() time.Time // default time.Now
-	Log       *slog.Logger     // default: none
+	// Limits are those of a tenant, which may change at any time; nil: there are none but Rules. It must not block.
+	Limits func(chat.TenantID) chat.Limits
+	Epoch  uint64           // of this owner; default 1
+	Now    func() time.Time // default time.Now
+	Log    *slog.Logger     // default: none
 
 	// Charged, if not nil, is told what users spent of their rate limit on other nodes, in commands. It must not block.
 	Charged func(user chat.UserKey, amount float64)
@@ -276,8 +278,28 @@ func (h *Hub) send(p chat.Principal, o chat.Origin, cmd chat.Command, done func(
 }
 
 func (h *Hub) sendHere(p chat.Principal, o chat.Origin, cmd chat.Command, done func(chat.Result, error)) {
-	h.convs.Submit(chat.ConversationKey{Tenant: p.Tenant, ID: cmd.Target()},
-		&conversation.Request{Principal: p, Origin: o, Command: cmd, At: h.cfg.Now(), Done: done})
+	r := &conversation.Request{Principal: p, Origin: o, Command: cmd, At: h.cfg.Now(), Done: done}
+	switch cmd.(type) {
+	case chat.Create, chat.AddMembers:
+		r.MaxMembers = h.groupSize(p.Tenant)
+	}
+	h.convs.Submit(chat.ConversationKey{Tenant: p.Tenant, ID: cmd.Target()}, r)
+}
+
+// limits of a tenant, none if there are none.
+func (h *Hub) limits(t chat.TenantID) chat.Limits {
+	if h.cfg.Limits == nil {
+		return chat.Limits{}
+	}
+	return h.cfg.Limits(t)
+}
+
+// groupSize is how many members a group of the tenant may have.
+func (h *Hub) groupSize(t chat.TenantID) int {
+	if n := h.limits(t).GroupSize; n > 0 {
+		return min(n, h.rules.MaxGroupSize)
+	}
+	return h.rules.MaxGroupSize
 }
 
 // Do is the blocking form of Submit. When ctx ends first, the command may still be carried out: the error then
@@ -343,7 +365,7 @@ func (h *Hub) create(p chat.Principal, o chat.Origin, c chat.Create, done func(c
 		done(chat.Result{}, &chat.FieldError{Field: "participant_ids", Text: "Name at least one other user."})
 		return
 	}
-	if len(c.Members) >= h.rules.MaxGroupSize {
+	if len(c.Members) >= h.groupSize(p.Tenant) {
 		done(chat.Result{}, chat.ErrGroupFull)
 		return
 	}

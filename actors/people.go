@@ -103,11 +103,30 @@ func (h *Hub) mayCreate(ctx context.Context, p chat.Principal, c *chat.Create) e
 	if err := h.known(ctx, p.Tenant, c.Members); err != nil {
 		return err
 	}
+	if err := h.roomFor(ctx, p, c.Conversation); err != nil {
+		return err
+	}
 	blocked, err := h.blocked(ctx, p, c.Members)
 	if err == nil && slices.Contains(blocked, true) {
 		err = chat.ErrBlocked
 	}
 	return err
+}
+
+// roomFor checks that the caller is in fewer conversations than the tenant allows, or in that one already.
+func (h *Hub) roomFor(ctx context.Context, p chat.Principal, id chat.ConversationID) error {
+	most := h.limits(p.Tenant).Conversations
+	if most == 0 {
+		return nil
+	}
+	list, err := h.store.ListMemberships(ctx, p.Key())
+	if err != nil {
+		return fmt.Errorf("count conversations: %w", err)
+	}
+	if len(list) < most || slices.ContainsFunc(list, func(m chat.Membership) bool { return m.Key.ID == id }) {
+		return nil
+	}
+	return &chat.QuotaError{Limit: "conversations_per_user", Text: fmt.Sprintf("You can be in no more than %d conversations.", most)}
 }
 
 // blocked reports, for each of the users, whether one of them and the caller blocked the other.

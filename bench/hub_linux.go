@@ -72,7 +72,7 @@ func (b *bench) startHub(cpu int, flags ...string) (*hub, error) {
 	}
 	args := append([]string{
 		"serve", "--listen", h.listen, "--admin-listen", h.admin, "--data", filepath.Join(dir, "data"),
-		"--auth-secret-file", secret, "--admin-key-file", key, "--user-rate", "0", "--log-level", "warn",
+		"--auth-secret-file", secret, "--admin-key-file", key, "--user-rate", "0", "--throttles", "anon=off,user=off", "--log-level", "warn",
 	}, flags...)
 	logs, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {

@@ -43,8 +43,9 @@ type (
 	Send struct {
 		Conversation ConversationID
 		ClientID     string
-		Content      string
+		Content      string // may be empty with a File
 		IsVoice      bool
+		File         *File // one that the caller uploaded; the edge has claimed it for this message
 		// ReplyTo, if not zero, is the message that this one answers: of the same conversation and not deleted, else the
 		// send is refused (FieldError of "reply_to").
 		ReplyTo MessageID

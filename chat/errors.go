@@ -30,7 +30,11 @@ var (
 	ErrUnknownSet   = errors.New("unknown set of members") // a Parcel names one that was not sent. Never reaches a client
 	ErrUnauthorized = errors.New("unauthorized")           // no, or no valid, credential
 	ErrTokenExpired = errors.New("token expired")
-	ErrNotSupported = errors.New("not supported") // by this server as it is configured
+	ErrTokenRevoked = fmt.Errorf("%w: token revoked", ErrUnauthorized)
+	ErrNotSupported = errors.New("not supported")    // by this server as it is configured
+	ErrSuspended    = errors.New("suspended")        // the user or the tenant, by an operator
+	ErrConflict     = errors.New("conflict")         // somebody else changed it meanwhile, or it is there already
+	ErrQuota        = errors.New("quota is used up") // see QuotaError
 )
 
 // FieldError is an ErrInvalid that names the field at fault and a text fit for the client.
@@ -53,3 +57,34 @@ func (e *RateLimitError) Error() string {
 
 // Is makes errors.Is(err, ErrRateLimited) hold.
 func (e *RateLimitError) Is(target error) bool { return target == ErrRateLimited }
+
+// QuotaError is an ErrQuota with a text fit for the client: a limit of the tenant's that time alone does not lift.
+type QuotaError struct {
+	Limit string // the field of Limits, as "users"
+	Text  string
+}
+
+func (e *QuotaError) Error() string { return e.Limit + ": " + e.Text }
+
+// Is makes errors.Is(err, ErrQuota) hold.
+func (e *QuotaError) Is(target error) bool { return target == ErrQuota }
+
+// SuspendedError is an ErrSuspended that says of whom, and why if the operator wants that to be known.
+type SuspendedError struct {
+	Tenant bool // all of the tenant's users
+	Reason string
+}
+
+func (e *SuspendedError) Error() string {
+	text := "Your account has been suspended."
+	if e.Tenant {
+		text = "This service has been suspended."
+	}
+	if e.Reason != "" {
+		text += " " + e.Reason
+	}
+	return text
+}
+
+// Is makes errors.Is(err, ErrSuspended) hold.
+func (e *SuspendedError) Is(target error) bool { return target == ErrSuspended }

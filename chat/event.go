@@ -105,6 +105,7 @@ type Event struct {
 
 	Content   string // EventMessage (empty once deleted), EventEdited
 	IsVoice   bool
+	File      *File      // EventMessage: nil if there is none, or once deleted
 	EditedAt  time.Time  // EventMessage: zero if never
 	DeletedAt time.Time  // EventMessage: zero if not
 	Reactions []Reaction // EventMessage, in the order of arrival

@@ -2,12 +2,12 @@ package chat
 
 import "fmt"
 
-// Action is something that not every member of every conversation may do. The table below is the one place that says
+// Act is something that not every member of every conversation may do. The table below is the one place that says
 // who may: the conversation decides by it, and what is shown to clients is taken from it.
-type Action uint8
+type Act uint8
 
 const (
-	ActAddMembers Action = iota + 1
+	ActAddMembers Act = iota + 1
 	ActRemoveMembers
 	ActLeave
 	ActRename
@@ -45,17 +45,17 @@ var actions = [numActions + 1]struct {
 	ActMentionAll:     {name: "mention_all", role: RoleAdmin, may: func(p *Permissions) *Role { return &p.MentionAll }},
 }
 
-// Actions returns every action.
-func Actions() []Action {
-	all := make([]Action, numActions)
+// Acts returns every action.
+func Acts() []Act {
+	all := make([]Act, numActions)
 	for i := range all {
-		all[i] = Action(i + 1)
+		all[i] = Act(i + 1)
 	}
 	return all
 }
 
 // String is the action's name in errors.
-func (a Action) String() string {
+func (a Act) String() string {
 	if a == 0 || int(a) >= len(actions) {
 		return "unknown"
 	}
@@ -101,7 +101,7 @@ func (p Permissions) Valid() bool { return max(p.Add, p.Pin, p.MentionAll) <= Ro
 
 // Allowed reports whether a member may do a: nil, or an error that wraps ErrForbidden or, where the kind of
 // conversation does not know the action, ErrDirect.
-func (a Action) Allowed(kind Kind, role Role, p Permissions) error {
+func (a Act) Allowed(kind Kind, role Role, p Permissions) error {
 	if a == 0 || int(a) >= len(actions) {
 		return fmt.Errorf("%w: action %d", ErrInvalid, a)
 	}

@@ -46,7 +46,7 @@ type Message struct {
 	Sender       string // username
 	SenderID     UserID
 	Content      string
-	File         string // address of an attachment; may be empty
+	File         string // path of the file for Download; may be empty
 	IsVoice      bool
 	IsRead       bool
 	Deleted      bool

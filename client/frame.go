@@ -164,6 +164,8 @@ type clientFrame struct {
 	Emoji        string  `json:"emoji,omitempty"`
 	Remove       bool    `json:"remove,omitempty"`
 	Token        string  `json:"token,omitempty"`
+	UploadID     string  `json:"upload_id,omitempty"`
+	IsVoice      bool    `json:"is_voice,omitempty"`
 
 	Conversations []resumePoint `json:"conversations,omitempty"`
 }

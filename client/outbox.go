@@ -15,6 +15,8 @@ type Pending struct {
 	Conversation string `json:"conversation"`
 	ClientID     string `json:"client_id"`
 	Content      string `json:"content"`
+	UploadID     string `json:"upload_id,omitempty"`
+	IsVoice      bool   `json:"is_voice,omitempty"`
 }
 
 // Outgoing is a send on its way.
@@ -56,6 +58,12 @@ type SendOption func(*Pending)
 
 // WithClientID sets the id that makes the send idempotent; default: a fresh UUIDv7. At most 128 bytes.
 func WithClientID(id string) SendOption { return func(p *Pending) { p.ClientID = id } }
+
+// WithUpload sends a file that Upload has uploaded along with the message, whose content may then be empty.
+func WithUpload(id string) SendOption { return func(p *Pending) { p.UploadID = id } }
+
+// AsVoice makes the file of the message a voice message: mp3, wav, webm or ogg.
+func AsVoice() SendOption { return func(p *Pending) { p.IsVoice = true } }
 
 // SendAsync puts a message into the outbox and returns once the Store holds it. It fails with ErrOutboxFull,
 // ErrClosed, or the Store's error, and then nothing was queued.
@@ -227,6 +235,7 @@ func (c *Client) collectConversation(frames [][]byte, cv *conversation, now time
 		o.ref = c.track(&inflight{kind: "send_message", out: o, at: now})
 		frames = append(frames, (&clientFrame{
 			Type: "send_message", Conversation: cv.id, Content: &o.Content, ClientID: o.ClientID, Ref: o.ref,
+			UploadID: o.UploadID, IsVoice: o.IsVoice,
 		}).encode())
 	}
 	return frames

@@ -98,17 +98,19 @@ func (c *Client) Replies(ctx context.Context, message, before string) (*MessageP
 
 // restMessage is a message as the REST API shows one in lists and as the answer to a send.
 type restMessage struct {
-	ID           string    `json:"id"`
-	Conversation string    `json:"conversation"`
-	Seq          uint64    `json:"seq"`
-	ClientID     string    `json:"client_id"`
-	Sender       restUser  `json:"sender"`
-	Content      string    `json:"content"`
-	File         string    `json:"file"`
-	IsVoice      bool      `json:"is_voice"`
-	IsRead       bool      `json:"is_read"`
-	Deleted      deletedAt `json:"deleted_at"`
-	Timestamp    time.Time `json:"timestamp"`
+	ID           string   `json:"id"`
+	Conversation string   `json:"conversation"`
+	Seq          uint64   `json:"seq"`
+	ClientID     string   `json:"client_id"`
+	Sender       restUser `json:"sender"`
+	Content      string   `json:"content"`
+	Attachment   *struct {
+		Path string `json:"path"`
+	} `json:"attachment"`
+	IsVoice   bool      `json:"is_voice"`
+	IsRead    bool      `json:"is_read"`
+	Deleted   deletedAt `json:"deleted_at"`
+	Timestamp time.Time `json:"timestamp"`
 
 	ReplyTo       string       `json:"reply_to"`
 	ReplyCount    int          `json:"reply_count"`
@@ -118,9 +120,13 @@ type restMessage struct {
 }
 
 func (m *restMessage) message() Message {
+	file := ""
+	if m.Attachment != nil {
+		file = m.Attachment.Path
+	}
 	return Message{
 		ID: m.ID, Conversation: m.Conversation, Seq: m.Seq, ClientID: m.ClientID, Sender: m.Sender.name(),
-		SenderID: m.Sender.ID, Content: m.Content, File: m.File, IsVoice: m.IsVoice, IsRead: m.IsRead,
+		SenderID: m.Sender.ID, Content: m.Content, File: file, IsVoice: m.IsVoice, IsRead: m.IsRead,
 		Deleted: bool(m.Deleted), At: m.Timestamp, ReplyTo: m.ReplyTo, ReplyCount: m.ReplyCount, Mentions: m.Mentions,
 		MentionAll: m.MentionAll, ForwardedFrom: m.ForwardedFrom,
 	}

@@ -169,9 +169,8 @@ func (s *Store) DeleteNodeLease(ctx context.Context, n chat.NodeID) error {
 // do not fall. If it did not, it returns the one that is there, of epoch 0 if there is none. After chat.ErrUnknown it may
 // have been done, or may still be: doing it again tells.
 func (s *Store) CompareAndSetShardOwner(ctx context.Context, old, next ShardOwner) (found ShardOwner, applied bool, err error) {
-	if next.Shard < 0 || next.Shard >= chat.Shards || next.Node == 0 || next.Epoch == 0 || next.Epoch > math.MaxInt64 ||
-		old.Shard != next.Shard || next.Epoch < old.Epoch {
-		return found, false, fmt.Errorf("shard owner %+v after %+v: %w", next, old, chat.ErrInvalid)
+	if err := checkOwnerSwap(&old, &next); err != nil {
+		return found, false, err
 	}
 	var expect []Value
 	if old.Epoch != 0 {
@@ -181,6 +180,45 @@ func (s *Store) CompareAndSetShardOwner(ctx context.Context, old, next ShardOwne
 	found, applied, err = swap(ctx, s, TableShardOwners, partition, clustering, expect, next.columns(), decodeShardOwner)
 	found.Shard = next.Shard
 	return found, applied, err
+}
+
+// OwnerSwap replaces the row Old of a shard by Next.
+type OwnerSwap struct{ Old, Next ShardOwner }
+
+// CompareAndSetShardOwners is CompareAndSetShardOwner for several shards, all of them or none. It is not applied if one
+// of the rows is another one than expected, and where that cannot be done at once: one by one it can. Shards that are
+// equal modulo OwnerSlots can be swapped at once.
+func (s *Store) CompareAndSetShardOwners(ctx context.Context, swaps []OwnerSwap) (applied bool, err error) {
+	together, ok := s.engine.(MultiSwapper)
+	if !ok || len(swaps) == 0 {
+		return false, nil
+	}
+	rows := make([]RowSwap, len(swaps))
+	partition, _ := shardOwnerKey(swaps[0].Next.Shard)
+	for i := range swaps {
+		old, next := &swaps[i].Old, &swaps[i].Next
+		if err := checkOwnerSwap(old, next); err != nil {
+			return false, err
+		}
+		slot, clustering := shardOwnerKey(next.Shard)
+		if slot[0].I != partition[0].I {
+			return false, nil
+		}
+		rows[i] = RowSwap{Clustering: clustering, Set: next.columns()}
+		if old.Epoch != 0 {
+			rows[i].Expect = old.columns()
+		}
+	}
+	applied, err = together.CompareAndSetAll(ctx, TableShardOwners, partition, rows)
+	return applied, fail(err, "swap rows of", tableName{TableShardOwners})
+}
+
+func checkOwnerSwap(old, next *ShardOwner) error {
+	if next.Shard < 0 || next.Shard >= chat.Shards || next.Node == 0 || next.Epoch == 0 || next.Epoch > math.MaxInt64 ||
+		old.Shard != next.Shard || next.Epoch < old.Epoch {
+		return fmt.Errorf("shard owner %+v after %+v: %w", *next, *old, chat.ErrInvalid)
+	}
+	return nil
 }
 
 // checkCluster checks a row of one of the tables above.

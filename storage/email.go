@@ -49,31 +49,49 @@ func (s *Store) unindexEmail(ctx context.Context, before, now *chat.User) error 
 	return s.indexEmail(ctx, &stored[0])
 }
 
+// index makes a user who is written next be found.
+func (s *Store) index(ctx context.Context, u *chat.User) error {
+	if err := s.listUser(ctx, u); err != nil {
+		return err
+	}
+	return s.indexEmail(ctx, u)
+}
+
 // emailsIndexed is the row of TableMeta that says that the users of a store from before the index are in it.
 const emailsIndexed = "emails_indexed"
 
-// IndexEmails puts the users of a store that is older than the index into it, once. It is called at the start.
-func (s *Store) IndexEmails(ctx context.Context) error {
+// usersListed is the same for the lists of tenants' users.
+const usersListed = "users_listed"
+
+// IndexUsers puts the users of a store that is older than its indexes into them, once. It is called at the start.
+func (s *Store) IndexUsers(ctx context.Context) error {
+	if err := s.indexOnce(ctx, emailsIndexed, s.indexEmail); err != nil {
+		return err
+	}
+	return s.indexOnce(ctx, usersListed, s.listUser)
+}
+
+func (s *Store) indexOnce(ctx context.Context, marker string, index func(context.Context, *chat.User) error) error {
 	what := chat.UserKey{User: "all users"}
-	_, err := s.engine.Get(ctx, TableMeta, Key{text(emailsIndexed)}, nil)
+	_, err := s.engine.Get(ctx, TableMeta, Key{text(marker)}, nil)
 	if err == nil {
 		return nil
 	}
 	if !errors.Is(err, ErrNoRow) {
-		return fail(err, "index the addresses of", what)
+		return fail(err, "index", what)
 	}
 	var failed error
 	err = s.engine.ScanTable(ctx, TableUsers, func(p Key, r Row) bool {
 		u := decodeUser(chat.TenantID(p[0].string()), chat.UserID(p[1].string()), r.Columns)
-		failed = s.indexEmail(ctx, &u)
+		failed = index(ctx, &u)
 		return failed == nil
 	})
 	if err == nil {
 		err = failed
 	}
 	if err == nil {
-		err = s.engine.Apply(ctx, Batch{Table: TableMeta, Partition: Key{text(emailsIndexed)},
+		err = s.engine.Apply(ctx, Batch{Table: TableMeta, Partition: Key{text(marker)},
 			Mutations: []Mutation{{Columns: []Value{number(1)}}}})
 	}
-	return fail(err, "index the addresses of", what)
+	return fail(err, "index", what)
 }

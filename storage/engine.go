@@ -132,6 +132,21 @@ type Engine interface {
 	Close() error
 }
 
+// RowSwap is a compare-and-set of one row, with what Engine.CompareAndSet takes.
+type RowSwap struct {
+	Clustering  Key
+	Expect, Set []Value
+}
+
+// MultiSwapper is implemented by an engine for which compare-and-sets of several rows of a partition are cheaper
+// together.
+type MultiSwapper interface {
+	// CompareAndSetAll carries out all of the swaps, each of another row, or none: not applied means that at least one row
+	// was not as expected, or that the engine cannot do these together, and that nothing was written. Its errors are those
+	// of CompareAndSet.
+	CompareAndSetAll(ctx context.Context, t *Table, partition Key, swaps []RowSwap) (applied bool, err error)
+}
+
 // FullKey names one row.
 type FullKey struct{ Partition, Clustering Key }
 

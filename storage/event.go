@@ -29,6 +29,12 @@ func (a *arena) eventMutation(e *chat.Event) {
 		c[logContent] = optionalText(e.Content)
 	}
 	c[logVoice] = optionalBool(e.IsVoice)
+	switch f := e.File; {
+	case f != nil:
+		c[logFile] = blob(a.keep(fileSize(f), func(b []byte) []byte { return appendFile(b, f) }))
+	case !e.DeletedAt.IsZero():
+		c[logFile] = Value{Set: true}
+	}
 	c[logEditedAt], c[logDeletedAt] = moment(e.EditedAt), moment(e.DeletedAt)
 	if len(e.Reactions) > 0 {
 		c[logReactions] = blob(a.keep(reactionsSize(e.Reactions), func(b []byte) []byte { return appendReactions(b, e.Reactions) }))
@@ -131,7 +137,10 @@ func decodeEvent(r Row) (e chat.Event, err error) {
 	if e.Permissions, err = unpackPermissions(c[logPermissions]); err != nil {
 		return e, err
 	}
-	e.Extras, err = decodeExtras(c)
+	if e.Extras, err = decodeExtras(c); err != nil {
+		return e, err
+	}
+	e.File, err = decodeFile(c[logFile].B)
 	return e, err
 }
 
@@ -215,6 +224,41 @@ func decodeReactions(b []byte) ([]chat.Reaction, error) {
 		rs[i].At, b = time.UnixMicro(at).UTC(), b[k:]
 	}
 	return rs, listEnd(b, "reactions")
+}
+
+func fileSize(f *chat.File) int {
+	return len(f.ID) + 2*binary.MaxVarintLen32 + binary.MaxVarintLen64 + len(f.Name) + len(f.Type)
+}
+
+func appendFile(b []byte, f *chat.File) []byte {
+	b = append(b, f.ID[:]...)
+	b = appendString(b, f.Name)
+	b = appendString(b, f.Type)
+	return binary.AppendVarint(b, f.Size)
+}
+
+func decodeFile(b []byte) (*chat.File, error) {
+	if len(b) == 0 {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	f := new(chat.File)
+	if len(b) < len(f.ID) {
+		return nil, fmt.Errorf("file: %w: cut off", ErrCorrupt)
+	}
+	var err error
+	b = b[copy(f.ID[:], b):]
+	if f.Name, b, err = cutString(b); err != nil {
+		return nil, fmt.Errorf("file: %w", err)
+	}
+	if f.Type, b, err = cutString(b); err != nil {
+		return nil, fmt.Errorf("file: %w", err)
+	}
+	n, k := binary.Varint(b)
+	if k <= 0 {
+		return nil, fmt.Errorf("file: %w: cut off", ErrCorrupt)
+	}
+	f.Size = n
+	return f, listEnd(b[k:], "file")
 }
 
 func appendString(b []byte, s string) []byte {

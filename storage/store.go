@@ -33,6 +33,7 @@ type Store struct {
 	engine Engine
 	cfg    Config
 	pool   *sync.Pool // *arena
+	days   *dayMarks  // named in the audit log
 	epoch  uint64     // of the writer, see Under
 }
 
@@ -44,7 +45,7 @@ func New(engine Engine, cfg Config) *Store {
 	if cfg.ParallelReads <= 0 {
 		cfg.ParallelReads = 64
 	}
-	return &Store{engine: engine, cfg: cfg, pool: &sync.Pool{New: func() any { return new(arena) }}}
+	return &Store{engine: engine, cfg: cfg, days: new(dayMarks), pool: &sync.Pool{New: func() any { return new(arena) }}}
 }
 
 // arena is the memory that a write is described in: reused, so that describing one allocates nothing.

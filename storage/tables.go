@@ -9,8 +9,8 @@ import (
 // store that carries another one (ErrSchema). Adding a column at the end of a table does not change it for readers of
 // older rows, but older binaries cannot read the new rows: it does.
 //
-// 2: search cursors, blobs, people. 3: leases of nodes and owners of shards. 4: fences, which older programs would ignore.
-// 5: permissions of groups, replies, mentions, forwarding, pins.
+// 2: search cursors, blobs, people. 3: leases of nodes and owners of shards. 4: fences, which older programs would ignore;
+// tenants, API keys, audit log; files. 5: permissions of groups, replies, mentions, forwarding, pins.
 const SchemaVersion = 5
 
 // OldestSchema is the oldest version that this program turns into SchemaVersion by itself: all that was written since
@@ -45,6 +45,7 @@ const (
 	logRole
 	logName
 	logKind
+	logFile        // id, name, type, size
 	logPermissions // as packPermissions
 	logReplyTo
 	logReplies
@@ -113,6 +114,7 @@ var (
 			logEmoji: {Name: "emoji", Kind: Text}, logRemoved: {Name: "removed", Kind: Bool},
 			logChange: {Name: "change", Kind: Int}, logUsers: {Name: "users", Kind: Blob},
 			logRole: {Name: "role", Kind: Int}, logName: {Name: "name", Kind: Text}, logKind: {Name: "kind", Kind: Int},
+			logFile:        {Name: "file", Kind: Blob},
 			logPermissions: {Name: "permissions", Kind: Int}, logReplyTo: {Name: "reply_to", Kind: Blob},
 			logReplies: {Name: "replies", Kind: Int}, logLastReply: {Name: "last_reply", Kind: Int},
 			logMentions: {Name: "mentions", Kind: Blob}, logMentionAll: {Name: "mention_all", Kind: Bool},
@@ -208,5 +210,6 @@ var (
 // Tables returns every table, by ascending id.
 func Tables() []*Table {
 	return slices.Concat([]*Table{TableLog, TableConversation, TableReceipts, TableDedup, TableMemberships, TableDirty, TableUsers,
-		TableMeta, TableCursors, TableBlobRefs}, peopleTables, clusterTables, messageTables)
+		TableMeta, TableCursors, TableBlobRefs}, peopleTables, clusterTables, fileTables, tenancyTables,
+		messageTables)
 }

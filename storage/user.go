@@ -105,7 +105,7 @@ func (s *Store) PutUser(ctx context.Context, u chat.User) error {
 	if u.Tenant == "" || u.ID == "" {
 		return fmt.Errorf("put user %s: %w: tenant and id are needed", key, chat.ErrInvalid)
 	}
-	if err := s.indexEmail(ctx, &u); err != nil {
+	if err := s.index(ctx, &u); err != nil {
 		return err
 	}
 	// By compare-and-set like CreateUser: engines of clusters take the times of the two kinds of writes from different
@@ -147,7 +147,7 @@ func (s *Store) CreateUser(ctx context.Context, u chat.User) (chat.User, bool, e
 	case !errors.Is(err, ErrNoRow):
 		return chat.User{}, false, fail(err, "create user", key)
 	}
-	if err := s.indexEmail(ctx, &u); err != nil {
+	if err := s.index(ctx, &u); err != nil {
 		return chat.User{}, false, err
 	}
 	applied, found, err := s.engine.CompareAndSet(ctx, TableUsers, partition, nil, nil, userColumns(&u))

@@ -109,8 +109,15 @@ func (v *verifier) tables(ctx context.Context) error {
 				if err == nil && key.Shard() != int(p[0].I) {
 					err = fmt.Errorf("stands in shard %d, not %d", p[0].I, key.Shard())
 				}
+			case TableFiles:
+				var id chat.FileID
+				if id, err = p[1].uuid("file"); err == nil {
+					_, err = decodeFileRow(chat.TenantID(p[0].string()), id, r.Columns)
+				}
 			case TableNodeLeases, TableShardOwners:
 				err = checkCluster(t, p, r)
+			case TableTenants, TableKeys, TableRestrictions, TableAudit:
+				err = checkTenancy(t, p, r)
 			}
 			if err != nil {
 				v.problem(t, rowName{p, r.Clustering}, "%v", err)

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/zumodra/hub/chat"
 )
@@ -31,7 +32,10 @@ func (v *verifier) people(ctx context.Context) error {
 			return err
 		}
 	}
-	return v.emails(ctx)
+	if err := v.emails(ctx); err != nil {
+		return err
+	}
+	return v.listedUsers(ctx)
 }
 
 // pairs checks that what a pair says is in the lists of its users.
@@ -126,7 +130,20 @@ func (v *verifier) listed(ctx context.Context, t *Table, unsettled map[chat.Pair
 
 // emails checks that every user's address finds the user, once the index says that it is complete.
 func (v *verifier) emails(ctx context.Context) error {
-	_, err := v.store.engine.Get(ctx, TableMeta, Key{text(emailsIndexed)}, nil)
+	// Not the address itself: problems are logged.
+	return v.indexed(ctx, emailsIndexed, TableEmails, emailRow, "the user's address is not in the index")
+}
+
+// listedUsers checks that every user is in the list of the tenant's users.
+func (v *verifier) listedUsers(ctx context.Context) error {
+	return v.indexed(ctx, usersListed, TableTenantUsers, func(u *chat.User) (partition, row Key, ok bool) {
+		partition, row = tenantUserRow(u)
+		return partition, row, true
+	}, "the user is not in the list of the tenant")
+}
+
+func (v *verifier) indexed(ctx context.Context, marker string, t *Table, rowOf func(*chat.User) (partition, row Key, ok bool), lacks string) error {
+	_, err := v.store.engine.Get(ctx, TableMeta, Key{text(marker)}, nil)
 	if errors.Is(err, ErrNoRow) {
 		return nil
 	}
@@ -136,15 +153,14 @@ func (v *verifier) emails(ctx context.Context) error {
 	var failed error
 	err = v.store.engine.ScanTable(ctx, TableUsers, func(p Key, r Row) bool {
 		u := decodeUser(chat.TenantID(p[0].string()), chat.UserID(p[1].string()), r.Columns)
-		partition, row, ok := emailRow(&u)
+		partition, row, ok := rowOf(&u)
 		if !ok {
 			return true
 		}
-		_, err := v.store.engine.Get(ctx, TableEmails, partition, row)
+		_, err := v.store.engine.Get(ctx, t, partition, row)
 		switch {
 		case errors.Is(err, ErrNoRow):
-			// Not the address itself: problems are logged.
-			v.problem(TableEmails, chat.UserKey{Tenant: u.Tenant, User: u.ID}, "the user's address is not in the index")
+			v.problem(t, chat.UserKey{Tenant: u.Tenant, User: u.ID}, "%s", lacks)
 		case err != nil && !errors.Is(err, ErrCorrupt):
 			failed = err
 			return false
@@ -155,4 +171,35 @@ func (v *verifier) emails(ctx context.Context) error {
 		err = failed
 	}
 	return err
+}
+
+// checkTenancy checks a row that stands alone.
+func checkTenancy(t *Table, p Key, r Row) error {
+	switch t {
+	case TableTenants:
+		_, err := decodeTenant(chat.TenantID(r.Clustering[0].string()), r.Columns)
+		return err
+	case TableKeys:
+		_, err := decodeKey(p[0].string(), r.Columns)
+		return err
+	case TableRestrictions:
+		x, err := decodeRestriction(r.Clustering, r.Columns)
+		if err == nil {
+			if slot, _ := restrictionKey(&x); slot[0].I != p[0].I {
+				err = fmt.Errorf("stands in slot %d, not %d", p[0].I, slot[0].I)
+			}
+		}
+		return err
+	case TableAudit:
+		if p[1].I == auditDays {
+			_, err := r.Clustering[0].uuid("id")
+			return err
+		}
+		e, err := decodeAudit(chat.TenantID(p[0].string()), r)
+		if err == nil && int64(dayOf(&e.ID)) != p[1].I {
+			err = fmt.Errorf("stands in day %d, not %d", p[1].I, dayOf(&e.ID))
+		}
+		return err
+	}
+	return nil
 }

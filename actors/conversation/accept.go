@@ -1,6 +1,7 @@
 package conversation
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -79,7 +80,7 @@ func (s *State) accept(r *Request, loaded *chat.Event) {
 
 // allowed asks the table about commands that are not every member's to give, whatever they are about.
 func (s *State) allowed(c chat.Command, m *member) error {
-	var a chat.Action
+	var a chat.Act
 	switch c.(type) {
 	case chat.AddMembers:
 		a = chat.ActAddMembers
@@ -101,7 +102,7 @@ func (s *State) allowed(c chat.Command, m *member) error {
 	return s.may(a, m)
 }
 
-func (s *State) may(a chat.Action, m *member) error {
+func (s *State) may(a chat.Act, m *member) error {
 	return a.Allowed(s.head.Kind, m.Role, s.head.Permissions)
 }
 
@@ -121,6 +122,9 @@ func (s *State) queue(it item) {
 	it.ord = s.ord
 	if it.has {
 		it.size = 384 + 24*len(it.ev.More().Mentions) + len(it.ev.Content) + len(it.ev.ClientID) + len(it.ev.Name) + 24*len(it.ev.Users)
+		if f := it.ev.File; f != nil {
+			it.size += 64 + len(f.Name) + len(f.Type)
+		}
 		if it.row != nil {
 			s.modify(&it)
 		}
@@ -150,6 +154,9 @@ func (s *State) send(r *Request, c chat.Send, m *member, loaded *chat.Event) {
 		return
 	}
 	content, err := chat.NormalizeContent(c.Content)
+	if c.File != nil && errors.Is(err, chat.ErrEmptyMessage) {
+		err = nil
+	}
 	if err != nil {
 		s.fail(r, err)
 		return
@@ -186,7 +193,7 @@ func (s *State) send(r *Request, c chat.Send, m *member, loaded *chat.Event) {
 		s.window.claim(chat.SenderClientID{Sender: r.Principal.User, ClientID: c.ClientID})
 	}
 	it.ev = s.event(r, chat.EventMessage)
-	it.ev.ClientID, it.ev.Content, it.ev.IsVoice, it.ev.Extras = c.ClientID, content, c.IsVoice, kept(x)
+	it.ev.ClientID, it.ev.Content, it.ev.IsVoice, it.ev.Extras, it.ev.File = c.ClientID, content, c.IsVoice, kept(x), c.File
 	s.queue(it)
 }
 

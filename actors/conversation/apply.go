@@ -105,7 +105,7 @@ func changed(message, e *chat.Event) *chat.Event {
 		x.Mentions, x.MentionAll = now.Mentions, now.MentionAll
 		m.Extras = kept(x)
 	case chat.EventDeleted:
-		m.Content, m.Reactions, m.DeletedAt = "", nil, e.At
+		m.Content, m.Reactions, m.File, m.DeletedAt = "", nil, nil, e.At
 		x := m.More()
 		m.Extras = kept(chat.Extras{ReplyTo: x.ReplyTo, Replies: x.Replies, LastReply: x.LastReply})
 	case chat.EventReaction:

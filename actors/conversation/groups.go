@@ -46,7 +46,7 @@ func (s *State) create(r *Request, c chat.Create) {
 		err = &chat.FieldError{Field: "participant_ids", Text: "Ensure this field has at least 1 elements."}
 	case c.Kind == chat.Direct && len(users) != 2:
 		err = fmt.Errorf("%w: a direct conversation has two members", chat.ErrInvalid)
-	case len(users) > s.rules.MaxGroupSize:
+	case len(users) > s.maxMembers(r):
 		err = chat.ErrGroupFull
 	}
 	if err != nil {
@@ -64,6 +64,14 @@ func (s *State) participants(r *Request, c chat.Change, users ...chat.UserID) ch
 	return e
 }
 
+// maxMembers is the size of a group that the request may bring it to.
+func (s *State) maxMembers(r *Request) int {
+	if r.MaxMembers > 0 {
+		return r.MaxMembers
+	}
+	return s.rules.MaxGroupSize
+}
+
 func (s *State) addMembers(r *Request, c chat.AddMembers, m *member) {
 	var users []chat.UserID
 	seen := make(map[chat.UserID]bool, len(c.Users))
@@ -76,7 +84,7 @@ func (s *State) addMembers(r *Request, c chat.AddMembers, m *member) {
 	switch {
 	case len(users) == 0:
 		s.reply(r, chat.Result{View: s.view(m)})
-	case len(s.members)+len(users) > s.rules.MaxGroupSize:
+	case len(s.members)+len(users) > s.maxMembers(r):
 		s.fail(r, chat.ErrGroupFull)
 	default:
 		s.queueBarrier(item{req: r, has: true, ev: s.participants(r, chat.ChangeAdded, users...)})

@@ -14,6 +14,8 @@ type Request struct {
 	Command   chat.Command
 	At        time.Time // when the Hub accepted it
 	Done      func(chat.Result, error)
+	// MaxMembers bounds the group that Create and AddMembers make; 0: Rules do.
+	MaxMembers int
 
 	next, prev *Request // the activation's list of unanswered requests
 	run        func()   // set in the goroutine that sends the request, if that is to run its actor

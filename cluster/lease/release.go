@@ -111,37 +111,31 @@ func (m *Manager) release(ctx context.Context, shards []int, to func(int) chat.N
 
 // finish writes that shards are released. What stays unknown is unfinished.
 func (m *Manager) finish(ctx context.Context, shards []int, to func(int) chat.NodeID) {
+	m.mu.Lock()
+	shards = slices.DeleteFunc(slices.Clone(shards), func(i int) bool { return m.shards[i].row.Node != m.cfg.Self || m.shards[i].row.Released })
+	m.mu.Unlock()
 	freed := make(map[chat.NodeID][]int)
 	var mu sync.Mutex
-	m.lanes(shards, func(i int) bool {
+	plan := func(i int) (swap, bool) {
 		m.mu.Lock()
 		old := m.shards[i].row
 		m.mu.Unlock()
 		if old.Node != m.cfg.Self || old.Released {
-			return true
+			return swap{old: old, next: old, done: true}, true
 		}
 		next := old
 		next.Released, next.Heir, next.Clock = true, to(i), m.cfg.Clock()
-		attempt, cancel := m.cfg.attempt(ctx)
-		found, applied, err := m.cfg.Store.SwapOwner(attempt, old, next)
-		cancel()
-		if err != nil {
-			m.complain(ctx, "a shard could not be released", err)
-			return false
-		}
-		if applied {
-			found = next
-		}
-		m.mu.Lock()
-		m.learn(found, m.cfg.Now())
-		m.mu.Unlock()
-		if found.Node == m.cfg.Self && found.Released {
-			m.counts.released.Add(1)
-			mu.Lock()
-			freed[found.Heir] = append(freed[found.Heir], i)
-			mu.Unlock()
-		}
-		return true
+		return swap{old: old, next: next}, true
+	}
+	m.lanes(shards, func(lane []int) bool {
+		return m.swapLane(ctx, lane, "shards could not be released", plan, func(found Owner, _ bool) {
+			if found.Node == m.cfg.Self && found.Released {
+				m.counts.released.Add(1)
+				mu.Lock()
+				freed[found.Heir] = append(freed[found.Heir], found.Shard)
+				mu.Unlock()
+			}
+		})
 	})
 	for node, list := range freed {
 		if node != 0 {

@@ -63,4 +63,7 @@ type Store interface {
 	Owners(ctx context.Context) ([]Owner, error)
 	// SwapOwner compares and sets the row of next.Shard; if old.Epoch is 0 there must be none.
 	SwapOwner(ctx context.Context, old, next Owner) (found Owner, applied bool, err error)
+	// SwapOwners is SwapOwner for several shards, old[i] by next[i], all of them or none. It may always answer that it did
+	// none: then they are swapped one by one. It is asked for shards that are equal modulo Config.Parallel.
+	SwapOwners(ctx context.Context, old, next []Owner) (applied bool, err error)
 }

@@ -34,7 +34,8 @@ type faults struct {
 	cut    atomic.Bool                   // nothing arrives
 	paused atomic.Pointer[chan struct{}] // calls wait until it is closed, before and after they are carried out
 	// swap decides what happens to a swap, if set.
-	swap atomic.Pointer[func() fault]
+	swap   atomic.Pointer[func() fault]
+	single bool // rows are swapped one by one
 }
 
 type fault struct {
@@ -177,6 +178,38 @@ func (f *faults) SwapOwner(ctx context.Context, old, next lease.Owner) (lease.Ow
 		return lease.Owner{}, false, err
 	}
 	return found, applied, nil
+}
+
+// SwapOwners is one step, like the transaction that it stands for; or it declines.
+func (f *faults) SwapOwners(ctx context.Context, old, next []lease.Owner) (bool, error) {
+	if f.single {
+		return false, nil
+	}
+	applied := false
+	err := f.around(ctx, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for i := range old {
+			found, there := f.owners[next[i].Shard]
+			if !there {
+				found = lease.Owner{Shard: next[i].Shard}
+			}
+			if found != old[i] && (there || old[i].Epoch != 0) {
+				return
+			}
+		}
+		for _, n := range next {
+			if n.Epoch < f.epochs[n.Shard] || n.Epoch == f.epochs[n.Shard] && !n.Released {
+				panic("an epoch does not rise")
+			}
+			f.epochs[n.Shard], f.owners[n.Shard] = n.Epoch, n
+		}
+		applied = true
+	})
+	if err != nil {
+		return false, err // what was left under way may go on
+	}
+	return applied, nil
 }
 
 // holders counts the shards of each node by the rows.

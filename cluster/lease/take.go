@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/zumodra/hub/chat"
@@ -226,10 +227,91 @@ func (m *Manager) take(ctx context.Context) {
 		if len(free) == 0 {
 			return
 		}
-		if m.lanes(free, func(i int) bool { return m.takeOne(ctx, i) }) {
+		if m.lanes(free, func(lane []int) bool { return m.takeLane(ctx, lane) }) {
 			return
 		}
 	}
+}
+
+// takeLane takes shards, or finds out who has them. It reports false if the store did not answer, or this node may take
+// nothing any more.
+func (m *Manager) takeLane(ctx context.Context, lane []int) bool {
+	return m.swapLane(ctx, lane, "shards could not be taken", m.claim, func(found Owner, hinted bool) {
+		if found.Node == m.cfg.Self && !found.Released {
+			m.gain(found, hinted)
+		}
+	})
+}
+
+// swap is what is to become of a shard's row.
+type swap struct {
+	old, next Owner
+	hinted    bool
+	done      bool // there is nothing to write: next is old
+}
+
+// swapLane swaps the rows of a lane, all at once if the store can, else one after the other. plan tells what for, false if
+// nothing may be written any more; tell is called with what the row is afterwards. It reports whether all went well.
+func (m *Manager) swapLane(ctx context.Context, lane []int, what string, plan func(i int) (swap, bool), tell func(found Owner, hinted bool)) bool {
+	if len(lane) > 1 {
+		swaps := make([]swap, 0, len(lane))
+		var old, next []Owner
+		for _, i := range lane {
+			x, ok := plan(i)
+			if !ok || ctx.Err() != nil {
+				return false
+			}
+			swaps = append(swaps, x)
+			if !x.done {
+				old, next = append(old, x.old), append(next, x.next)
+			}
+		}
+		applied := len(old) == 0
+		if !applied {
+			attempt, cancel := m.cfg.attempt(ctx)
+			var err error
+			applied, err = m.cfg.Store.SwapOwners(attempt, old, next)
+			cancel()
+			if err != nil {
+				m.complain(ctx, what, err)
+				return false
+			}
+		}
+		if applied {
+			for i := range swaps {
+				m.swapped(&swaps[i], swaps[i].next, tell)
+			}
+			return true
+		}
+	}
+	for _, i := range lane {
+		x, ok := plan(i)
+		if !ok || ctx.Err() != nil {
+			return false
+		}
+		found := x.next
+		if !x.done {
+			attempt, cancel := m.cfg.attempt(ctx)
+			row, applied, err := m.cfg.Store.SwapOwner(attempt, x.old, x.next)
+			cancel()
+			if err != nil {
+				m.complain(ctx, what, err)
+				return false
+			}
+			if !applied {
+				found = row
+			}
+		}
+		m.swapped(&x, found, tell)
+	}
+	return true
+}
+
+func (m *Manager) swapped(x *swap, found Owner, tell func(Owner, bool)) {
+	m.mu.Lock()
+	m.learn(found, m.cfg.Now())
+	m.mu.Unlock()
+	tell(found, x.hinted)
 }
 
 // takeable returns the shards that this node should have and may take, and the leases that ran out and stand in the way
@@ -261,8 +343,8 @@ func (m *Manager) takeable() (free []int, expired []NodeLease) {
 	return free, expired
 }
 
-// takeOne takes a shard, or finds out who has it. It reports false if the store did not answer.
-func (m *Manager) takeOne(ctx context.Context, i int) bool {
+// claim is how a shard's row is to change for this node to serve it; false if it may take none.
+func (m *Manager) claim(i int) (swap, bool) {
 	m.mu.Lock()
 	old, floor := m.shards[i].row, m.shards[i].row.Clock
 	if w := m.nodes[old.Node]; w != nil && !old.Released {
@@ -275,32 +357,15 @@ func (m *Manager) takeOne(ctx context.Context, i int) bool {
 	may := !m.leave && !m.ended && m.valid()
 	hinted := m.plan.ID(i) != m.cfg.Self
 	m.mu.Unlock()
-	if !may || ctx.Err() != nil {
-		return false
+	if !may {
+		return swap{}, false
 	}
 	if old.Node == m.cfg.Self && !old.Released {
-		m.gain(old, hinted)
-		return true
+		return swap{old: old, next: old, hinted: hinted, done: true}, true
 	}
 	m.cfg.Raise(floor)
 	next := Owner{Shard: i, Node: m.cfg.Self, Epoch: max(old.Epoch, m.cfg.Floor) + 1, Clock: m.cfg.Clock()}
-	attempt, cancel := m.cfg.attempt(ctx)
-	found, applied, err := m.cfg.Store.SwapOwner(attempt, old, next)
-	cancel()
-	if err != nil {
-		m.complain(ctx, "a shard could not be taken", err)
-		return false
-	}
-	if applied {
-		found = next
-	}
-	m.mu.Lock()
-	m.learn(found, m.cfg.Now())
-	m.mu.Unlock()
-	if found.Node == m.cfg.Self && !found.Released {
-		m.gain(found, hinted)
-	}
-	return true
+	return swap{old: old, next: next, hinted: hinted}, true
 }
 
 // gain begins to serve a shard whose row names this node.
@@ -320,28 +385,21 @@ func (m *Manager) gain(row Owner, hinted bool) {
 	m.cfg.Gained(row.Shard, row.Epoch)
 }
 
-// lanes calls f for shards, some at once, those of one lane one after another until f reports false. It reports whether
-// f always did well.
-func (m *Manager) lanes(shards []int, f func(int) bool) bool {
+// lanes calls f for shards, those that are equal modulo Parallel at once. It reports whether f always did well.
+func (m *Manager) lanes(shards []int, f func(lane []int) bool) bool {
 	lanes := make(map[int][]int)
 	for _, i := range shards {
 		lanes[i%m.cfg.Parallel] = append(lanes[i%m.cfg.Parallel], i)
 	}
 	var wg sync.WaitGroup
-	var mu sync.Mutex
-	well := true
+	var ill atomic.Bool
 	for _, lane := range lanes {
 		wg.Go(func() {
-			for _, i := range lane {
-				if !f(i) {
-					mu.Lock()
-					well = false
-					mu.Unlock()
-					return
-				}
+			if !f(lane) {
+				ill.Store(true)
 			}
 		})
 	}
 	wg.Wait()
-	return well
+	return !ill.Load()
 }

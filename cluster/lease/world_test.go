@@ -39,7 +39,7 @@ func newWorld(t *testing.T) *world { return &world{t: t, rows: newMemory(), star
 // add starts a node.
 func (w *world) add(name string, change func(*lease.Config)) *node {
 	w.t.Helper()
-	n := &node{name: name, store: &faults{memory: w.rows}, serving: map[int]uint64{}}
+	n := &node{name: name, store: &faults{memory: w.rows, single: len(w.nodes)%2 == 1}, serving: map[int]uint64{}}
 	cfg := lease.Config{Name: name, Store: n.store,
 		Clock: func() int64 { return max(n.clock.Load(), time.Since(w.start).Microseconds()) },
 		Raise: func(c int64) { n.clock.Store(max(n.clock.Load(), c)) },

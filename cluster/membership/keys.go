@@ -44,31 +44,31 @@ func readKeys(file string) (keys [][]byte, err error) {
 	return keys, nil
 }
 
-// rotate makes the ring hold these keys, of which the first encrypts.
+// rotate makes the ring hold these keys, of which the first encrypts. It reports whether it did not already.
 //
 // RemoveKey moves keys within an array that others may be reading; only the last can be removed without that. So the new
 // keys are put before the old ones first, by making each the primary one in turn.
-func rotate(ring *memberlist.Keyring, keys [][]byte) error {
+func rotate(ring *memberlist.Keyring, keys [][]byte) (changed bool, err error) {
 	if slices.EqualFunc(ring.GetKeys(), keys, bytes.Equal) {
-		return nil
+		return false, nil
 	}
 	for _, k := range keys {
 		if err := ring.AddKey(k); err != nil {
-			return err
+			return true, err
 		}
 	}
 	for _, k := range slices.Backward(keys) {
 		if err := ring.UseKey(k); err != nil {
-			return err
+			return true, err
 		}
 	}
 	for {
 		have := ring.GetKeys()
 		if len(have) <= len(keys) {
-			return nil
+			return true, nil
 		}
 		if err := ring.RemoveKey(have[len(have)-1]); err != nil {
-			return err
+			return true, err
 		}
 	}
 }

@@ -29,6 +29,7 @@ type Config struct {
 	Address string // of the node's streams, for the others
 	Version string
 	Weight  uint
+	State   State // at first; see SetState
 
 	Bind      string   // host:port of gossip, TCP and UDP; port 0: any
 	Advertise string   // how the others reach it, if otherwise
@@ -45,7 +46,7 @@ type Config struct {
 	Probe  time.Duration
 	Rejoin time.Duration // between two attempts at nodes that are missing; default 10 s, and a tenth before the first
 	Forget time.Duration // how long former members are tried; default 10 min
-	Rekey  time.Duration // between two looks at KeyFile; default 5 s
+	Rekey  time.Duration // between two looks at KeyFile; default 1 s
 
 	transport memberlist.Transport // of tests
 }
@@ -80,7 +81,7 @@ func New(c Config) (*Membership, error) {
 	c.Probe = cmp.Or(c.Probe, 600*time.Millisecond)
 	c.Rejoin = cmp.Or(c.Rejoin, 10*time.Second)
 	c.Forget = cmp.Or(c.Forget, 10*time.Minute)
-	c.Rekey = cmp.Or(c.Rekey, 5*time.Second)
+	c.Rekey = cmp.Or(c.Rekey, time.Second)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -91,7 +92,7 @@ func New(c Config) (*Membership, error) {
 		return nil, errors.New("membership: Name, ID and Address must be given")
 	}
 	m := &Membership{cfg: c, wake: make(chan struct{}, 1), stop: make(chan struct{}), former: make(map[string]time.Time), nodes: make(map[string]gossip),
-		self: Member{Name: c.Name, ID: c.ID, Roles: c.Roles, Address: c.Address, Version: c.Version, Weight: c.Weight}}
+		self: Member{Name: c.Name, ID: c.ID, Roles: c.Roles, Address: c.Address, Version: c.Version, Weight: c.Weight, State: c.State}}
 	var err error
 	if m.meta, err = m.self.encode(); err != nil {
 		return nil, err
@@ -309,11 +310,15 @@ func (m *Membership) keepJoined() {
 
 func (m *Membership) rekey() {
 	keys, err := readKeys(m.cfg.KeyFile)
+	changed := false
 	if err == nil {
-		err = rotate(m.ring, keys)
+		changed, err = rotate(m.ring, keys)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		m.cfg.Logger.Error("the keys of gossip stay as they are", "error", err)
+	case changed:
+		m.cfg.Logger.Info("the keys of gossip have changed", "keys", len(keys))
 	}
 }
 

@@ -17,6 +17,7 @@ type State uint8
 const (
 	Serving  State = 0
 	Draining State = 1 // it gives its shards away and sends its clients elsewhere
+	Joining  State = 2 // it takes no part yet, and may never come to
 )
 
 // String is for logs and pages.
@@ -26,6 +27,8 @@ func (s State) String() string {
 		return "serving"
 	case Draining:
 		return "draining"
+	case Joining:
+		return "joining"
 	}
 	return "unknown"
 }

@@ -35,9 +35,6 @@ const (
 	maxFrame   = 1 << 30
 	maxName    = 255
 	maxText    = 1024 // of an error that travels
-
-	versionMin = 1
-	versionMax = 1
 )
 
 type header struct {

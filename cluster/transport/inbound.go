@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -57,7 +58,9 @@ func (t *Transport) greet(ctx context.Context, conn net.Conn, addr string, p *pe
 			c.ServerName = host
 		}
 		tc := tls.Client(conn, c)
-		if err := tc.HandshakeContext(ctx); err != nil {
+		if err := tc.HandshakeContext(ctx); errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("transport: %w (perhaps the node does not speak TLS)", err)
+		} else if err != nil {
 			return nil, fmt.Errorf("transport: %w", err)
 		}
 		conn = tc
@@ -68,6 +71,9 @@ func (t *Transport) greet(ctx context.Context, conn net.Conn, addr string, p *pe
 	}
 	parser := newParser(minFrame, minFrame)
 	h, payload, err := receive(conn, parser)
+	if err != nil && t.cfg.TLS == nil {
+		err = fmt.Errorf("%w (perhaps the node wants TLS, and this one has no certificate)", err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -149,6 +155,9 @@ func (t *Transport) accept() {
 	}
 }
 
+// tlsHandshake is the first byte of every TLS connection (RFC 8446, 5.1).
+const tlsHandshake = 22
+
 // admit does the acceptor's part of the hello.
 func (t *Transport) admit(raw net.Conn) (*inbound, error) {
 	ctx, cancel := context.WithTimeout(t.ctx, t.cfg.PeerTimeout)
@@ -168,6 +177,9 @@ func (t *Transport) admit(raw net.Conn) (*inbound, error) {
 	}
 	parser := newParser(minFrame, minFrame)
 	h, payload, err := receive(conn, parser)
+	if err != nil && t.cfg.TLS == nil && parser.w > 0 && parser.buf[0] == tlsHandshake {
+		err = fmt.Errorf("%w: it speaks TLS, and this node has no certificate", err)
+	}
 	if err != nil {
 		return nil, err
 	}

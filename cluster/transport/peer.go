@@ -404,7 +404,7 @@ func (p *peer) serve(s *stream) error {
 		s.close(ErrClosed)
 	}
 	unhook := context.AfterFunc(p.ctx, func() { s.close(ErrClosed) })
-	p.t.cfg.Logger.Info("transport: stream to a node stands", "node", p.id, "name", p.name)
+	p.t.cfg.Logger.Info("transport: stream to a node stands", "node", p.id, "name", p.name, "version", s.version)
 	p.t.cfg.Handler.Up(p.id)
 	var writer sync.WaitGroup
 	writer.Go(func() { s.write(func(b *batch) { p.take(s, b) }) })

@@ -29,6 +29,7 @@ type PeerStats struct {
 	Name      string
 	Addr      string
 	Connected bool
+	Version   int // of the protocol, that both speak; 0: not connected
 	Traffic
 
 	Queued, QueuedBytes           int // deliveries that are not written yet
@@ -45,6 +46,8 @@ type PeerStats struct {
 type InboundStats struct {
 	Node chat.NodeID
 	Name string
+	// Version of the protocol, that both speak.
+	Version int
 	Traffic
 }
 
@@ -61,8 +64,12 @@ func (t *Transport) Stats() Stats {
 	s := Stats{Refused: t.refused.Load()}
 	for _, p := range *t.peers.Load() {
 		p.mu.Lock()
+		version := 0
+		if p.stream != nil {
+			version = int(p.stream.version)
+		}
 		s.Peers = append(s.Peers, PeerStats{
-			Node: p.id, Name: p.name, Addr: p.addr, Connected: p.stream != nil, Traffic: p.traffic.stats(),
+			Node: p.id, Name: p.name, Addr: p.addr, Connected: p.stream != nil, Version: version, Traffic: p.traffic.stats(),
 			Queued: p.queued, QueuedBytes: p.queuedBytes,
 			Unconfirmed: p.windowed, UnconfirmedBytes: p.windowBytes,
 			Requests: p.calls.live, RequestBytes: p.callBytes,
@@ -72,10 +79,20 @@ func (t *Transport) Stats() Stats {
 	}
 	t.mu.Lock()
 	for _, in := range t.inbound {
-		s.Inbound = append(s.Inbound, InboundStats{Node: in.node, Name: in.name, Traffic: in.traffic.stats()})
+		s.Inbound = append(s.Inbound, InboundStats{Node: in.node, Name: in.name, Version: int(in.version), Traffic: in.traffic.stats()})
 	}
 	t.mu.Unlock()
 	slices.SortFunc(s.Peers, func(a, b PeerStats) int { return cmp.Compare(a.Node, b.Node) })
 	slices.SortFunc(s.Inbound, func(a, b InboundStats) int { return cmp.Compare(a.Node, b.Node) })
 	return s
+}
+
+// Versions of the protocol that this build speaks.
+func Versions() (lowest, highest int) { return versionMin, versionMax }
+
+// Inbound reports whether a stream of a node to this one stands.
+func (t *Transport) Inbound(node chat.NodeID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.inbound[node] != nil
 }

@@ -46,6 +46,13 @@ func TestHighestCommonVersion(t *testing.T) {
 	if _, err := ask(t, a, t.Context(), 2, "x"); err != nil {
 		t.Fatal(err)
 	}
+	_, highest := transport.Versions()
+	if v := a.stats(2).Version; v != highest {
+		t.Errorf("they speak version %d", v)
+	}
+	if in := tr.Stats().Inbound; len(in) != 1 || in[0].Version != highest || !tr.Inbound(1) || tr.Inbound(7) {
+		t.Errorf("the other says %+v", in)
+	}
 }
 
 func dial(t *testing.T, addr string) net.Conn {

@@ -39,6 +39,7 @@ type stream struct {
 	traffic *traffic
 	parser  *parser // has what came behind the hello
 	since   time.Time
+	version uint16 // of the protocol, that both speak
 
 	kick   chan struct{} // the writer has something to do
 	closed chan struct{}
@@ -63,10 +64,11 @@ type stream struct {
 }
 
 func (t *Transport) newStream(conn net.Conn, p *parser, h hello, tr *traffic) *stream {
-	p.max = t.cfg.MaxFrame + 4 // the time left of a request is not the caller's
+	version, _ := common(t.ours(0), h) // it was checked
+	p.max = t.cfg.MaxFrame + 4         // the time left of a request is not the caller's
 	p.grow(readBuffer)
 	return &stream{
-		t: t, conn: conn, node: h.node, name: h.name, traffic: tr, parser: p, since: time.Now(),
+		t: t, conn: conn, node: h.node, name: h.name, traffic: tr, parser: p, since: time.Now(), version: version,
 		kick: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
 }
@@ -192,6 +194,7 @@ func (s *stream) write(more func(*batch)) {
 			if more != nil {
 				more(&b)
 			}
+			s.later(&b)
 			var err error
 			if b.bytes > 0 {
 				err = s.flush(&b)

@@ -36,7 +36,7 @@ func marshal(b []byte, m message) ([]byte, error) {
 	if size <= keep {
 		m.ReturnToVTPool()
 	}
-	return b, nil
+	return later(b), nil
 }
 
 func unmarshal(b []byte, m message) error {

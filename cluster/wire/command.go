@@ -20,7 +20,7 @@ func putCommand(c chat.Command) (*pb.Command, error) {
 		m.Users = putUsers(m.Users, c.Members)
 	case chat.Send:
 		m.Type = pb.CommandType_COMMAND_SEND
-		m.ClientId, m.Content, m.IsVoice = c.ClientID, c.Content, c.IsVoice
+		m.ClientId, m.Content, m.IsVoice, m.File = c.ClientID, c.Content, c.IsVoice, putFile(c.File)
 		m.Extras = putSendExtras(&chat.Extras{ReplyTo: c.ReplyTo, Mentions: c.Mentions, MentionAll: c.MentionAll, Forwarded: c.Forwarded})
 	case chat.Forward:
 		m.Type = pb.CommandType_COMMAND_FORWARD
@@ -111,7 +111,7 @@ func command(m *pb.Command) (chat.Command, error) {
 		return chat.Create{Conversation: conversation, Kind: chat.Kind(m.Kind), Title: m.Title, Members: usersOf(m.Users)}, nil
 	case pb.CommandType_COMMAND_SEND:
 		x := sendExtras(m.Extras)
-		return chat.Send{Conversation: conversation, ClientID: m.ClientId, Content: m.Content, IsVoice: m.IsVoice,
+		return chat.Send{Conversation: conversation, ClientID: m.ClientId, Content: m.Content, IsVoice: m.IsVoice, File: file(m.File),
 			ReplyTo: x.ReplyTo, Mentions: x.Mentions, MentionAll: x.MentionAll, Forwarded: x.Forwarded}, nil
 	case pb.CommandType_COMMAND_FORWARD:
 		return chat.Forward{Conversation: conversation, From: whole[chat.ConversationID](m.FromHi, m.FromLo), Message: message,

@@ -209,6 +209,24 @@ func putEvent(m *pb.Event, e *chat.Event) {
 	m.Kind = uint32(e.Kind)
 	m.Permissions = putPermissions(e.Permissions)
 	m.Extras = putExtras(e.Extras)
+	m.File = putFile(e.File)
+}
+
+func putFile(f *chat.File) *pb.File {
+	if f == nil {
+		return nil
+	}
+	m := pb.FileFromVTPool()
+	m.IdHi, m.IdLo = halves(f.ID)
+	m.Name, m.Type, m.Size = f.Name, f.Type, f.Size
+	return m
+}
+
+func file(m *pb.File) *chat.File {
+	if m == nil {
+		return nil
+	}
+	return &chat.File{ID: whole[chat.FileID](m.IdHi, m.IdLo), Name: m.Name, Type: m.Type, Size: m.Size}
 }
 
 // putEventPointer is putEvent for one that may be missing.
@@ -248,6 +266,7 @@ func event(m *pb.Event, e *chat.Event) {
 
 		Permissions: permissions(m.Permissions),
 		Extras:      extras(m.Extras),
+		File:        file(m.File),
 	}
 }
 

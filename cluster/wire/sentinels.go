@@ -36,6 +36,11 @@ var sentinels = [...]struct {
 	{20, chat.ErrUnauthorized},
 	{21, chat.ErrTokenExpired},
 	{22, chat.ErrNotSupported},
+	{23, chat.ErrFenced},
+	{40, chat.ErrTokenRevoked},
+	{41, chat.ErrSuspended},
+	{42, chat.ErrConflict},
+	{43, chat.ErrQuota},
 
 	{64, chat.ErrContactExists},
 	{65, chat.ErrSelfContact},

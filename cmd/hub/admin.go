@@ -14,6 +14,10 @@ import (
 type adminCmd struct {
 	Cluster clusterCmd `cmd:"" help:"Show the nodes of a running server's cluster: shards, leases, sessions, versions."`
 	Drain   drainCmd   `cmd:"" help:"Make a running server hand its shards over, send its clients elsewhere and end, as SIGTERM does."`
+	Tenant  tenantCmd  `cmd:"" help:"Tenants: create, limit, suspend them, over the administrative API."`
+	Key     keyCmd     `cmd:"" help:"API keys of tenants, over the administrative API."`
+	User    userCmd    `cmd:"" help:"Users: suspend, export, import them, over the administrative API."`
+	Audit   auditCmd   `cmd:"" help:"Print the audit log of a tenant, over the administrative API."`
 	Reindex reindexCmd `cmd:"" help:"Make the search index of a running server anew from its conversations. Search goes on meanwhile."`
 }
 

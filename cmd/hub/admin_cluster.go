@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -57,14 +58,14 @@ func (c *clusterCmd) Run(s *streams) error {
 		return fmt.Errorf("asking the server: %w", err)
 	}
 	w := tabwriter.NewWriter(s.out, 2, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "NODE\tID\tROLES\tSTATE\tSHARDS\tSESSIONS\tREACHED\tVERSION")
+	fmt.Fprintln(w, "NODE\tID\tROLES\tSTATE\tSHARDS\tSESSIONS\tREACHED\tPROTOCOL\tVERSION")
 	for _, m := range st.Members {
 		name := m.Name
 		if m.ID == st.Self {
 			name += " (this one)"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\n", name, m.ID, strings.Join(m.Roles, ","), m.State, m.Shards, m.Sessions,
-			map[bool]string{true: "yes", false: "NO"}[m.Reached], m.Version)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", name, m.ID, strings.Join(m.Roles, ","), m.State, m.Shards, m.Sessions,
+			map[bool]string{true: "yes", false: "NO"}[m.Reached], cmp.Or(m.Protocol, "-"), m.Version)
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -84,6 +84,8 @@ func TestWrongCombinationsAreRefused(t *testing.T) {
 		"serve --dev --store scylla --cql-hosts a --join b:1":                                                                "--gossip-listen",
 		"serve --dev --store scylla --cql-hosts a --gossip-listen 127.0.0.1:1":                                               "--cluster-listen",
 		"serve --dev --store scylla --cql-hosts a --gossip-listen a:1 --cluster-listen a:2":                                  "fts keeps its index",
+		"serve --dev --store scylla --cql-hosts a --gossip-listen a:1 --cluster-listen a:2 --search meili":                   "add --blobs s3 --s3-endpoint …, or --blobs-shared",
+		"serve --dev --blobs s3 --blobs-shared d":                                                                            "only with --blobs fs",
 		"serve --dev --store scylla --cql-hosts a --gossip-listen a:1 --cluster-listen a:2 --search off":                     "--cluster-insecure",
 		"serve --dev --store scylla --cql-hosts a --gossip-listen 127.0.0.1:1 --cluster-listen 127.0.0.1:2 --search off":     "--auth-secret-file",
 		"serve --dev --store scylla --cql-hosts a --gossip-listen 127.0.0.1:1 --cluster-listen 127.0.0.1:2 --roles owner":    "neither edge nor actors",

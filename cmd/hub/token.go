@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -52,7 +53,7 @@ func (c *tokenCmd) Run(s *streams) error {
 	now := time.Now()
 	token, err := signer.Sign(auth.Claims{
 		Principal: chat.Principal{Tenant: tenant, User: user, Username: c.Username},
-		IssuedAt:  now, Expires: now.Add(c.TTL),
+		IssuedAt:  now, Expires: now.Add(c.TTL), ID: rand.Text(), // so that it can be revoked by itself
 		User: chat.User{Tenant: tenant, ID: user, Username: c.Username},
 	}, auth.Access)
 	if err != nil {

@@ -51,13 +51,22 @@ type ClientFrame struct {
 	MentionAll bool
 	// Permissions of set_permissions; at least one is set.
 	Permissions chat.Permissions
+	File        *File       // send_message
+	Upload      chat.FileID // send_message
+}
+
+// File is a file within a frame.
+type File struct {
+	Name string // as sent
+	// Content is base64, unchecked. It may alias the payload: who keeps it copies it.
+	Content []byte
 }
 
 // values are the raw JSON values of the known fields, nil where a field is absent or null.
 type values [numFields][]byte
 
 // Decode reads one text frame into dst, which it overwrites. The error is always an *Error; its Ref, and Ref,
-// Type and Conversation of dst, are set if they could be read. Nothing of payload is kept.
+// Type and Conversation of dst, are set if they could be read. Nothing of payload is kept but File.Content.
 func Decode(payload []byte, dst *ClientFrame) error {
 	*dst = ClientFrame{}
 	var v values
@@ -207,16 +216,23 @@ func (v *values) sendMessage(f *ClientFrame) *Error {
 		return wrongType(fieldReplyTo, "a UUID")
 	}
 	if raw := v[fieldFile]; raw != nil {
-		if raw[0] != '{' {
-			return &Error{Code: CodeInvalidType, Text: TextInvalidFile}
+		if err := v.file(f); err != nil {
+			return err
 		}
-		return &Error{Code: CodeNotSupported, Text: "Attachments are not supported yet"}
 	}
-	if f.IsVoice { // a voice message is a file (defect D-30)
+	if raw := v[fieldUploadID]; raw != nil && (!uuid(raw, (*[16]byte)(&f.Upload)) || f.Upload.IsZero() || f.File != nil) {
+		return wrongType(fieldUploadID, "the id of an upload, without a file")
+	}
+	attached := f.File != nil || !f.Upload.IsZero()
+	if f.IsVoice && !attached { // a voice message is a file (defect D-30)
 		return &Error{Code: CodeMissingField, Text: TextInvalidFile}
 	}
 	if err := v.clientID(f); err != nil {
 		return err
+	}
+	if attached && strings.TrimSpace(f.Content) == "" {
+		f.Content = ""
+		return nil
 	}
 	return f.normalize()
 }
@@ -230,6 +246,36 @@ func (v *values) clientID(f *ClientFrame) *Error {
 		return &Error{Code: CodeInvalid, Text: "client_id: at most 128 bytes"}
 	}
 	f.ClientID = id
+	return nil
+}
+
+// file reads the object that the original's clients send: name, content in base64, and a size that nobody looks at.
+func (v *values) file(f *ClientFrame) *Error {
+	raw := v[fieldFile]
+	invalid := &Error{Code: CodeInvalidType, Text: TextInvalidFile}
+	if raw[0] != '{' {
+		return invalid
+	}
+	var name, content []byte
+	s := scanner{b: raw}
+	s.members(MaxDepth, func(key, value []byte) {
+		switch string(key) {
+		case `"name"`:
+			name = value
+		case `"content"`:
+			content = value
+		}
+	})
+	if len(content) == 0 || content[0] != '"' || len(name) > 0 && name[0] != '"' && name[0] != 'n' {
+		return invalid
+	}
+	f.File = &File{Name: "file"}
+	if len(name) > 0 && name[0] == '"' {
+		f.File.Name = unquote(name)
+	}
+	if f.File.Content = content[1 : len(content)-1]; bytes.IndexByte(content, '\\') >= 0 {
+		f.File.Content = []byte(unquote(content))
+	}
 	return nil
 }
 

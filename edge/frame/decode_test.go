@@ -34,6 +34,10 @@ func must[T any](v T, err error) T {
 func TestDecode(t *testing.T) {
 	for in, want := range map[string]frame.ClientFrame{
 		`{"type":"send_message","content":"  hi\n","file":null,"is_voice":false}`: {Type: frame.SendMessage, Content: "hi"},
+		`{"type":"send_message","content":"","file":{"name":"a\u00fc.txt","content":"eA==","size":1},"is_voice":true}`: {Type: frame.SendMessage,
+			IsVoice: true, File: &frame.File{Name: "aü.txt", Content: []byte("eA==")}},
+		`{"type":"send_message","file":{"content":"eA\/="}}`:                     {Type: frame.SendMessage, File: &frame.File{Name: "file", Content: []byte("eA/=")}},
+		`{"type":"send_message","upload_id":"00000000000000000000000000000007"}`: {Type: frame.SendMessage, Upload: chat.FileID{15: 7}},
 		`{"ref":7,"client_id":"c1","conversation_id":"` + convText + `","content":"\u00e9\ud83d\ude00","type":"send_message","x":[{"y":[1,2.5e-3,true]}]}`: {
 			Type: frame.SendMessage, Ref: "7", Conversation: conv, Content: "é😀", ClientID: "c1"},
 		` {"type":"typing","is_typing":true} `:                {Type: frame.Typing, IsTyping: true},
@@ -109,7 +113,11 @@ func TestReq040_BadFramesAreErrors(t *testing.T) {
 		{send(`"content":"a","is_voice":"yes"`), frame.CodeInvalidType, "is_voice: must be true or false", ""},
 		{send(`"content":"a","is_voice":true`), frame.CodeMissingField, "Invalid file data", ""},
 		{send(`"content":"a","file":"x"`), frame.CodeInvalidType, "Invalid file data", ""},
-		{send(`"content":"a","file":{"name":"a.txt","content":"eA==","size":1},"ref":3`), frame.CodeNotSupported, "Attachments are not supported yet", "3"},
+		{send(`"content":"a","file":{"name":"a.txt"},"ref":3`), frame.CodeInvalidType, "Invalid file data", "3"},
+		{send(`"content":"a","file":{"name":7,"content":"eA=="}`), frame.CodeInvalidType, "Invalid file data", ""},
+		{send(`"file":{"content":7}`), frame.CodeInvalidType, "Invalid file data", ""},
+		{send(`"upload_id":"x"`), frame.CodeInvalidType, "upload_id: must be the id of an upload, without a file", ""},
+		{send(`"upload_id":"00000000-0000-0000-0000-000000000007","file":{"content":"eA=="}`), frame.CodeInvalidType, "upload_id: must be the id of an upload, without a file", ""},
 		{send(`"content":"a","client_id":"` + strings.Repeat("c", 129) + `"`), frame.CodeInvalid, "client_id: at most 128 bytes", ""},
 		{`{"type":"read"}`, frame.CodeMissingField, "message_id: required", ""},
 		{`{"type":"read","message_id":"nope"}`, frame.CodeInvalidType, "message_id: must be a UUID", ""},

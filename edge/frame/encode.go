@@ -74,7 +74,11 @@ func appendMessage(b []byte, conversation chat.ConversationID, e *chat.Event, is
 	b = appendString(b, "sender", e.ActorName)
 	b = appendString(b, "content", e.Content)
 	b = appendTime(b, "timestamp", e.At)
-	b = append(b, `,"file":""`...)
+	if e.File == nil {
+		b = append(b, `,"file":""`...)
+	} else {
+		b = appendString(b, "file", e.File.Path())
+	}
 	b = appendBool(b, "is_voice", e.IsVoice)
 	b = appendBool(b, "is_read", isRead)
 	b = appendUUID(b, "conversation_id", conversation)
@@ -82,6 +86,15 @@ func appendMessage(b []byte, conversation chat.ConversationID, e *chat.Event, is
 	b = appendUint(b, "seq", e.Seq)
 	if e.ClientID != "" {
 		b = appendString(b, "client_id", e.ClientID)
+	}
+	if f := e.File; f != nil {
+		b = append(b, `,"attachment":{"id":"`...)
+		b = append(b, f.ID.String()...)
+		b = append(b, '"')
+		b = appendString(b, "name", f.Name)
+		b = appendString(b, "type", f.Type)
+		b = appendUint(b, "size", uint64(max(f.Size, 0)))
+		b = append(b, '}')
 	}
 	if len(e.Reactions) > 0 {
 		b = append(b, `,"reactions":[`...)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/zumodra/hub/chat"
+	"github.com/zumodra/hub/chat/attachment"
 )
 
 // Code of an error frame: what a program acts on, whereas the text is for people and for old clients.
@@ -25,6 +26,9 @@ const (
 	CodeBlocked        Code = "blocked"
 	CodeUnauthorized   Code = "unauthorized"
 	CodeTokenExpired   Code = "token_expired"
+	CodeTokenRevoked   Code = "token_revoked"
+	CodeSuspended      Code = "suspended"
+	CodeQuota          Code = "quota"
 	CodeRateLimited    Code = "rate_limited"
 	CodeOverloaded     Code = "overloaded"
 	CodeUnavailable    Code = "unavailable"
@@ -35,6 +39,14 @@ const (
 	CodeGone           Code = "gone"
 	CodeNotSupported   Code = "not_supported"
 	CodeInternal       Code = "internal"
+
+	// Those of package attachment.
+	CodeFileTooLarge    Code = attachment.CodeTooLarge
+	CodeInvalidFile     Code = attachment.CodeInvalid
+	CodeFileNotAllowed  Code = attachment.CodeNotAllowed
+	CodeFileMismatch    Code = attachment.CodeMismatch
+	CodeFileInfected    Code = attachment.CodeInfected
+	CodeFileUnavailable Code = attachment.CodeUnavailable
 )
 
 // Codes lists all of them.
@@ -119,6 +131,8 @@ var Outcomes = []Outcome{
 	{chat.ErrEmptyMessage, CodeEmptyMessage, TextEmptyMessage, ClosePolicy, http.StatusBadRequest},
 	{chat.ErrTooLong, CodeTooLong, TextTooLong, ClosePolicy, http.StatusBadRequest},
 	{chat.ErrTokenExpired, CodeTokenExpired, "Token expired", CloseUnauthorized, http.StatusUnauthorized},
+	{chat.ErrTokenRevoked, CodeTokenRevoked, "Token revoked", CloseUnauthorized, http.StatusUnauthorized},
+	{chat.ErrSuspended, CodeSuspended, "Your account has been suspended.", CloseForbidden, http.StatusForbidden},
 	{chat.ErrUnauthorized, CodeUnauthorized, "Authentication required", CloseUnauthorized, http.StatusUnauthorized},
 	{chat.ErrNotMember, CodeNotParticipant, "You are not a participant.", CloseForbidden, http.StatusForbidden},
 	{chat.ErrBlocked, CodeBlocked, "Cannot message this user.", CloseForbidden, http.StatusForbidden},
@@ -130,6 +144,7 @@ var Outcomes = []Outcome{
 	{chat.ErrDirect, CodeDirect, "Not possible in a direct conversation.", ClosePolicy, http.StatusBadRequest},
 	{chat.ErrGroupFull, CodeGroupFull, "Group is full.", ClosePolicy, http.StatusBadRequest},
 	{chat.ErrEditWindow, CodeEditWindow, "Message can no longer be edited.", ClosePolicy, http.StatusBadRequest},
+	{chat.ErrQuota, CodeQuota, "A limit of this service has been reached.", ClosePolicy, http.StatusForbidden},
 	{chat.ErrRateLimited, CodeRateLimited, "Too many messages, slow down.", CloseRateLimited, http.StatusTooManyRequests},
 	{chat.ErrOverloaded, CodeOverloaded, "Overloaded, try again later.", CloseOverload, http.StatusServiceUnavailable},
 	{chat.ErrShutdown, CodeUnavailable, "Unavailable, try again later.", CloseOverload, http.StatusServiceUnavailable},
@@ -152,7 +167,8 @@ func OutcomeOf(err error) Outcome {
 	return internalOutcome
 }
 
-// ErrorOf is the error frame for err. Texts of a chat.FieldError and a chat.RuleError are meant for clients and kept; of any other
+// ErrorOf is the error frame for err. Texts of a chat.FieldError, a chat.RuleError and an
+// attachment.Error are meant for clients and kept; of any other
 // error nothing but its kind leaves the hub.
 func ErrorOf(err error, ref string) *Error {
 	var fe *Error
@@ -170,6 +186,18 @@ func ErrorOf(err error, ref string) *Error {
 	var rule *chat.RuleError
 	if errors.As(err, &rule) {
 		e.Text = rule.Text
+	}
+	var suspended *chat.SuspendedError
+	if errors.As(err, &suspended) {
+		e.Text = suspended.Error()
+	}
+	var quota *chat.QuotaError
+	if errors.As(err, &quota) {
+		e.Text = quota.Text
+	}
+	var refused *attachment.Error
+	if errors.As(err, &refused) {
+		e.Code, e.Text = Code(refused.Code), refused.Text
 	}
 	var limit *chat.RateLimitError
 	if errors.As(err, &limit) {

@@ -86,6 +86,7 @@ const (
 	fieldReplyTo
 	fieldMentions
 	fieldMentionAll
+	fieldUploadID
 	numFields
 )
 
@@ -93,7 +94,8 @@ var fieldNames = [numFields]string{"type", "ref", "conversation_id", "content", 
 	"is_typing", "message_id", "up_to_seq", "seq", "group_name", "members", "email", "name", "last_seq",
 	"conversations", "emoji", "remove", "user_ids", "token", "query", "sender_id", "date_from", "date_to", "has_attachments",
 	"user_id", "role", "who_can_add", "who_can_pin", "who_can_mention_all",
-	"reply_to", "mentions", "mention_all"}
+	"reply_to", "mentions", "mention_all",
+	"upload_id"}
 
 var (
 	fieldsByName = func() map[string]field {
@@ -138,10 +140,11 @@ type FrameType struct {
 // MaxRef bytes that its answer echoes.
 var Types = []FrameType{
 	{"send_message", true, true, "", "Send a message. The answer is the message frame.", []Field{
-		{"content", "string", true, "1 to 10,000 code points after trimming"},
+		{"content", "string", true, "1 to 10,000 code points after trimming; may be missing or empty with a file"},
 		{"client_id", "string", false, "the client's own id of the message, up to 128 bytes: sending it again yields the same message"},
-		{"file", "object or null", false, "null; attachments are not supported yet"},
-		{"is_voice", "bool", false, "false; a voice message needs a file"},
+		{"file", "object or null", false, "{name, content, size}: a file whose content is base64 (RFC 4648 §4, padded); size is ignored"},
+		{"upload_id", "uuid", false, "instead of file: a file that was uploaded before (REST uploads/)"},
+		{"is_voice", "bool", false, "default false; the file is a voice message: mp3, wav, webm or ogg"},
 		{"reply_to", "uuid", false, "the message of the same conversation that this one answers; not a deleted one"},
 		{"mentions", "[user]", false, "up to 50 users whom it mentions, beside those whose id stands behind an @ in content; others than members are left out"},
 		{"mention_all", "bool", false, "mentions everybody, as does @all in the content of one who may"}}},
@@ -209,13 +212,14 @@ var Types = []FrameType{
 		{"sender", "string", true, "username"},
 		{"content", "string", true, "empty once deleted"},
 		{"timestamp", "time", true, ""},
-		{"file", "string", true, "empty"},
+		{"file", "string", true, "path of the file at the REST API, which asks for a token; empty if there is none"},
 		{"is_voice", "bool", true, ""},
 		{"is_read", "bool", true, "somebody else has read it"},
 		{"conversation_id", "uuid", true, ""},
 		{"sender_id", "user", true, ""},
 		{"seq", "integer", true, "number in the conversation's log"},
 		{"client_id", "string", false, "as the sender called it"},
+		{"attachment", "object", false, "{id, name, type, size}, if there is a file"},
 		{"reactions", "[object]", false, "{user_id, emoji}, in the order of arrival"},
 		{"edited_at", "time", false, ""},
 		{"deleted_at", "time", false, ""},

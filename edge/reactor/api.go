@@ -108,7 +108,9 @@ type Config struct {
 
 	MaxHandshakeBytes int           // request line and headers; default 8192
 	HandshakeTimeout  time.Duration // accept to complete headers, TLS handshake included; default 5 s
-	MaxMessage        int           // bytes of one message after inflation; default 65536; more closes with 1009
+	MaxMessage        int           // bytes of one message after inflation, which may lengthen one beyond LargeMessage 20 times; default 65536; more closes with 1009
+	LargeMessage      int           // bytes from which on a message needs room within LargeTotal; default MaxMessage: none does
+	LargeTotal        int64         // bytes of larger messages that are being received, of all connections; default 256 MiB; who finds no room is closed with CloseOverload
 	MaxFragments      int           // frames of one message; default 64; more closes with 1008
 	PingInterval      time.Duration // silence after which the server pings; default 20 s; negative: never
 	PongTimeout       time.Duration // silence after a ping that closes the connection; default 30 s

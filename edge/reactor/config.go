@@ -29,6 +29,8 @@ func (c *Config) setDefaults() error {
 	c.MaxHandshakeBytes = cmp.Or(c.MaxHandshakeBytes, 8192)
 	c.HandshakeTimeout = cmp.Or(c.HandshakeTimeout, 5*time.Second)
 	c.MaxMessage = cmp.Or(c.MaxMessage, 65536)
+	c.LargeMessage = cmp.Or(c.LargeMessage, c.MaxMessage)
+	c.LargeTotal = cmp.Or(c.LargeTotal, 256<<20)
 	c.MaxFragments = cmp.Or(c.MaxFragments, 64)
 	c.PingInterval = cmp.Or(c.PingInterval, 20*time.Second)
 	c.PongTimeout = cmp.Or(c.PongTimeout, 30*time.Second)
@@ -44,7 +46,7 @@ func (c *Config) setDefaults() error {
 	}
 	for name, v := range map[string]int64{
 		"MaxHandshakeBytes": int64(c.MaxHandshakeBytes), "HandshakeTimeout": int64(c.HandshakeTimeout),
-		"MaxMessage": int64(c.MaxMessage), "MaxFragments": int64(c.MaxFragments), "PongTimeout": int64(c.PongTimeout),
+		"MaxMessage": int64(c.MaxMessage), "MaxFragments": int64(c.MaxFragments), "LargeMessage": int64(c.LargeMessage), "LargeTotal": c.LargeTotal, "PongTimeout": int64(c.PongTimeout),
 		"CloseTimeout": int64(c.CloseTimeout), "QueueBytes": int64(c.QueueBytes), "QueueFrames": int64(c.QueueFrames),
 		"QueueAge": int64(c.QueueAge), "QueueTotal": c.QueueTotal, "InboxBytes": int64(c.InboxBytes),
 		"MaxConnections": int64(c.MaxConnections), "CompressThreshold": int64(c.CompressThreshold),
@@ -62,9 +64,15 @@ func (c *Config) setDefaults() error {
 	return nil
 }
 
+// maxRatio is how much longer than on the wire a large message may become: a file in base64, not a bomb.
+const maxRatio = 20
+
+// inflated is how long a message of n compressed bytes may become.
+func (c *Config) inflated(n int) int { return min(c.MaxMessage, max(c.LargeMessage, maxRatio*n)) }
+
 // limits of a connection's inbound messages.
 func (c *Config) limits(deflate bool) limits {
-	return limits{message: c.MaxMessage, fragments: c.MaxFragments, deflate: deflate}
+	return limits{message: c.MaxMessage, fragments: c.MaxFragments, deflate: deflate, large: c.LargeMessage}
 }
 
 // tick is the resolution of timers: a tenth of the shortest interval, between 5 ms and 1 s.

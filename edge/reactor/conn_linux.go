@@ -93,6 +93,7 @@ func (r *reactor) readFrames(c *conn, data []byte) {
 		in = r.inbound[c.in-1]
 	}
 	lim := r.s.cfg.limits(c.flags&flDeflate != 0)
+	lim.room = &r.s.room
 	for {
 		ev, n, fail := in.parser.next(&lim, data)
 		data = data[n:]
@@ -153,7 +154,7 @@ func (r *reactor) message(c *conn, ev *event) {
 		return
 	}
 	valid := true
-	err := inflate(ev.payload, r.s.cfg.MaxMessage, func(p []byte) {
+	err := inflate(ev.payload, r.s.cfg.inflated(len(ev.payload)), func(p []byte) {
 		if valid = !ev.text || validText(p); valid {
 			r.s.cfg.Handler.Message(name, ev.text, p)
 		}

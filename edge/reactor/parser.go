@@ -2,6 +2,7 @@ package reactor
 
 import (
 	"encoding/binary"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/gobwas/ws"
@@ -12,6 +13,10 @@ type limits struct {
 	message   int
 	fragments int
 	deflate   bool // negotiated: RSV1 is allowed on the first frame of a message
+
+	// Messages longer than large need room, which all connections share; nil: there is enough.
+	large int
+	room  *atomic.Int64
 }
 
 // wire is how long the frames of a message may be together. What deflate cannot shrink it makes longer: 5 bytes
@@ -68,6 +73,9 @@ type parser struct {
 
 	ctl  [maxControl]byte
 	done bool // msg was handed out and is to be cleared by the next call
+
+	held int // bytes of room that msg has
+	room *atomic.Int64
 }
 
 type frameHeader struct {
@@ -84,6 +92,7 @@ func (p *parser) idle() bool {
 
 // reset forgets everything; the message buffer is kept for reuse up to keep bytes.
 func (p *parser) reset(keep int) {
+	p.release()
 	buf := p.msg[:0]
 	if cap(buf) > keep {
 		buf = nil
@@ -91,11 +100,36 @@ func (p *parser) reset(keep int) {
 	*p = parser{msg: buf}
 }
 
+// reserve finds room for a message of n bytes so far, and the memory with it: growing piece by piece would take a
+// multiple of that.
+func (p *parser) reserve(lim *limits, n int) bool {
+	if lim.room == nil || n <= lim.large || n <= p.held {
+		return true
+	}
+	need := int64(n - p.held)
+	if lim.room.Add(-need) < 0 {
+		lim.room.Add(need)
+		return false
+	}
+	p.held, p.room = n, lim.room
+	p.msg = append(make([]byte, 0, n), p.msg...)
+	return true
+}
+
+// release gives the room of a message back, and its memory.
+func (p *parser) release() {
+	if p.held > 0 {
+		p.room.Add(int64(p.held))
+		p.held, p.room, p.msg = 0, nil, nil
+	}
+}
+
 // next consumes bytes of data, which it unmasks in place, until it has an event to report or data is used up.
 // It returns the event and how many bytes it consumed. After a failure the parser must not be used again.
 func (p *parser) next(lim *limits, data []byte) (event, int, failure) {
 	if p.done {
 		p.done, p.msgOp, p.frags, p.valid, p.msg = false, 0, 0, 0, p.msg[:0]
+		p.release()
 	}
 	n := 0
 	for {
@@ -139,6 +173,9 @@ func (p *parser) header(lim *limits, data []byte) (used int, ok bool, fail failu
 	}
 	if h.length > lim.wire(p.deflated)-len(p.msg) {
 		return used, false, failure{CloseTooBig, "message too big"}
+	}
+	if !p.reserve(lim, len(p.msg)+h.length) {
+		return used, false, failure{CloseOverload, "too many large messages at once"}
 	}
 	return used, true, noFailure
 }

@@ -27,6 +27,7 @@ type Server struct {
 	stats   counters
 	total   atomic.Int64
 	queued  atomic.Int64
+	room    atomic.Int64
 
 	draining atomic.Bool
 	quit     chan struct{}
@@ -52,6 +53,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, quit: make(chan struct{}), gone: make(chan struct{})}
+	s.room.Store(cfg.LargeTotal)
 	if cfg.AcceptRate > 0 {
 		s.limiter = rate.NewLimiter(rate.Limit(cfg.AcceptRate), cfg.AcceptRate)
 	}

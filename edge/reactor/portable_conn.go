@@ -205,6 +205,7 @@ func (c *pconn) name() Conn { return Conn{Handle: c.handle, Session: c.session} 
 // in the past, so that Closed is called here.
 func (c *pconn) readLoop() {
 	buf := make([]byte, 16<<10)
+	defer func() { c.parser.release() }()
 	for {
 		n, err := c.nc.Read(buf)
 		c.mu.Lock()
@@ -232,6 +233,7 @@ func (c *pconn) readLoop() {
 // received runs the parser.
 func (c *pconn) received(data []byte) {
 	lim := c.s.cfg.limits(c.deflate)
+	lim.room = &c.s.room
 	for len(data) > 0 {
 		c.mu.Lock()
 		last := c.last
@@ -286,7 +288,7 @@ func (c *pconn) message(ev *event) {
 		return
 	}
 	valid := true
-	err := inflate(ev.payload, c.s.cfg.MaxMessage, func(p []byte) {
+	err := inflate(ev.payload, c.s.cfg.inflated(len(ev.payload)), func(p []byte) {
 		if valid = !ev.text || validText(p); valid {
 			h.Message(c.name(), ev.text, p)
 		}

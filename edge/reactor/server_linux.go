@@ -25,6 +25,7 @@ type Server struct {
 
 	total    atomic.Int64 // connections of any kind, for MaxConnections
 	queued   atomic.Int64 // bytes in all queues, for QueueTotal
+	room     atomic.Int64 // left of LargeTotal
 	draining atomic.Bool  // refuse upgrades
 	deflate  atomic.Int64 // connections that negotiated deflate
 	tlsSlots chan struct{}
@@ -46,6 +47,7 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, quit: make(chan struct{}), gone: make(chan struct{}),
 		tlsSlots: make(chan struct{}, maxHandshakes),
 	}
+	s.room.Store(cfg.LargeTotal)
 	if cfg.AcceptRate > 0 {
 		s.limiter = rate.NewLimiter(rate.Limit(cfg.AcceptRate), cfg.AcceptRate)
 	}

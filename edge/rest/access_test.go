@@ -146,7 +146,7 @@ func TestCORS(t *testing.T) {
 	for k, want := range map[string]string{
 		"Access-Control-Allow-Origin": "https://app.example.org", "Access-Control-Allow-Credentials": "true",
 		"Access-Control-Allow-Methods": "GET, HEAD, OPTIONS, POST",
-		"Access-Control-Allow-Headers": "Authorization, Content-Type, X-CSRFToken", "Vary": "Origin",
+		"Access-Control-Allow-Headers": "Authorization, Content-Type, X-CSRFToken, Tus-Resumable, Upload-Length, Upload-Offset, Upload-Metadata, X-HTTP-Method-Override", "Vary": "Origin",
 	} {
 		if got := a.header.Get(k); got != want || a.status != 204 {
 			t.Errorf("%d, %s: %q", a.status, k, got)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"path"
 	"runtime/debug"
@@ -18,11 +19,13 @@ import (
 
 // API is the handler of the public port. It is safe for concurrent use.
 type API struct {
-	cfg      Config
-	mux      *http.ServeMux
-	routes   []route
-	missing  http.Handler // answers 404
-	profiles profiles
+	cfg       Config
+	mux       *http.ServeMux
+	routes    []route
+	missing   http.Handler // answers 404
+	profiles  profiles
+	throttles throttles
+	tus       *tus // nil without Files
 }
 
 // call is one request on its way.
@@ -32,6 +35,7 @@ type call struct {
 	p      chat.Principal // of an authenticated route
 	user   chat.User      // the caller as stored
 	source auth.Source    // where the credential came from
+	admin  admin          // of an operator's route
 }
 
 type handler func(a *API, ctx context.Context, c *call) response
@@ -44,6 +48,8 @@ const (
 	development               // nor here, but the route is there in development only
 	signedIn                  // an access token
 	operator                  // an API key
+	bulk                      // the same, of a request that may take long: it ends when it makes no progress
+	linked                    // an access token, or a URL that was signed for somebody who has one
 )
 
 // route is one path of the API without its trailing slash, which is canonical but not insisted on.
@@ -51,6 +57,12 @@ type route struct {
 	path    string
 	access  access
 	methods map[string]handler
+}
+
+// slow reports whether requests carry files.
+func (rt *route) slow() bool {
+	const m = prefix + "/messages"
+	return rt.path == m+"/messages" || strings.HasPrefix(rt.path, m+"/files/") || strings.HasPrefix(rt.path, m+"/uploads")
 }
 
 const prefix = "/api/v1"
@@ -87,7 +99,8 @@ func table() []route {
 		{prefix + "/auth/token/refresh", development, post((*API).refreshToken)},
 		{prefix + "/auth/token/blacklist", development, post((*API).blacklistToken)},
 		{prefix + "/auth/token/verify", development, post((*API).verifyToken)},
-		{prefix + "/admin/users/{id}", operator, methods{"GET": (*API).getUser, "PUT": (*API).putUser}},
+		{prefix + "/admin/users/{id}", operator,
+			methods{"GET": scoped(chat.ScopeUsersRead, (*API).getUser), "PUT": scoped(chat.ScopeUsersWrite, (*API).putUser)}},
 		{"/api/openapi.yaml", anybody, methods{"GET": (*API).document}},
 		{"/api/asyncapi.yaml", anybody, methods{"GET": (*API).socketDocument}},
 		{"/health", anybody, methods{"GET": (*API).health}},
@@ -109,8 +122,18 @@ func New(cfg Config) (*API, error) {
 		mux:    http.NewServeMux(),
 		routes: table(),
 	}
+	a.throttles.rates = cfg.Throttles
 	if cfg.People != nil {
 		a.routes = append(a.routes, peopleTable()...)
+	}
+	if cfg.Tenancy != nil {
+		a.routes = append(a.routes, tenancyTable()...)
+	}
+	if cfg.Files != nil {
+		if err := a.openFiles(); err != nil {
+			return nil, err
+		}
+		a.routes = append(a.routes, fileTable()...)
 	}
 	for _, rt := range a.routes {
 		a.mux.Handle(rt.path, a.serve(rt))
@@ -186,16 +209,31 @@ func (a *API) serve(rt route) http.Handler {
 			}
 			a.cfg.Observer.ObserveRequest(rt.path, knownMethod(r.Method), rec.class(), a.cfg.Now().Sub(start))
 		}()
-		ctx, cancel := context.WithTimeout(r.Context(), a.cfg.Timeout)
+		timeout := a.cfg.Timeout
+		switch {
+		case rt.access == bulk:
+			timeout = bulkTimeout
+		case rt.slow():
+			timeout = a.cfg.UploadTimeout
+		}
+		client := a.client(r)
+		ctx, cancel := context.WithTimeout(chat.WithAddress(r.Context(), client), timeout)
 		defer cancel()
 		a.cors(rec, r, allow)
 		if r.Method == http.MethodOptions && a.present(rt) {
+			a.tus.describe(rec.Header(), rt.path)
 			response{status: http.StatusNoContent, header: map[string]string{"Allow": allow}}.write(rec, r.Method)
 			return
 		}
 		c := &call{r: r, w: rec}
 		res := a.dispatch(ctx, rt, c, allow)
-		res.write(rec, r.Method)
+		switch {
+		case res.written:
+		case res.stream != nil && r.Method != http.MethodHead:
+			res.stream(rec)
+		default:
+			res.write(rec, r.Method)
+		}
 	})
 }
 
@@ -206,12 +244,19 @@ func (a *API) dispatch(ctx context.Context, rt route, c *call, allow string) res
 	switch rt.access {
 	case signedIn:
 		if res := a.authenticate(ctx, c); res != nil {
-			return *res
+			return a.unauthorized(res, chat.AddressOf(ctx))
 		}
-	case operator:
-		if res := a.authenticateOperator(c); res != nil {
-			return *res
+	case linked:
+		if res := a.authenticateLink(ctx, c); res != nil {
+			return a.unauthorized(res, chat.AddressOf(ctx))
 		}
+	case operator, bulk:
+		if res := a.authenticateOperator(ctx, c); res != nil {
+			return a.unauthorized(res, chat.AddressOf(ctx))
+		}
+	}
+	if res := a.throttleCall(&rt, c, chat.AddressOf(ctx)); res != nil {
+		return *res
 	}
 	method := c.r.Method
 	if method == http.MethodHead {
@@ -237,8 +282,8 @@ func (a *API) present(rt route) bool {
 	switch rt.access {
 	case development:
 		return a.cfg.Dev != nil
-	case operator:
-		return a.cfg.APIKeys != nil
+	case operator, bulk:
+		return a.cfg.APIKeys != nil || a.cfg.Tenancy != nil
 	}
 	return len(rt.methods) > 0
 }
@@ -274,14 +319,7 @@ func internal(id string) response {
 
 // link is the absolute URL of the request with one query parameter changed.
 func (a *API) link(r *http.Request, key, value string) string {
-	base := a.cfg.PublicURL
-	if base == "" {
-		scheme := "http"
-		if a.secure(r) {
-			scheme = "https"
-		}
-		base = (&url.URL{Scheme: scheme, Host: r.Host}).String()
-	}
+	base := a.base(r)
 	q := r.URL.Query()
 	if value == "" {
 		q.Del(key)
@@ -290,6 +328,27 @@ func (a *API) link(r *http.Request, key, value string) string {
 	}
 	u := url.URL{Path: r.URL.Path + "/", RawQuery: q.Encode()}
 	return strings.TrimSuffix(base, "/") + u.String()
+}
+
+// client is the address of who sent the request, empty if it is not known.
+func (a *API) client(r *http.Request) string {
+	remote, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return a.cfg.Proxies.Client(remote.Addr(), r.Header).String()
+}
+
+// base is the scheme and host of absolute URLs.
+func (a *API) base(r *http.Request) string {
+	if a.cfg.PublicURL != "" {
+		return strings.TrimSuffix(a.cfg.PublicURL, "/")
+	}
+	scheme := "http"
+	if a.secure(r) {
+		scheme = "https"
+	}
+	return (&url.URL{Scheme: scheme, Host: r.Host}).String()
 }
 
 // secure reports whether the client speaks TLS, to us or to what stands before us.

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/zumodra/hub/chat"
 	"github.com/zumodra/hub/edge/auth"
+	"github.com/zumodra/hub/edge/tenancy"
 )
 
 // Hub carries out commands and answers queries, authorised for the principal. Errors are those of package
@@ -49,6 +51,34 @@ type APIKeys interface {
 	Valid(presented string) bool
 }
 
+// Files keep what is sent with messages. Errors are those of package chat, *attachment.Error for what the rules refuse,
+// attachment.ErrExpired, and what the given reader answered.
+type Files interface {
+	// Store takes a whole file in.
+	Store(ctx context.Context, p chat.Principal, name string, voice bool, r io.Reader) (chat.Upload, error)
+	// Send sends a message with a file that the caller uploaded. The same file becomes one message.
+	Send(ctx context.Context, p chat.Principal, o chat.Origin, s chat.Send, id chat.FileID) (chat.Result, error)
+	// Drop removes a file that could not be sent.
+	Drop(ctx context.Context, p chat.Principal, id chat.FileID)
+	// Authorise answers what is known of a file to whom may read it now.
+	Authorise(ctx context.Context, p chat.Principal, id chat.FileID) (chat.Upload, error)
+	// Download and Preview open a file, or the small JPEG of an image, for whom may read it.
+	Download(ctx context.Context, p chat.Principal, id chat.FileID) (chat.Upload, io.ReadSeekCloser, error)
+	Preview(ctx context.Context, p chat.Principal, id chat.FileID) (chat.Upload, io.ReadSeekCloser, error)
+	// Downloaded counts a download. It does not block.
+	Downloaded(tenant chat.TenantID, id chat.FileID)
+
+	// Begin announces an upload in parts, Append adds one that begins at offset and returns how much of it was kept,
+	// Finish makes a file of them, Own answers how far it is, and Terminate gives it up. They know the caller's own only.
+	Begin(ctx context.Context, p chat.Principal, name string, voice bool, size int64) (chat.Upload, error)
+	Append(ctx context.Context, p chat.Principal, id chat.FileID, offset int64, r io.Reader) (int64, error)
+	Finish(ctx context.Context, p chat.Principal, id chat.FileID) (chat.Upload, error)
+	Own(ctx context.Context, p chat.Principal, id chat.FileID) (chat.Upload, error)
+	Terminate(ctx context.Context, p chat.Principal, id chat.FileID) error
+	// Pending is how long an upload is kept that is not sent.
+	Pending() time.Duration
+}
+
 // Limiter is the per-user bucket of sent messages that sockets and REST share (requirement 118).
 type Limiter interface {
 	// Allow takes one token, or says how long until there is one.
@@ -81,10 +111,28 @@ type Config struct {
 	Observer Observer // nil: none
 	Logger   *slog.Logger
 
+	// Files keep what is sent with messages; nil: there are none, and their routes answer 404.
+	Files Files
+	// FileKey, of at least 32 bytes, signs the URLs of files; required with Files. All nodes have the same.
+	FileKey []byte
+	// FileURLTTL is how long such a URL is good; default 1 hour.
+	FileURLTTL time.Duration
+	// UploadTimeout bounds a request with a file; default 1 hour. A client that sends, or takes, nothing for IdleTimeout
+	// (default 30 s) is given up before.
+	UploadTimeout, IdleTimeout time.Duration
+
 	// Dev, if set, opens the token endpoints, which give anybody a token for any user. Development only.
 	Dev *DevTokens
-	// APIKeys open the operator's API; nil: it answers 404.
+	// APIKeys open all of the administrative API, for all tenants; nil: none does.
 	APIKeys APIKeys
+	// Tenancy has tenants and their own API keys; nil: their routes answer 404.
+	Tenancy *tenancy.Registry
+	// Mint signs the tokens that API keys of the scope tokens:mint ask for; nil: they are not made here.
+	Mint Signer
+	// Throttles by scope (ParseThrottles); they count on this node alone.
+	Throttles map[string]Throttle
+	// Proxies in front of the hub, whose X-Forwarded-For is believed; nil: none.
+	Proxies *auth.Proxies
 	// SessionCookie is the name of the cookie that may carry an access token; default "sessionid".
 	SessionCookie string
 	// Origins are the web pages that may call the API (CORS), and with a cookie; nil: pages of the hub's own
@@ -133,6 +181,15 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Timeout <= 0 {
 		c.Timeout = 10 * time.Second
+	}
+	if c.FileURLTTL <= 0 {
+		c.FileURLTTL = time.Hour
+	}
+	if c.UploadTimeout <= 0 {
+		c.UploadTimeout = time.Hour
+	}
+	if c.IdleTimeout <= 0 {
+		c.IdleTimeout = 30 * time.Second
 	}
 	if c.MaxBody <= 0 {
 		c.MaxBody = 1 << 20

@@ -12,6 +12,7 @@ import (
 
 	"github.com/zumodra/hub/chat"
 	"github.com/zumodra/hub/edge/auth"
+	"github.com/zumodra/hub/edge/tenancy"
 )
 
 const (
@@ -113,6 +114,9 @@ func (a *API) crossSite(r *http.Request) *response {
 	return nil
 }
 
+// exposed are the headers of responses that pages of other hosts may read.
+const exposed = "Retry-After, Location, Content-Disposition, Content-Range, Upload-Offset, Upload-Length, Upload-Expires, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size"
+
 // cors lets the pages of the allowed origins read responses, and answers their preflight.
 func (a *API) cors(w http.ResponseWriter, r *http.Request, allow string) {
 	h := w.Header()
@@ -129,30 +133,86 @@ func (a *API) cors(w http.ResponseWriter, r *http.Request, allow string) {
 	default:
 		return
 	}
-	h.Set("Access-Control-Expose-Headers", "Retry-After")
+	h.Set("Access-Control-Expose-Headers", exposed)
 	if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
 		h.Set("Access-Control-Allow-Methods", allow)
-		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-CSRFToken")
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-CSRFToken, "+tusHeaders)
 		h.Set("Access-Control-Max-Age", "600")
 	}
 }
 
-// authenticateOperator checks the API key.
-func (a *API) authenticateOperator(c *call) *response {
+// admin is who calls the administrative API.
+type admin struct {
+	actor  chat.Actor
+	key    *chat.APIKey // nil: a key of the operator's file, which may do everything
+	tenant chat.TenantID
+}
+
+// allows reports whether the caller has a scope.
+func (d *admin) allows(s chat.Scope) bool { return d.key == nil || d.key.Allows(s) }
+
+// operator reports whether the caller may do everything, of every tenant.
+func (d *admin) operator() bool { return d.allows(chat.ScopeTenants) }
+
+// authenticateOperator checks the API key: one of the operator's file, or of a tenant's.
+func (a *API) authenticateOperator(ctx context.Context, c *call) *response {
 	key := c.r.Header.Get("X-API-Key")
-	if scheme, rest, ok := strings.Cut(c.r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Api-Key") {
-		key = strings.TrimSpace(rest)
-	}
-	if key != "" && a.cfg.APIKeys.Valid(key) {
-		return nil
+	if scheme, rest, ok := strings.Cut(c.r.Header.Get("Authorization"), " "); ok {
+		rest = strings.TrimSpace(rest)
+		if strings.EqualFold(scheme, "Api-Key") || strings.EqualFold(scheme, "Bearer") && strings.HasPrefix(rest, tenancy.KeyPrefix) {
+			key = rest
+		}
 	}
 	text := "Invalid API key."
-	if key == "" {
+	switch {
+	case key == "":
 		text = "Authentication credentials were not provided."
+	case a.cfg.APIKeys != nil && a.cfg.APIKeys.Valid(key):
+		c.admin = admin{actor: chat.Actor{Kind: chat.ActorOperator}, tenant: chat.DefaultTenant}
+		return nil
+	case a.cfg.Tenancy != nil && strings.HasPrefix(key, tenancy.KeyPrefix):
+		k, err := a.cfg.Tenancy.Key(ctx, key)
+		if err == nil {
+			c.admin = admin{actor: chat.Actor{Kind: chat.ActorKey, ID: k.ID}, key: &k, tenant: k.Tenant}
+			return nil
+		}
+		if !errors.Is(err, chat.ErrUnauthorized) {
+			res := a.failure(err, texts{name: "authenticate"})
+			return &res
+		}
 	}
 	res := fail(http.StatusUnauthorized, text)
 	res.header = map[string]string{"WWW-Authenticate": `Api-Key realm="admin"`}
 	return &res
+}
+
+// scoped is a handler for callers with a scope. It knows the tenant that the query names, by default the key's own.
+func scoped(s chat.Scope, h handler) handler {
+	return func(a *API, ctx context.Context, c *call) response {
+		if !c.admin.allows(s) {
+			return fail(http.StatusForbidden, "The API key lacks the scope "+string(s)+".")
+		}
+		if name := c.r.URL.Query().Get("tenant"); name != "" {
+			t, err := chat.ParseTenantID(name)
+			if err != nil {
+				return invalid("tenant", badTenant)
+			}
+			if res := c.admin.use(t); res != nil {
+				return *res
+			}
+		}
+		return h(a, ctx, c)
+	}
+}
+
+// use makes a tenant the one that the request is about.
+func (d *admin) use(t chat.TenantID) *response {
+	if t != d.tenant && !d.operator() {
+		res := fail(http.StatusForbidden, "The API key is of another tenant.")
+		return &res
+	}
+	d.tenant = t
+	return nil
 }
 
 // profiles remembers for a short while how callers are stored, so that a request does not cost a read. It

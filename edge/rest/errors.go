@@ -30,6 +30,9 @@ const (
 func (a *API) failure(err error, t texts) response {
 	var field *chat.FieldError
 	var limited *chat.RateLimitError
+	var suspended *chat.SuspendedError
+	var quota *chat.QuotaError
+	var rule *chat.RuleError
 	switch {
 	case errors.As(err, &field):
 		return invalid(field.Field, field.Text)
@@ -37,6 +40,17 @@ func (a *API) failure(err error, t texts) response {
 		return throttled(limited.RetryAfter)
 	case errors.Is(err, chat.ErrRateLimited):
 		return throttled(overloadRetry)
+	case errors.As(err, &suspended):
+		return response{status: http.StatusForbidden, body: codeDetail{suspended.Error(), "suspended"}}
+	case errors.As(err, &quota):
+		return a.refuse(http.StatusForbidden, "QUOTA", quota.Text)
+	case errors.As(err, &rule):
+		return invalid(nonField, rule.Text)
+	case errors.Is(err, chat.ErrConflict):
+		return fail(http.StatusConflict, "It was changed meanwhile, or is there already.")
+	case errors.Is(err, chat.ErrTokenRevoked):
+		return response{status: http.StatusUnauthorized, body: codeDetail{"Token is revoked", "token_not_valid"},
+			header: map[string]string{"WWW-Authenticate": challenge}}
 	case errors.Is(err, chat.ErrNotMember) && t.conversation != "":
 		return invalid(t.conversation, "You are not a participant.")
 	case t.conversation != "" && (errors.Is(err, chat.ErrNotFound) || errors.Is(err, chat.ErrGone)):

@@ -232,3 +232,20 @@ func (h *fakeHub) TokenRefused(ctx context.Context, t chat.TenantID, id string) 
 	defer h.mu.Unlock()
 	return h.tokens[string(t)+"/"+id], h.check(ctx, "token_refused")
 }
+
+// WalkUsers and CountUsers implement tenancytest.Users; the whole is one page.
+func (h *fakeHub) WalkUsers(ctx context.Context, t chat.TenantID, _ chat.UserCursor, _ int) (list []chat.User, _ chat.UserCursor, done bool, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for k, u := range h.users {
+		if k.Tenant == t {
+			list = append(list, u)
+		}
+	}
+	return list, chat.UserCursor{}, true, ctx.Err()
+}
+
+func (h *fakeHub) CountUsers(ctx context.Context, t chat.TenantID, _ int) (int, error) {
+	list, _, _, err := h.WalkUsers(ctx, t, chat.UserCursor{}, 0)
+	return len(list), err
+}

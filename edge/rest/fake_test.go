@@ -102,6 +102,8 @@ func (h *fakeHub) Do(ctx context.Context, p chat.Principal, cmd chat.Command) (c
 	}
 	direct := c.head.Kind == chat.Direct
 	switch cmd := cmd.(type) {
+	case chat.Attach:
+		return chat.Result{}, nil
 	case chat.Send:
 		return h.send(p, c, me, cmd, now)
 	case chat.Pin:
@@ -295,11 +297,11 @@ func (h *fakeHub) send(p chat.Principal, c *fakeConv, me *chat.Member, cmd chat.
 		}
 	}
 	text, err := chat.NormalizeContent(cmd.Content)
-	if err != nil {
+	if err != nil && cmd.File == nil {
 		return chat.Result{}, err
 	}
 	e := c.append(chat.Event{
-		Type: chat.EventMessage, At: now, Actor: p.User, ActorName: p.Username, ClientID: cmd.ClientID,
+		File: cmd.File, Type: chat.EventMessage, At: now, Actor: p.User, ActorName: p.Username, ClientID: cmd.ClientID,
 		Message: chat.NewMessageID(c.head.Key, c.head.Seq+1, now), Content: text, IsVoice: cmd.IsVoice,
 	})
 	e.MessageSeq = e.Seq

@@ -23,6 +23,8 @@ import (
 	"github.com/zumodra/hub/chat"
 	"github.com/zumodra/hub/edge/auth"
 	"github.com/zumodra/hub/edge/rest"
+	"github.com/zumodra/hub/edge/tenancy"
+	"github.com/zumodra/hub/edge/tenancy/tenancytest"
 )
 
 // bench is an API over a fake Hub, and a clock that stands still.
@@ -34,6 +36,8 @@ type bench struct {
 	sign  *auth.Signer
 	log   *bytes.Buffer
 	seen  *seen
+
+	tenancy *tenancytest.Memory
 }
 
 // seen is an Observer and a Limiter that remember, or do, what they are told.
@@ -87,11 +91,17 @@ func newBench(t testing.TB, change ...func(*rest.Config)) *bench {
 	}
 	t.Cleanup(verifier.Close)
 	cfg := rest.Config{
-		Hub: b.hub, Users: b.hub, People: b.hub, Verifier: verifier, Limiter: b.seen, Observer: b.seen, Now: b.now,
+		Files: newFakeFiles(b.hub), FileKey: secret, Hub: b.hub, Users: b.hub, People: b.hub, Verifier: verifier, Limiter: b.seen, Observer: b.seen, Now: b.now,
 		Logger: slog.New(slog.NewTextHandler(b.log, nil)), Version: "v0",
 		Dev:     &rest.DevTokens{Signer: b.sign, Refresh: verifier, Refused: b.hub},
 		APIKeys: keys{"the-key"},
 	}
+	b.tenancy = tenancytest.New(b.hub)
+	if cfg.Tenancy, err = tenancy.Open(t.Context(), tenancy.Config{Store: b.tenancy, Now: b.now}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cfg.Tenancy.Close)
+	cfg.Mint = b.sign
 	for _, f := range change {
 		f(&cfg)
 	}
@@ -192,6 +202,7 @@ func (a *answer) ok(status int) map[string]any {
 }
 
 var document = sync.OnceValues(func() (*openapi3.T, error) {
+	openapi3filter.RegisterBodyDecoder("application/x-ndjson", openapi3filter.FileBodyDecoder)
 	doc, err := openapi3.NewLoader().LoadFromData(rest.OpenAPI())
 	if err != nil {
 		return nil, err
@@ -244,8 +255,8 @@ func match(doc *openapi3.T, u *url.URL) (string, *openapi3.PathItem, map[string]
 		}
 		params, fits := map[string]string{}, true
 		for i, seg := range want {
-			if seg == "{id}" {
-				params["id"] = got[i]
+			if strings.HasPrefix(seg, "{") {
+				params[strings.Trim(seg, "{}")] = got[i]
 			} else if seg != got[i] {
 				fits = false
 			}

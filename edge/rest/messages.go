@@ -2,11 +2,13 @@ package rest
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/zumodra/hub/chat"
+	"github.com/zumodra/hub/chat/attachment"
 )
 
 // GET messages/
@@ -112,22 +114,89 @@ func parseTime(s string) (time.Time, bool) {
 
 // POST messages/
 func (a *API) sendMessage(ctx context.Context, c *call) response {
+	if boundary, ok := isMultipart(c.r); ok && a.cfg.Files != nil {
+		return a.sendForm(ctx, c, boundary)
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
+	defer cancel()
 	b, bad := a.readBody(c.w, c.r)
 	if bad != nil {
 		return *bad
 	}
 	if len(b.files) > 0 {
-		return invalid(b.files[0], "This server does not accept file uploads yet. Send the message as JSON without a file.")
+		return invalid(b.files[0], "This server does not accept files.")
 	}
 	for _, field := range []string{"file", "voice_message"} {
 		if v := string(b.get(field)); v != "" && v != `""` {
 			b.fault(field, "The submitted data was not a file. Check the encoding type on the form.")
 		}
 	}
-	field := b.first("conversation_id", "conversation")
+	send, field, upload := a.newMessage(b, false)
+	if res, bad := b.invalid(); bad {
+		return res
+	}
+	if res := a.limit(c); res != nil {
+		return *res
+	}
+	return a.send(ctx, c, send, field, "upload_id", upload)
+}
+
+// sendForm sends a message whose form may hold a file.
+func (a *API) sendForm(ctx context.Context, c *call, boundary string) response {
+	charged := false
+	f, bad := a.readUpload(ctx, c, boundary, func(b *body) *response {
+		charged = true
+		if res := a.limit(c); res != nil {
+			return res
+		}
+		// The fields before the file are enough to know whether it is worth receiving.
+		send, field, _ := a.newMessage(b, true)
+		if len(b.errs) > 0 || send.Conversation.IsZero() {
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
+		defer cancel()
+		if _, err := a.cfg.Hub.Do(ctx, c.p, chat.Attach{Conversation: send.Conversation, Join: true}); err != nil {
+			res := a.failure(err, texts{name: "send", conversation: field})
+			return &res
+		}
+		return nil
+	})
+	if bad != nil {
+		return *bad
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
+	defer cancel()
+	send, field, upload := a.newMessage(&f.body, f.field != "")
+	blame := "upload_id"
+	if f.field != "" {
+		if !upload.IsZero() {
+			f.fault("upload_id", "Only one file can be sent.")
+		}
+		blame, upload, send.IsVoice = f.field, f.id, send.IsVoice || f.field == "voice_message"
+	}
+	res, bad2 := f.invalid()
+	if !bad2 && !charged {
+		if limited := a.limit(c); limited != nil {
+			res, bad2 = *limited, true
+		}
+	}
+	if !bad2 {
+		res = a.send(ctx, c, send, field, blame, upload)
+	}
+	if f.field != "" && res.status != http.StatusCreated {
+		a.cfg.Files.Drop(ctx, c.p, f.id) // does nothing once it is part of a message, or may be
+	}
+	return res
+}
+
+// newMessage reads the fields of a message; field is the name under which the conversation came. What is wrong is among
+// the body's errors. With a file, which is uploaded with the request or was before, there need not be content.
+func (a *API) newMessage(b *body, file bool) (send chat.Send, field string, upload chat.FileID) {
+	field = b.first("conversation_id", "conversation")
 	target := b.required(field)
 	content, _ := b.text("content")
-	send := chat.Send{ClientID: b.clientID(), Content: content, IsVoice: b.flag("is_voice")}
+	send = chat.Send{ClientID: b.clientID(), Content: content, IsVoice: b.flag("is_voice")}
 	if s, given := b.text("reply_to"); given {
 		id, err := chat.ParseMessageID(s)
 		if err != nil || id.IsZero() {
@@ -143,20 +212,37 @@ func (a *API) sendMessage(ctx context.Context, c *call) response {
 		}
 		send.Conversation = id
 	}
-	if len(b.errs["content"]) == 0 {
+	if s, given := b.text("upload_id"); given && s != "" {
+		var err error
+		if upload, err = chat.ParseFileID(s); err != nil || upload.IsZero() || a.cfg.Files == nil {
+			b.fault("upload_id", attachment.ErrNoUpload.Text)
+		}
+	}
+	if len(b.errs["content"]) == 0 && (strings.TrimSpace(content) != "" || !file && upload.IsZero()) {
 		b.checkContent(content, emptyMessage)
 	}
-	if res, bad := b.invalid(); bad {
-		return res
+	if send.IsVoice && !file && upload.IsZero() { // a voice message is a file (defect D-30)
+		b.fault("is_voice", attachment.ErrInvalidData.Text)
 	}
-	if res := a.limit(c); res != nil {
-		return *res
+	return send, field, upload
+}
+
+// send sends a message, with a file that was uploaded unless upload is zero. blame is the field of the file.
+func (a *API) send(ctx context.Context, c *call, send chat.Send, field, blame string, upload chat.FileID) response {
+	var res chat.Result
+	var err error
+	if upload.IsZero() {
+		res, err = a.cfg.Hub.Do(ctx, c.p, send)
+	} else {
+		res, err = a.cfg.Files.Send(ctx, c.p, chat.Origin{}, send, upload)
 	}
-	res, err := a.cfg.Hub.Do(ctx, c.p, send)
+	if refused := (*attachment.Error)(nil); errors.As(err, &refused) {
+		return invalid(blame, refused.Text)
+	}
 	if err != nil {
 		return a.failure(err, texts{name: "send", conversation: field, write: true})
 	}
-	return sent(c, send.Conversation, res.Event)
+	return a.sent(c, send.Conversation, res.Event)
 }
 
 // POST messages/{id}/forward/
@@ -191,13 +277,16 @@ func (a *API) forwardMessage(ctx context.Context, c *call) response {
 	if err != nil {
 		return a.failure(err, texts{name: "forward", conversation: "conversation_id", write: true})
 	}
-	return sent(c, to, res.Event)
+	return a.sent(c, to, res.Event)
 }
 
 // sent is the answer to a message that was sent.
-func sent(c *call, to chat.ConversationID, e *chat.Event) response {
+func (a *API) sent(c *call, to chat.ConversationID, e *chat.Event) response {
+	f := a.fileFields(c, e)
 	return response{status: http.StatusCreated, body: sentView{
 		Content:      e.Content,
+		File:         f.file,
+		VoiceMessage: f.voice,
 		IsVoice:      e.IsVoice,
 		ID:           e.Message.String(),
 		Conversation: to.String(),
@@ -206,6 +295,7 @@ func sent(c *call, to chat.ConversationID, e *chat.Event) response {
 		Seq:          e.Seq,
 		ClientID:     orNull(e.ClientID),
 		extrasView:   viewMore(e),
+		Attachment:   viewAttachment(e.File),
 	}}
 }
 
@@ -261,7 +351,7 @@ func (a *API) getMessage(ctx context.Context, c *call) response {
 	if err != nil {
 		return a.failure(err, texts{name: "get_message"})
 	}
-	return ok(detailMessage(&it, c.p.User))
+	return ok(a.detailMessage(c, &it))
 }
 
 // PATCH messages/{id}/

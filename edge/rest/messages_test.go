@@ -23,23 +23,23 @@ func TestReq105_Messages(t *testing.T) {
 	b := newBench(t)
 	conv := b.direct()
 	b.tick()
-	a := b.as("1", "POST", msgs, `{"conversation_id":"`+conv+`","content":"  hello ","is_voice":true,"client_id":"c-1"}`)
+	a := b.as("1", "POST", msgs, `{"conversation_id":"`+conv+`","content":"  hello ","is_voice":false,"client_id":"c-1"}`)
 	id := a.ok(201)["id"].(string)
-	sent := `{"content":"hello","file":null,"voice_message":null,"is_voice":true,"id":"` + id + `","conversation":"` + conv + `",
-		"sender":` + ann + `,"timestamp":"` + at1 + `","seq":2,"client_id":"c-1"` + nothingMore + `}`
+	sent := `{"content":"hello","file":null,"voice_message":null,"is_voice":false,"id":"` + id + `","conversation":"` + conv + `",
+		"sender":` + ann + `,"timestamp":"` + at1 + `","seq":2,"client_id":"c-1","attachment":null` + nothingMore + `}`
 	a.is(201, sent)
 	b.tick()
 	b.as("1", "POST", msgs, `{"conversation":"`+strings.ReplaceAll(conv, "-", "")+`","content":"again","client_id":"c-1"}`).is(201, sent)
 
 	b.as("1", "GET", msgs+"?conversation="+conv, "").is(200, `{"count":1,"next":null,"previous":null,"results":[{"id":"`+id+`",
-		"conversation":"`+conv+`","sender":`+ann+`,"content":"hello","is_own":true,"has_attachment":false,"is_read":false,"is_voice":true,
-		"timestamp":"`+at1+`","seq":2,"client_id":"c-1","reactions":[],"edited_at":null,"deleted_at":null`+nothingMore+`}]}`)
+		"conversation":"`+conv+`","sender":`+ann+`,"content":"hello","is_own":true,"has_attachment":false,"is_read":false,"is_voice":false,
+		"timestamp":"`+at1+`","seq":2,"client_id":"c-1","reactions":[],"edited_at":null,"deleted_at":null,"attachment":null`+nothingMore+`}]}`)
 
 	b.as("2", "POST", convs+conv+"/mark_read/", "").ok(200)
 	const at2 = "2026-03-04T05:06:09.800000Z"
 	detail := `{"id":"` + id + `","conversation":"` + conv + `","sender":` + hidden + `,"content":"hello","file":null,"file_url":null,
-		"voice_message":null,"voice_message_url":null,"is_voice":true,"is_read":true,"is_own":false,"read_by":[{"user_id":"2","read_at":"` + at2 + `"}],
-		"timestamp":"` + at1 + `","seq":2,"client_id":null,"reactions":[],"edited_at":null,"deleted_at":null` + nothingMore + `}`
+		"voice_message":null,"voice_message_url":null,"is_voice":false,"is_read":true,"is_own":false,"read_by":[{"user_id":"2","read_at":"` + at2 + `"}],
+		"timestamp":"` + at1 + `","seq":2,"client_id":null,"reactions":[],"edited_at":null,"deleted_at":null,"attachment":null` + nothingMore + `}`
 	b.as("2", "GET", msgs+id+"/", "").is(200, detail)
 	b.as("2", "GET", msgs+strings.ReplaceAll(id, "-", ""), "").is(200, detail)
 
@@ -108,6 +108,9 @@ func TestSendErrors(t *testing.T) {
 		{`{"content":{},"conversation_id":"` + conv + `"}`, `{"content":["Not a valid string."]}`},
 		{`{"content":"x","is_voice":"maybe","conversation_id":"` + conv + `"}`, `{"is_voice":["Must be a valid boolean."]}`},
 		{`{"content":"x","client_id":[1],"conversation_id":"` + conv + `"}`, `{"client_id":["Not a valid string."]}`},
+		{`{"content":"x","is_voice":true,"conversation_id":"` + conv + `"}`, `{"is_voice":["Invalid file data"]}`},
+		{`{"upload_id":"x","conversation_id":"` + conv + `"}`, `{"non_field_errors":["Message must have content, file, or voice message."],"upload_id":["Upload not found"]}`},
+		{`{"upload_id":"00000000-0000-4000-8000-000000000000","conversation_id":"` + conv + `"}`, `{"upload_id":["Upload not found"]}`},
 		{`{"content":"x","file":"x","conversation_id":"` + conv + `"}`, `{"file":["The submitted data was not a file. Check the encoding type on the form."]}`},
 	} {
 		b.as("1", "POST", msgs, tc.body).is(400, tc.want)
@@ -123,8 +126,8 @@ func TestFormBodies(t *testing.T) {
 		r.Header.Set("Authorization", "Bearer "+b.token("1"))
 		return b.call(r)
 	}
-	form := url.Values{"conversation_id": {conv}, "content": {"by form"}, "is_voice": {"true"}}
-	if m := post("application/x-www-form-urlencoded", form.Encode()).ok(201); m["content"] != "by form" || m["is_voice"] != true {
+	form := url.Values{"conversation_id": {conv}, "content": {"by form"}, "is_voice": {"false"}}
+	if m := post("application/x-www-form-urlencoded", form.Encode()).ok(201); m["content"] != "by form" || m["is_voice"] != false {
 		t.Errorf("%v", m)
 	}
 	multi := func(file string) (string, string) {
@@ -142,9 +145,19 @@ func TestFormBodies(t *testing.T) {
 	if m := post(multi("")).ok(201); m["content"] != "in parts" {
 		t.Errorf("%v", m)
 	}
-	for _, field := range []string{"file", "voice_message"} {
-		post(multi(field)).is(400, `{"`+field+`":["This server does not accept file uploads yet. Send the message as JSON without a file."]}`)
+	if m := post(multi("file")).ok(201); m["content"] != "in parts" || m["attachment"].(map[string]any)["name"] != "a.png" || m["file"] == nil {
+		t.Errorf("%v", m)
 	}
+	post(multi("voice_message")).is(400, `{"voice_message":["File type .png is not supported"]}`)
+	post(multi("picture")).is(400, `{"picture":["Only one file can be sent, as file or voice_message."]}`)
+	// A server that keeps no files says so.
+	plain := newBench(t, func(c *rest.Config) { c.Files = nil })
+	ctype, form2 := multi("file")
+	r := httptest.NewRequest("POST", msgs, strings.NewReader(form2))
+	r.Header.Set("Content-Type", ctype)
+	r.Header.Set("Authorization", "Bearer "+plain.token("1"))
+	plain.call(r).is(400, `{"file":["This server does not accept files."]}`)
+	plain.as("1", "GET", api+"files/00000000-0000-4000-8000-000000000000/", "").is(404, `{"detail":"Not found."}`)
 	post("multipart/form-data; boundary=x", "garbage").is(400, `{"detail":"Form parse error."}`)
 	post("multipart/form-data", "garbage").is(400, `{"detail":"Form parse error."}`)
 	post("application/x-www-form-urlencoded", "a=%zz").is(400, `{"detail":"Form parse error."}`)

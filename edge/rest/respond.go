@@ -31,6 +31,9 @@ type response struct {
 	body   any    // marshalled; nil: none
 	raw    []byte // written as it is instead; the handler has set the content type
 	header map[string]string
+	stream func(http.ResponseWriter) // writes everything instead
+	// The handler has written it.
+	written bool
 }
 
 func ok(body any) response { return response{status: http.StatusOK, body: body} }

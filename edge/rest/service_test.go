@@ -138,7 +138,7 @@ func TestOperatorAPI(t *testing.T) {
 	if l := b.log.String(); strings.Contains(l, "example.org") || strings.Contains(l, "the-key") {
 		t.Error(l)
 	}
-	b = newBench(t, func(c *rest.Config) { c.APIKeys = nil })
+	b = newBench(t, func(c *rest.Config) { c.APIKeys, c.Tenancy = nil, nil })
 	call("GET", users+"1/", "", key...).is(404, `{"detail":"Not found."}`)
 }
 

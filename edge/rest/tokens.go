@@ -229,10 +229,12 @@ func (b *body) tenant(query string) chat.TenantID {
 	}
 	t, err := chat.ParseTenantID(s)
 	if err != nil {
-		b.fault("tenant", "A tenant has 1 to 64 letters, digits, '.', '_' or '-'.")
+		b.fault("tenant", badTenant)
 	}
 	return t
 }
+
+const badTenant = "A tenant has 1 to 64 letters, digits, '.', '_' or '-'."
 
 // profile reads the optional fields that describe a user.
 func (b *body) profile(u *chat.User) {

@@ -37,16 +37,11 @@ func viewAccount(u chat.User) accountView {
 
 // GET admin/users/{id}/
 func (a *API) getUser(ctx context.Context, c *call) response {
-	b := &body{}
-	tenant := b.tenant(c.r.URL.Query().Get("tenant"))
-	if res, bad := b.invalid(); bad {
-		return res
-	}
 	id, err := chat.ParseUserID(c.r.PathValue("id"))
 	if err != nil {
 		return notFound
 	}
-	u, found, err := a.stored(ctx, tenant, id)
+	u, found, err := a.stored(ctx, c.admin.tenant, id)
 	if err != nil {
 		return a.failure(err, texts{name: "get_user"})
 	}
@@ -71,38 +66,65 @@ func (a *API) putUser(ctx context.Context, c *call) response {
 	if bad != nil {
 		return *bad
 	}
-	var u chat.User
-	var err error
-	if u.ID, err = chat.ParseUserID(c.r.PathValue("id")); err != nil {
-		b.fault("id", "A user id has 1 to 128 bytes, without spaces and control characters.")
-	}
-	u.Tenant = b.tenant(c.r.URL.Query().Get("tenant"))
-	u.Username = b.short("username", auth.MaxUsername)
-	b.profile(&u)
-	if u.AvatarURL = b.short("avatar_url", 2048); u.AvatarURL != "" && !webURL(u.AvatarURL) {
-		b.fault("avatar_url", "Enter a valid URL.")
-	}
+	u := b.account(c.r.PathValue("id"))
+	u.Tenant = b.tenant(string(c.admin.tenant))
 	if res, bad := b.invalid(); bad {
 		return res
 	}
-	if u.Username == "" {
-		u.Username = string(u.ID)
+	if res := c.admin.use(u.Tenant); res != nil {
+		return *res
 	}
 	before, found, err := a.stored(ctx, u.Tenant, u.ID)
 	if err != nil {
 		return a.failure(err, texts{name: "get_user"})
 	}
+	if err := a.writeUser(ctx, &u, before, found); err != nil {
+		return a.failure(err, texts{name: "put_user", write: true})
+	}
+	a.cfg.Logger.Info("rest: user written by operator", "tenant", u.Tenant, "user", u.ID, "new", !found)
+	a.audit(ctx, c, chat.ActionUserWrite, "ok", string(u.ID))
+	return ok(viewAccount(u))
+}
+
+// account is the user that a body describes.
+func (b *body) account(id string) (u chat.User) {
+	var err error
+	if u.ID, err = chat.ParseUserID(id); err != nil {
+		b.fault("id", "A user id has 1 to 128 bytes, without spaces and control characters.")
+	}
+	u.Username = b.short("username", auth.MaxUsername)
+	b.profile(&u)
+	if u.AvatarURL = b.short("avatar_url", 2048); u.AvatarURL != "" && !webURL(u.AvatarURL) {
+		b.fault("avatar_url", "Enter a valid URL.")
+	}
+	if u.Username == "" {
+		u.Username = string(u.ID)
+	}
+	return u
+}
+
+// writeUser writes a user over the one that is stored, if there is one.
+func (a *API) writeUser(ctx context.Context, u *chat.User, before chat.User, found bool) error {
 	u.UpdatedAt = a.cfg.Now().UTC().Truncate(time.Microsecond)
 	u.CreatedAt = u.UpdatedAt
 	if found {
 		u.CreatedAt = before.CreatedAt
 	}
-	if err := a.cfg.Users.PutUser(ctx, u); err != nil {
-		return a.failure(err, texts{name: "put_user", write: true})
+	err := a.cfg.Users.PutUser(ctx, *u)
+	if err == nil {
+		a.profiles.forget(chat.UserKey{Tenant: u.Tenant, User: u.ID})
 	}
-	a.profiles.forget(chat.UserKey{Tenant: u.Tenant, User: u.ID})
-	a.cfg.Logger.Info("rest: user written by operator", "tenant", u.Tenant, "user", u.ID, "new", !found)
-	return ok(viewAccount(u))
+	return err
+}
+
+// audit notes what the caller of the administrative API did, if anything keeps that.
+func (a *API) audit(ctx context.Context, c *call, action chat.Action, outcome string, objects ...string) {
+	if a.cfg.Tenancy == nil {
+		return
+	}
+	e := chat.NewAuditEntry(a.cfg.Now(), c.admin.tenant, c.admin.actor, action, objects...)
+	e.Address, e.Outcome = chat.AddressOf(ctx), outcome
+	a.cfg.Tenancy.Record(ctx, e)
 }
 
 // short is an optional text of at most n code points without control characters.

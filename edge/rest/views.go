@@ -153,6 +153,8 @@ type extras struct {
 	EditedAt  stamp          `json:"edited_at"`
 	DeletedAt stamp          `json:"deleted_at"`
 	extrasView
+	// Attachment tells more of the file than the original's fields do.
+	Attachment *attachmentView `json:"attachment"`
 }
 
 // extrasView is what few messages have.
@@ -190,7 +192,7 @@ type reactionView struct {
 }
 
 func viewExtras(e *chat.Event, own bool) extras {
-	x := extras{Seq: e.Seq, EditedAt: stamp(e.EditedAt), DeletedAt: stamp(e.DeletedAt), Reactions: make([]reactionView, len(e.Reactions)),
+	x := extras{Seq: e.Seq, EditedAt: stamp(e.EditedAt), DeletedAt: stamp(e.DeletedAt), Attachment: viewAttachment(e.File), Reactions: make([]reactionView, len(e.Reactions)),
 		extrasView: viewMore(e)}
 	if own { // a client's own id means something to that client only
 		x.ClientID = orNull(e.ClientID)
@@ -226,6 +228,8 @@ func listMessage(it *chat.MessageItem, caller chat.UserID) messageListView {
 		IsVoice:      e.IsVoice,
 		Timestamp:    stamp(e.At),
 		extras:       viewExtras(e, it.IsOwn),
+
+		HasAttachment: e.File != nil,
 	}
 }
 
@@ -260,19 +264,25 @@ type readView struct {
 	ReadAt stamp  `json:"read_at"`
 }
 
-func detailMessage(it *chat.MessageItem, caller chat.UserID) messageDetailView {
-	e := &it.Event
+func (a *API) detailMessage(c *call, it *chat.MessageItem) messageDetailView {
+	e, caller := &it.Event, c.p.User
+	f := a.fileFields(c, e)
 	v := messageDetailView{
 		ID:           e.Message.String(),
 		Conversation: it.Conversation.String(),
 		Sender:       viewSender(it, caller),
 		Content:      e.Content,
+		File:         f.file,
+		FileURL:      f.fileURL,
+		VoiceMessage: f.voice,
 		IsVoice:      e.IsVoice,
 		IsRead:       it.IsRead,
 		IsOwn:        it.IsOwn,
 		ReadBy:       []readView{},
 		Timestamp:    stamp(e.At),
 		extras:       viewExtras(e, it.IsOwn),
+
+		VoiceMessageURL: f.voiceURL,
 	}
 	for _, r := range it.ReadBy {
 		if r.Kind == chat.ReceiptRead {
@@ -295,6 +305,8 @@ type sentView struct {
 	Seq          uint64   `json:"seq"`
 	ClientID     *string  `json:"client_id"`
 	extrasView
+
+	Attachment *attachmentView `json:"attachment"`
 }
 
 // page is DRF's page of a list.

@@ -18,6 +18,7 @@ type caller struct {
 	u            *user
 	conversation chat.ConversationID
 	single       bool
+	owned        bool // the frame is the session's to keep, and on a goroutine of its own
 }
 
 // request is what the answer to a frame needs.
@@ -101,26 +102,37 @@ func (m *Manager) frame(c caller, text bool, payload []byte) {
 		m.addContact(q, f.Email, f.Name)
 	case frame.Search:
 		m.search(q, *f.Search)
+	case frame.SendMessage:
+		if f.File != nil || !f.Upload.IsZero() {
+			m.sendFile(q, &f)
+			return
+		}
+		m.carryOut(q, &f)
 	case frame.Resume:
 		for _, p := range f.Resumes {
 			m.resume(q, p)
 		}
 	default:
-		if f.Type == frame.Typing {
-			m.noteTyping(c.link, q.target, f.IsTyping)
-		}
-		cmd, err := command(&q, &f)
-		if err != nil {
-			m.fail(&q, err)
-			return
-		}
-		kept := q // never changed: the closure holds it by value, which keeps q off the heap
-		m.cfg.Dispatcher.Submit(c.u.principal(), chat.Origin{Node: m.cfg.Self, Session: chat.SessionID(c.h), Ref: q.ref}, cmd,
-			func(res chat.Result, err error) {
-				q := kept
-				m.finish(&q, cmd, res, err)
-			})
+		m.carryOut(q, &f)
 	}
+}
+
+// carryOut hands the frame's command to the dispatcher.
+func (m *Manager) carryOut(q request, f *frame.ClientFrame) {
+	if f.Type == frame.Typing {
+		m.noteTyping(q.caller.link, q.target, f.IsTyping)
+	}
+	cmd, err := command(&q, f)
+	if err != nil {
+		m.fail(&q, err)
+		return
+	}
+	kept := q // never changed: the closure holds it by value, which keeps q off the heap
+	m.cfg.Dispatcher.Submit(q.u.principal(), chat.Origin{Node: m.cfg.Self, Session: chat.SessionID(q.h), Ref: q.ref}, cmd,
+		func(res chat.Result, err error) {
+			q := kept
+			m.finish(&q, cmd, res, err)
+		})
 }
 
 func costOf(t frame.Type, err error) Cost {
@@ -344,11 +356,14 @@ func (m *Manager) reauthenticated(q *request, claims auth.Claims, err error) {
 	if alive {
 		m.expiry.put(q.i, claims.Expires)
 		q.u.rename(claims.Principal.Username)
+		pass := claims.Pass()
+		r.issued, r.token = pass.Issued, pass.Token
 	}
 	r.mu.Unlock()
 	if !alive {
 		return
 	}
+	m.recheck(q.i, q.u.key()) // it may have been revoked since it was verified
 	if m.cfg.Users != nil && !m.seen.has(&claims.User) {
 		// A newer profile is not worth refusing anything for: it comes with the next token, too.
 		m.submit(func(ctx context.Context) {

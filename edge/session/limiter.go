@@ -21,6 +21,8 @@ type LimiterConfig struct {
 	Offences      int
 	OffenceWindow time.Duration
 	Now           func() time.Time // default time.Now
+	// Of answers what else holds for the users of a tenant: 0 is what is said above. nil: nothing.
+	Of func(chat.TenantID) (rate float64, burst int)
 	// Spent, if not nil, is told of every change that was allowed, so that other nodes Take it. It must not block.
 	Spent func(user chat.UserKey)
 }
@@ -83,12 +85,27 @@ func NewLimiter(cfg LimiterConfig) *Limiter {
 	return &Limiter{cfg: cfg, seed: maphash.MakeSeed()}
 }
 
+func (l *Limiter) of(t chat.TenantID) (rate, burst float64) {
+	rate, burst = l.cfg.Rate, float64(l.cfg.Burst)
+	if l.cfg.Of == nil {
+		return rate, burst
+	}
+	r, b := l.cfg.Of(t)
+	if r > 0 {
+		rate = r
+	}
+	if b > 0 {
+		burst = float64(b)
+	}
+	return rate, burst
+}
+
 // Allow charges one request to a user.
 func (l *Limiter) Allow(k chat.UserKey, cost Cost) Verdict {
-	if l.cfg.Rate < 0 {
+	rate, burst := l.of(k.Tenant)
+	if rate < 0 {
 		return Verdict{OK: true}
 	}
-	rate, burst := l.cfg.Rate, float64(l.cfg.Burst)
 	if cost == Signal {
 		rate, burst = rate*l.cfg.SignalFactor, burst*l.cfg.SignalFactor
 	}
@@ -130,17 +147,18 @@ func (l *Limiter) allow(k chat.UserKey, cost Cost, now, step, depth int64) Verdi
 // Take charges what a user spent elsewhere to the bucket of Change. It may take more than there is, but never more than
 // two full buckets.
 func (l *Limiter) Take(k chat.UserKey, amount float64) {
-	if l.cfg.Rate < 0 || !(amount > 0) {
+	rate, burst := l.of(k.Tenant)
+	if rate < 0 || !(amount > 0) {
 		return
 	}
 	now := l.cfg.Now().UnixNano()
-	most := 2 * float64(time.Second) * float64(l.cfg.Burst) / l.cfg.Rate
+	most := 2 * float64(time.Second) * burst / rate
 	s := &l.shards[maphash.Comparable(l.seed, k)%uint64(len(l.shards))]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := s.users[k]
 	left := float64(max(b.full[Change], now) - now)
-	b.full[Change] = now + int64(min(left+amount*float64(time.Second)/l.cfg.Rate, max(left, most)))
+	b.full[Change] = now + int64(min(left+amount*float64(time.Second)/rate, max(left, most)))
 	if s.users == nil {
 		s.users = make(map[chat.UserKey]bucket)
 	}

@@ -61,10 +61,15 @@ type Config struct {
 	Dispatcher Dispatcher
 	Verifier   Verifier
 	// Self is this node, where sessions of others may have the same numbers as its own; 0: there are no others.
-	Self       chat.NodeID
-	Users      Users    // nil: nobody wants to know
-	Contacts   Contacts // nil: add_contact is not supported
-	Searcher   Searcher // nil: there is no search
+	Self     chat.NodeID
+	Users    Users    // nil: nobody wants to know
+	Contacts Contacts // nil: add_contact is not supported
+	Searcher Searcher // nil: there is no search
+	Files    Files    // nil: files are not taken
+	// MaxFile is the largest file that is taken within a frame; 0: none, only files that were uploaded before.
+	MaxFile int64
+	// FileBytes bounds the frames with files that are being handled, of all sessions together; default 256 MiB.
+	FileBytes  int64
 	Limiter    *Limiter
 	Origins    *auth.Origins // default: the hub's own host only
 	CookieName string        // cookie that may hold the token; empty: none
@@ -75,6 +80,13 @@ type Config struct {
 	PreAcceptReject bool
 	// MaxPerUser bounds the sessions of one user on this node; more are closed with 4029. 0: no limit.
 	MaxPerUser int
+	// Limits are those of a tenant, which may change at any time; nil: MaxPerUser for all. Sessions that are open stay.
+	Limits func(chat.TenantID) Limits
+	// Admit is asked whether somebody with a valid token is let in, before a session opens and at every Recheck;
+	// chat.ErrSuspended or chat.ErrTokenRevoked if not. It must not block. nil: everybody.
+	Admit func(auth.Pass) error
+	// Proxies in front of the hub; nil: none.
+	Proxies *auth.Proxies
 	// PendingBytes and PendingFrames bound what a client may send before its session is open; more closes
 	// with 1008. Default 64 KiB and 64.
 	PendingBytes  int
@@ -110,6 +122,7 @@ type Manager struct {
 	expiry  expiryHeap
 	frames  frameCache
 	limiter *Limiter
+	quota   quota
 
 	draining atomic.Bool
 	states   [numStates]atomic.Int64
@@ -119,6 +132,7 @@ type Manager struct {
 	stop context.CancelFunc
 
 	searches atomic.Int32 // running
+	files    atomic.Int64 // bytes of frames with files that are being handled
 	wg       sync.WaitGroup
 }
 
@@ -130,6 +144,9 @@ func New(cfg Config) *Manager {
 	def(&cfg.PendingBytes, 64<<10)
 	def(&cfg.PendingFrames, 64)
 	def(&cfg.ReplayBytes, 192<<10)
+	if cfg.FileBytes <= 0 {
+		cfg.FileBytes = 256 << 20
+	}
 	def(&cfg.Workers, 8)
 	def(&cfg.WorkQueue, 8192)
 	def(&cfg.WorkTimeout, 10*time.Second)

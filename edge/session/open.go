@@ -60,6 +60,8 @@ func (m *Manager) Upgrade(r *reactor.Request) reactor.Decision {
 		p.claims = claims
 	case errors.Is(err, chat.ErrUnavailable) && !errors.Is(err, chat.ErrUnauthorized):
 		st, p.token = stateVerifying, token
+	case m.cfg.PreAcceptReject && errors.Is(err, chat.ErrSuspended):
+		return refuse(http.StatusForbidden, 0)
 	case m.cfg.PreAcceptReject:
 		return refuse(http.StatusUnauthorized, 0)
 	default:
@@ -69,6 +71,7 @@ func (m *Manager) Upgrade(r *reactor.Request) reactor.Decision {
 	i, rec := m.slab.alloc()
 	rec.mu.Lock()
 	rec.conversation, rec.single, rec.pending = conversation, single, p
+	rec.net = network(m.cfg.Proxies.Client(r.Remote.Addr(), r.Header))
 	m.set(rec, st)
 	rec.mu.Unlock()
 	d := reactor.Decision{Session: i}
@@ -81,6 +84,9 @@ func (m *Manager) Upgrade(r *reactor.Request) reactor.Decision {
 // closeFor is how an error that keeps a session from opening is told: never more than its kind.
 func closeFor(err error) (code uint16, reason string) {
 	o := frame.OutcomeOf(err)
+	if o.Code == frame.CodeSuspended {
+		return o.Close, "suspended"
+	}
 	switch o.Close {
 	case frame.CloseForbidden:
 		return o.Close, "not a participant" // also when the conversation does not exist: ids must not be probed
@@ -146,21 +152,47 @@ func (m *Manager) introduce(s link) {
 	}
 	claims := &r.pending.claims
 	profile := claims.User
-	u := m.users.join(claims.Principal, s.i, m.cfg.MaxPerUser)
+	limits := Limits{User: m.cfg.MaxPerUser}
+	if m.cfg.Limits != nil {
+		limits = m.cfg.Limits(profile.Tenant)
+	}
+	pass := claims.Pass()
+	var u *user
+	placed, room := m.quota.take(profile.Tenant, r.net, limits)
+	if room {
+		if u = m.users.join(claims.Principal, s.i, limits.User); u == nil {
+			m.quota.give(profile.Tenant, r.net, placed)
+		}
+	}
 	if u != nil {
-		r.user = u
+		r.user, r.taken, r.placed = u, true, placed
+		r.issued, r.token = pass.Issued, pass.Token
 		m.expiry.put(s.i, claims.Expires)
 		r.pending.claims = auth.Claims{}
 	}
 	r.mu.Unlock()
+	if u != nil && m.cfg.Admit != nil {
+		// Again, now that Recheck finds the session: it may have passed since the token was verified.
+		if err := m.cfg.Admit(pass); err != nil {
+			code, reason := closeFor(err)
+			m.end(s, code, reason)
+			return
+		}
+	}
 	switch {
 	case u == nil:
-		m.end(s, frame.CloseRateLimited, "too many connections")
+		m.crowded(s)
 	case m.cfg.Users == nil || named(&profile) && m.seen.has(&profile):
 		m.attach(s)
 	default:
 		ok := m.submit(func(ctx context.Context) {
 			stored, err := m.cfg.Users.Seen(ctx, profile)
+			if errors.Is(err, chat.ErrQuota) { // time alone does not help
+				m.sendLast(s, frame.AppendError(nil, frame.ErrorOf(err, ""), chat.ConversationID{}))
+				code, reason := closeFor(err)
+				m.end(s, code, reason)
+				return
+			}
 			if err != nil {
 				m.log.Warn("user not introduced", slog.String("tenant", string(profile.Tenant)), slog.Any("error", err))
 				m.end(s, frame.CloseOverload, string(frame.CodeUnavailable))
@@ -271,7 +303,7 @@ func (m *Manager) drainPending(s link) {
 		q := p.frames[0]
 		p.frames = p.frames[1:]
 		p.bytes -= len(q.payload)
-		c := caller{s, r.user, r.conversation, r.single}
+		c := caller{link: s, u: r.user, conversation: r.conversation, single: r.single}
 		r.mu.Unlock()
 		m.frame(c, q.text, q.payload)
 	}
@@ -286,8 +318,12 @@ func (m *Manager) Message(c reactor.Conn, text bool, payload []byte) {
 	case r.handle != c.Handle || r.state == stateFree || r.state == stateClosing || r.state == stateRejected:
 		r.mu.Unlock()
 	case r.state == stateOpen:
-		who := caller{s, r.user, r.conversation, r.single}
+		who := caller{link: s, u: r.user, conversation: r.conversation, single: r.single}
 		r.mu.Unlock()
+		if len(payload) > largeFrame {
+			m.large(who, text, payload)
+			return
+		}
 		m.frame(who, text, payload)
 	default:
 		p := r.pending
@@ -299,6 +335,15 @@ func (m *Manager) Message(c reactor.Conn, text bool, payload []byte) {
 		p.frames = append(p.frames, queued{text, bytes.Clone(payload)})
 		p.bytes += len(payload)
 		r.mu.Unlock()
+	}
+}
+
+// sendLast sends a frame to a session that is about to be closed without ever having opened.
+func (m *Manager) sendLast(s link, b []byte) {
+	s.r.mu.Lock()
+	defer s.r.mu.Unlock()
+	if s.r.handle == s.h && s.r.state != stateFree && s.r.state != stateClosing {
+		_ = m.tr.Send(s.h, reactor.NewFrame(true, b), reactor.Durable) // Closed follows if it is gone
 	}
 }
 
@@ -342,10 +387,14 @@ func (m *Manager) Closed(c reactor.Conn, code uint16, _ string) {
 	if u != nil {
 		m.users.leave(u, c.Session)
 	}
+	if r.taken {
+		m.quota.give(u.tenant, r.net, r.placed)
+	}
 	m.expiry.remove(c.Session)
 	m.set(r, stateFree)
 	r.handle, r.user, r.pending, r.typing = 0, nil, nil, nil
-	r.entered, r.registered, r.single = false, false, false
+	r.entered, r.registered, r.single, r.taken, r.placed = false, false, false, false, false
+	r.issued, r.token, r.net = 0, 0, 0
 	r.replayed, r.replayAt = 0, 0
 	r.conversation = chat.ConversationID{}
 	r.mu.Unlock()

@@ -36,12 +36,18 @@ type record struct {
 	entered      bool // Dispatcher.Enter was called
 	registered   bool
 	single       bool // on /ws/chat/{id}/
+	taken        bool // from quota
+	placed       bool // its network is counted there
 
 	next, prev uint32 // sessions of the same user (guarded by registry), or next free record (by slab)
 	replayed   uint32 // bytes of resumes in the second replayAt
 	replayAt   uint32 // Unix seconds
 	expires    uint32 // Unix seconds, guarded by expiryHeap
 	heapPos    int32  // 1-based position in expiryHeap, 0: not in it
+
+	issued uint32 // of its token, as in auth.Pass
+	token  uint64
+	net    uint64 // where it came from, see network
 }
 
 // pending is what a session needs only until it is open.

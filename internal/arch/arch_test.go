@@ -83,6 +83,8 @@ var external = []struct {
 	{"github.com/asynkron/protoactor-go/remote", nil, "its remote and cluster are not used"},
 	{"github.com/asynkron/protoactor-go/cluster", nil, "its remote and cluster are not used"},
 	{"github.com/cockroachdb/pebble", []string{"storage/pebble", "bench"}, "the engine hides its library; bench measures the bare one"},
+	{"github.com/gabriel-vasile/mimetype", []string{"chat/attachment"}, "one list of rules about files, which hides its library"},
+	{"github.com/tus/tusd", []string{"edge/rest"}, "the protocol of resumable uploads is the API's alone"},
 	{"github.com/minio/minio-go", []string{"storage/blob/s3"}, "the store hides its library"},
 	{"github.com/gocql/gocql", []string{"storage/scylla", "bench"}, "the engine hides its driver; bench measures the bare one"},
 	{"github.com/gobwas/ws", []string{"edge/reactor", "bench"}, "the transport hides its library; bench has it as a peer"},

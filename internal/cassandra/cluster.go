@@ -123,6 +123,11 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 
 // prepare writes the nodes' configuration.
 func (c *Cluster) prepare() error {
+	// A node gives up to join when the first has not answered for so long, which on a busy machine may take its time.
+	ringDelay := "1000"
+	if c.cfg.Nodes > 1 {
+		ringDelay = "10000"
+	}
 	addresses := make([]string, c.cfg.Nodes)
 	for i := range addresses {
 		addresses[i] = fmt.Sprintf("127.0.0.%d", max(c.cfg.First, 1)+i)
@@ -152,7 +157,7 @@ func (c *Cluster) prepare() error {
 		n.args = append([]string{"-javaagent:" + c.inst.jamm, "-Xms" + c.cfg.Heap, "-Xmx" + c.cfg.Heap, "-XX:MaxDirectMemorySize=256m",
 			"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=4", "-XX:ActiveProcessorCount=2", "-Xss512k", "-XX:+ExitOnOutOfMemoryError",
 			"-Dcassandra.config=file://" + config, "-Dcassandra.storagedir=" + n.dir, "-Dcassandra-foreground=yes",
-			"-Dcassandra.skip_wait_for_gossip_to_settle=0", "-Dcassandra.ring_delay_ms=1000", "-Dcassandra.superuser_setup_delay_ms=0",
+			"-Dcassandra.skip_wait_for_gossip_to_settle=0", "-Dcassandra.ring_delay_ms=" + ringDelay, "-Dcassandra.superuser_setup_delay_ms=0",
 			"-Dlogback.configurationFile=file://" + logging, "-Djava.net.preferIPv4Stack=true"}, jvmFlags...)
 		n.args = append(n.args, "-cp", c.inst.classpath, "org.apache.cassandra.service.CassandraDaemon")
 		c.nodes = append(c.nodes, n)

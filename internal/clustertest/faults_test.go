@@ -193,7 +193,8 @@ func TestReq161_NodesComeAndGo(t *testing.T) {
 	k.finish()
 }
 
-// TestReq162_StoreStops: the store's only server hangs for less and for more than a lease; with three, one dies.
+// TestReq162_StoreStops: the store's only server hangs for less and for more than a lease. With three, one dies, which is no
+// outage, and then two, without which no node acknowledges anything.
 func TestReq162_StoreStops(t *testing.T) {
 	cycles(t)
 	server, ok := cassandra.FromEnv()
@@ -207,6 +208,20 @@ func TestReq162_StoreStops(t *testing.T) {
 		k.event("one server of the store dies", func() { must(t, server.Kill(t.Context(), 0)) })
 		k.progress(100)
 		k.event("and returns", func() { must(t, server.Start(t.Context(), 0)) })
+		k.progress(100)
+		for i := range 2 {
+			must(t, server.Kill(t.Context(), i))
+		}
+		for _, n := range c.Running() {
+			k.refuses(n)
+		}
+		k.event("two servers of the store died and return: since then", func() {
+			for i := range 2 {
+				must(t, server.Start(t.Context(), i))
+			}
+		})
+		revive(t, c)
+		k.progress(100)
 	} else {
 		for _, d := range []time.Duration{time.Second, beyond} {
 			must(t, server.Pause(t.Context(), 0))

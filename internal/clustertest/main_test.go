@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zumodra/hub/internal/cassandra"
 	"github.com/zumodra/hub/internal/testcluster"
 	"github.com/zumodra/hub/storage"
 	"github.com/zumodra/hub/storage/scylla/scyllatest"
@@ -82,7 +83,7 @@ func binary(t *testing.T, tags string) string {
 		return bin
 	}
 	bin := filepath.Join(process.dir, "hub-"+tags)
-	args := []string{"-tags", tags}
+	args := []string{"-tags", tags, "-ldflags", "-X main.version=test" + tags}
 	if os.Getenv("HUB_CLUSTER_RACE") != "" {
 		args = append(args, "-race")
 	}
@@ -100,8 +101,11 @@ func (lasting) Cleanup(f func()) { process.atEnd = append(process.atEnd, f) }
 
 // config for a cluster of n nodes.
 func config(t testing.TB, bin, keyspace, dir string, n int) testcluster.Config {
-	cfg := testcluster.Config{Bin: bin, Dir: dir, CQLHosts: scyllatest.Hosts(t), Keyspace: keyspace, Nodes: n, Lease: 3 * time.Second,
+	cfg := testcluster.Config{Bin: bin, Dir: dir, CQLHosts: scyllatest.Hosts(t), Keyspace: keyspace, Nodes: n, Lease: lease,
 		Args: []string{"--user-rate", "0"}, Gated: true}
+	if n := os.Getenv(cassandra.NodesEnv); n != "" && n != "1" {
+		cfg.Lease = 2 * lease // three servers on one machine take their time to agree on a compare-and-set
+	}
 	if alone() {
 		cfg.Alone, cfg.Nodes = true, 1
 	}

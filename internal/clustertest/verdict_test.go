@@ -168,7 +168,7 @@ func (k *talk) removal(node int) (remove func()) {
 			case <-stop:
 				return
 			case <-time.After(pace):
-				k.say(owner, cv, fmt.Sprintf("%s/%s/leaving%d/%d", owner.tenant, owner.name, len(l.m.name)+len(k.leavers), n))
+				k.say(owner, cv, fmt.Sprintf("%s/%s/to-%s/%d", owner.tenant, owner.name, l.m.name, n))
 			}
 		}
 	})

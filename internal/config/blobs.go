@@ -25,6 +25,9 @@ func (c *Config) checkBlobs(bad func(flag, format string, args ...any)) {
 		}
 		return
 	}
+	if c.BlobsShared != "" {
+		bad("blobs-shared", "only with --blobs fs: leave one of them out")
+	}
 	switch u, err := url.Parse(c.S3Endpoint); {
 	case c.S3Endpoint == "":
 		bad("s3-endpoint", "needed with --blobs s3")

@@ -48,6 +48,9 @@ func (c *Config) checkCluster(bad func(flag, format string, args ...any)) {
 	if c.Search == "fts" || c.Search == "" {
 		bad("search", "fts keeps its index on one node's disk: in a cluster add --search meili --meili-url …, or --search off")
 	}
+	if c.Blobs != "s3" && c.BlobsShared == "" {
+		bad("blobs", "fs keeps attachments on one node's disk: in a cluster add --blobs s3 --s3-endpoint …, or --blobs-shared with a directory that all nodes share")
+	}
 	if c.Dev && c.AuthSecretFile == "" {
 		bad("dev", "every node would make a secret of its own: give all of them the same --auth-secret-file")
 	}

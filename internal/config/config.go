@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -56,7 +57,9 @@ type Config struct {
 	AuthIssuer        string   `placeholder:"ISS" help:"Refuse tokens of another issuer (claim iss)."`
 	AuthAudience      string   `placeholder:"AUD" help:"Refuse tokens for another audience (claim aud)."`
 	AuthCookie        string   `default:"hub_token" placeholder:"NAME" help:"Cookie that may carry the token."`
-	AdminKeyFile      string   `placeholder:"FILE" help:"API key for /api/v1/admin/. Without it that API answers 404."`
+	AdminKeyFile      string   `placeholder:"FILE" help:"API keys of the operator for /api/v1/admin/, one a line: they may do everything. Without it only API keys of tenants open that API."`
+	TenantsListed     bool     `help:"Refuse tokens of tenants that were not created, but for the tenant default."`
+	TrustedProxies    []string `placeholder:"NET,..." help:"Addresses and networks of reverse proxies, such as 10.0.0.0/8: the client's address is taken from the X-Forwarded-For that they send."`
 	AllowedOrigins    []string `placeholder:"ORIGIN,..." help:"Origins that browsers may connect from, besides the hub's own; https://*.example.com and * are understood."`
 	PreAcceptReject   bool     `help:"Refuse bad credentials during the WebSocket handshake (HTTP 401/403) instead of accepting and closing with 4001/4003."`
 	TLSCert           string   `name:"tls-cert" placeholder:"FILE" help:"Certificate chain, PEM. Read again when it changes."`
@@ -64,7 +67,10 @@ type Config struct {
 
 	UserRate        float64 `default:"10" placeholder:"N" help:"Commands per second and user, over all sockets and REST; 0: no limit."`
 	UserBurst       int     `default:"20" placeholder:"N" help:"Commands a user may send at once before the rate applies."`
-	SessionsPerUser int     `default:"0" placeholder:"N" help:"Sockets one user may hold open; 0: no limit."`
+	Throttles       string  `placeholder:"SCOPE=N/UNIT,..." help:"Requests of REST that a node answers, for each scope: N per s, m, h or d, or off. Scopes: anon (no valid credential, by address), user, auth (passwords), token, file_upload, export (by tenant). Default: anon=100/h, user=1000/m, auth=5/m, token=10/m, file_upload=20/h, export=10/h; with --dev none."`
+	SessionsPerUser int     `default:"0" placeholder:"N" help:"Sockets one user may hold open on this node; 0: no limit."`
+
+	SessionsPerAddress int `default:"0" placeholder:"N" help:"Sockets that the users of a tenant may hold open on this node from one address (IPv4) or /64 (IPv6); 0: no limit."`
 
 	MaxConnections  int           `default:"0" placeholder:"N" help:"Open connections; 0: 90 % of the process's descriptor limit."`
 	AcceptRate      int           `default:"0" placeholder:"N" help:"WebSocket handshakes per second, 503 beyond; 0: no limit."`
@@ -87,6 +93,7 @@ type Config struct {
 	MeiliIndexPrefix string `name:"meili-index-prefix" default:"hub" placeholder:"NAME" help:"Prefix of the names of its indexes, for several hubs on one server."`
 
 	Blobs           string        `default:"fs" enum:"fs,s3," placeholder:"fs|s3" help:"Where attachments are stored: fs, in the data directory, or s3, in a bucket."`
+	BlobsShared     string        `name:"blobs-shared" placeholder:"DIR" help:"With --blobs fs: a directory that all nodes of a cluster share (NFS, CephFS), instead of one in the data directory."`
 	BlobGrace       time.Duration `default:"24h" placeholder:"DUR" help:"Age below which attachments that nothing refers to, and unfinished uploads, are kept (at least 1h)."`
 	S3Endpoint      string        `name:"s3-endpoint" placeholder:"URL" help:"S3 server, such as https://s3.eu-central-1.amazonaws.com; for --blobs s3."`
 	S3Bucket        string        `name:"s3-bucket" placeholder:"NAME" help:"Bucket, which must exist."`
@@ -95,6 +102,17 @@ type Config struct {
 	S3PathStyle     bool          `name:"s3-path-style" help:"Put the bucket into the path instead of the host name, as most servers other than Amazon's need."`
 	S3AccessKeyFile string        `name:"s3-access-key-file" placeholder:"FILE" help:"File with the access key, read again every minute. Default: the environment variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."`
 	S3SecretKeyFile string        `name:"s3-secret-key-file" placeholder:"FILE" help:"File with the secret key."`
+
+	FileTTL         time.Duration `name:"file-ttl" default:"720h" placeholder:"DUR" help:"How long a file can be downloaded after it was uploaded; 0: for ever."`
+	FileURLTTL      time.Duration `name:"file-url-ttl" default:"1h" placeholder:"DUR" help:"How long the signed URL of a file is good (1m to 168h)."`
+	SocketFileBytes int64         `name:"socket-file-bytes" default:"52428800" placeholder:"BYTES" help:"Largest file that is taken in a WebSocket frame, as base64; 0: none. Frames may be as long as that needs."`
+	SocketFileTotal int64         `name:"socket-file-total" default:"268435456" placeholder:"BYTES" help:"Memory for frames longer than --max-message-bytes, of all connections together; who finds none is closed with 1013."`
+	UploadsPerUser  int           `default:"4" placeholder:"N" help:"Uploads of one user that this node receives at once; 429 beyond."`
+	Uploads         int           `default:"64" placeholder:"N" help:"Uploads that this node receives at once; 503 beyond."`
+	Thumbnails      bool          `default:"true" negatable:"" help:"Make small pictures of images when they are asked for."`
+	Clamd           string        `placeholder:"HOST:PORT|PATH" help:"ClamAV daemon that sees every file before it is kept: an address, or the path of a Unix socket. Its StreamMaxLength must be at least 50M."`
+	ClamdTimeout    time.Duration `default:"30s" placeholder:"DUR" help:"How long the daemon may take for an answer."`
+	ClamdOpen       bool          `help:"Let files through that could not be scanned, instead of refusing them."`
 
 	DrainTimeout time.Duration `default:"10s" placeholder:"DUR" help:"SIGTERM: time to close all clients in an orderly way."`
 	LogFormat    string        `default:"text" enum:"text,json" placeholder:"text|json" help:"Format of the log on standard error."`
@@ -138,6 +156,13 @@ func (c *Config) Check() error {
 			bad("allowed-origins", "%q is not an origin such as https://chat.example.com", o)
 		}
 	}
+	for _, n := range c.TrustedProxies {
+		if _, err := netip.ParsePrefix(n); err != nil {
+			if _, err := netip.ParseAddr(n); err != nil {
+				bad("trusted-proxies", "%q is neither an address nor a network", n)
+			}
+		}
+	}
 	if c.UserRate < 0 {
 		bad("user-rate", "%v is negative; 0 means no limit", c.UserRate)
 	}
@@ -145,7 +170,7 @@ func (c *Config) Check() error {
 		bad("user-burst", "at least 1 is needed with a rate")
 	}
 	for flag, n := range map[string]int{
-		"sessions-per-user": c.SessionsPerUser, "max-connections": c.MaxConnections,
+		"sessions-per-user": c.SessionsPerUser, "sessions-per-address": c.SessionsPerAddress, "max-connections": c.MaxConnections,
 		"accept-rate": c.AcceptRate, "reactors": c.Reactors,
 	} {
 		if n < 0 {
@@ -175,6 +200,7 @@ func (c *Config) Check() error {
 	}
 	c.checkCluster(bad)
 	c.checkBlobs(bad)
+	c.checkFiles(bad)
 	c.checkSearch(bad)
 	if c.DrainTimeout < 0 {
 		bad("drain-timeout", "%v is negative", c.DrainTimeout)

@@ -137,6 +137,7 @@ func TestCheckBlobs(t *testing.T) {
 		{"--s3-prefix=/a", "--s3-prefix"},
 		{"--s3-region=", "--s3-region"},
 		{"--blobs=fs", "--s3-bucket: only with --blobs s3"},
+		{"--blobs-shared=/mnt/hub", "--blobs-shared: only with --blobs fs"},
 	} {
 		cfg, err := parse(t, append(append([]string(nil), good...), c.arg)...)
 		if err != nil {
@@ -152,6 +153,28 @@ func TestCheckBlobs(t *testing.T) {
 	}
 	if _, err := parse(t, "--dev", "--blobs=nfs"); err == nil {
 		t.Error("--blobs=nfs was taken")
+	}
+}
+
+// TestClusterBlobs: what one node keeps on its disk the others could not serve.
+func TestClusterBlobs(t *testing.T) {
+	cluster := "--dev --auth-secret-file=s --store=scylla --cql-hosts=a --search=off --gossip-listen=127.0.0.1:1 --cluster-listen=127.0.0.1:2 "
+	for _, c := range []struct{ args, want string }{
+		{cluster, "--blobs: fs keeps attachments on one node's disk"},
+		{cluster + "--blobs=fs", "--blobs: fs keeps attachments on one node's disk"},
+		{cluster + "--blobs-shared=/mnt/hub", ""},
+		{cluster + "--blobs=s3 --s3-endpoint=https://s3.example.com --s3-bucket=attachments", ""},
+		{"--dev --store=scylla --cql-hosts=a --search=off", ""}, // by itself
+		{"--dev --blobs-shared=/mnt/hub", ""},
+	} {
+		cfg, err := parse(t, strings.Fields(c.args)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = cfg.Check()
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", c.args, err, c.want)
+		}
 	}
 }
 

@@ -224,7 +224,7 @@ func (n *Node) use(e storage.Engine, shared bool) {
 // repair brings the index of addresses, once, and conversations up to what they are derived from. A cluster that goes away meanwhile is waited for.
 func (n *Node) repair(ctx context.Context) error {
 	for {
-		err := n.store.IndexEmails(ctx)
+		err := n.store.IndexUsers(ctx)
 		if err == nil {
 			err = n.hub.Start(ctx, func(done int) { n.repaired.Store(int64(done)) })
 		}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ import (
 	"github.com/zumodra/hub/storage/blob/s3"
 )
 
-// BlobDir holds attachments, below the data directory.
+// BlobDir holds attachments, below the data directory, unless nodes share another.
 const BlobDir = "blobs"
 
 // How often the store of blobs is asked whether it is well: when it was, and when it was not.
@@ -55,8 +56,8 @@ func openBlobs(cfg *config.Config, refs *storage.Store, log *slog.Logger, reg pr
 		b.store, err = s3.Open(s3.Config{Endpoint: cfg.S3Endpoint, Bucket: cfg.S3Bucket, Region: cfg.S3Region, Prefix: cfg.S3Prefix,
 			PathStyle: cfg.S3PathStyle, AccessKeyFile: cfg.S3AccessKeyFile, SecretKeyFile: cfg.S3SecretKeyFile})
 	} else {
-		b.where = filepath.Join(cfg.Data, BlobDir)
-		b.store, err = fs.Open(fs.Config{Dir: b.where, Logger: log})
+		b.where = cmp.Or(cfg.BlobsShared, filepath.Join(cfg.Data, BlobDir))
+		b.store, err = fs.Open(fs.Config{Dir: b.where, Shared: cfg.BlobsShared != "", Logger: log})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the store of attachments: %w", err)

@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,8 +45,9 @@ type clustering struct {
 	mu      sync.Mutex
 	known   []membership.Member
 	edges   atomic.Pointer[[]chat.NodeID]
-	serving atomic.Bool // the hub is there
-	up      sync.Map    // chat.NodeID -> struct{}: a stream stands
+	serving atomic.Bool            // the hub is there
+	up      sync.Map               // chat.NodeID -> struct{}: a stream stands
+	missing atomic.Pointer[string] // who has to be reached before this node takes part; nil: it does, or has not asked
 }
 
 // topologyPoll is how often the hub is told to look whether shards have moved.
@@ -105,8 +108,8 @@ func (n *Node) openClustering(ctx context.Context) (err error) {
 	c.router = router.New(rc)
 	in.router.Store(c.router)
 	c.members, err = membership.New(membership.Config{
-		Cluster: n.cfg.CQLKeyspace, Name: name, ID: self, Roles: n.cfg.Roles, Version: n.opts.Version,
-		Bind: n.cfg.GossipListen, Advertise: n.cfg.GossipAdvertise, Address: cmp.Or(n.cfg.ClusterAdvertise, c.streams.Addr()),
+		Cluster: n.cfg.CQLKeyspace, Name: name, ID: self, Roles: n.cfg.Roles, Version: n.opts.Version, State: membership.Joining,
+		Bind: n.cfg.GossipListen, Advertise: n.cfg.GossipAdvertise, Address: c.address(),
 		Join: n.cfg.Join, KeyFile: n.cfg.GossipKeyFile, Changed: c.changed, Logger: n.log,
 	})
 	if err != nil {
@@ -180,6 +183,9 @@ func clusterTLS(c *config.Config) (*tls.Config, error) {
 func (c *clustering) takePart(ctx context.Context) error {
 	c.hub, c.sessions = c.node.hub, c.node.sessions
 	c.router.Serve(c.hub)
+	if err := c.admit(ctx); err != nil {
+		return fmt.Errorf("joining the other nodes: %w", err)
+	}
 	c.serving.Store(true)
 	if err := c.leases.Start(ctx); err != nil {
 		return fmt.Errorf("taking a lease: %w", err)
@@ -192,10 +198,62 @@ func (c *clustering) takePart(ctx context.Context) error {
 	if c.members == nil {
 		c.leases.SetMembers([]placement.Node{{Name: c.leases.Status().Name, ID: self}})
 	} else {
+		c.members.SetState(membership.Serving)
 		c.changed(c.members.Members())
 	}
 	return c.awaitShards(ctx)
 }
+
+// admit waits until most nodes that take part can be reached and reach this one: see lease.Manager.Admit.
+func (c *clustering) admit(ctx context.Context) error {
+	defer c.missing.Store(nil)
+	next := time.Now().Add(time.Second) // at once there are some that were not tried yet
+	return c.leases.Admit(ctx, c.reaches, func(away []lease.Holder) {
+		text := c.absent(away)
+		c.missing.Store(&text)
+		if now := time.Now(); now.After(next) {
+			next = now.Add(tellStore)
+			c.node.log.Warn("not joined yet: " + text)
+		}
+	})
+}
+
+// reaches reports whether this node and another can ask one another.
+func (c *clustering) reaches(id chat.NodeID) bool {
+	_, up := c.up.Load(id)
+	return up && c.streams.Inbound(id)
+}
+
+// absent says of nodes that hold leases and are not reached why not, as far as is known.
+func (c *clustering) absent(away []lease.Holder) string {
+	var parts []string
+	for _, h := range away {
+		parts = append(parts, h.Name+" "+c.trouble(h.ID))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// trouble is why a node is not reached.
+func (c *clustering) trouble(id chat.NodeID) string {
+	if c.members == nil {
+		return "shares the store: this node waits until it is gone (several need --gossip-listen, --cluster-listen and --join)"
+	}
+	if !slices.ContainsFunc(c.members.Members(), func(m membership.Member) bool { return m.ID == id }) {
+		return "shares the store and is not heard by gossip (are --join and the keys in --gossip-key-file right? Or it has died a moment ago)"
+	}
+	if _, up := c.up.Load(id); up {
+		return "does not connect to this node (can it reach " + c.address() + ", and does it accept this node's certificate?)"
+	}
+	for _, p := range c.streams.Stats().Peers {
+		if p.Node == id && p.LastError != "" {
+			return "cannot be reached at " + p.Addr + ": " + p.LastError
+		}
+	}
+	return "is not connected yet"
+}
+
+// address is where the other nodes are told to reach this one.
+func (c *clustering) address() string { return cmp.Or(c.node.cfg.ClusterAdvertise, c.streams.Addr()) }
 
 // changed is told of all members whenever something changed. It does not block.
 func (c *clustering) changed(list []membership.Member) {
@@ -212,7 +270,7 @@ func (c *clustering) changed(list []membership.Member) {
 		if slices.Contains(m.Roles, config.RoleActors) && m.State != membership.Draining {
 			actors = append(actors, placement.Node{Name: m.Name, ID: m.ID, Weight: m.Weight})
 		}
-		if slices.Contains(m.Roles, config.RoleEdge) {
+		if slices.Contains(m.Roles, config.RoleEdge) && (m.State != membership.Joining || m.ID == c.leases.Self()) {
 			edges = append(edges, m.ID)
 		}
 	}
@@ -321,10 +379,13 @@ func (c *clustering) awaitShards(ctx context.Context) error {
 func (c *clustering) check() rest.Check {
 	n := c.reached()
 	k := rest.Check{Name: "shards", OK: n == chat.Shards, Detail: fmt.Sprintf("%d of %d have an owner that can be asked", n, chat.Shards)}
-	if c.node.state.Load() == starting && !k.OK {
+	if text := c.missing.Load(); text != nil && *text != "" {
+		k.OK = false
+		k.Detail += "; not joined yet: " + *text
+	} else if c.node.state.Load() == starting && !k.OK {
 		k.Detail += "; the others are held by another hub, or being taken over"
 	}
-	if c.leases.Status().Valid <= 0 {
+	if c.serving.Load() && c.leases.Status().Valid <= 0 {
 		k.OK = false
 		k.Detail += "; the lease could not be renewed: nothing is acknowledged"
 	}
@@ -383,10 +444,11 @@ func (c *clustering) status() ClusterStatus {
 	if c.members == nil {
 		list = []membership.Member{{Name: ls.Name, ID: ls.Self, Roles: c.node.cfg.Roles, Version: c.node.opts.Version}}
 	}
+	protocols := c.protocols()
 	for _, m := range list {
 		_, up := c.up.Load(m.ID)
 		cm := ClusterMember{Name: m.Name, ID: m.ID.String(), Roles: m.Roles, State: m.State.String(), Version: m.Version, Address: m.Address,
-			Shards: shards[m.ID], Sessions: m.Sessions, Reached: up || m.ID == ls.Self}
+			Shards: shards[m.ID], Sessions: m.Sessions, Reached: up || m.ID == ls.Self, Protocol: protocols[m.ID]}
 		if m.ID == ls.Self {
 			cm.State = [...]string{starting: "starting", serving: "serving", draining: "draining"}[c.node.state.Load()]
 			cm.Sessions = c.sessionCount()
@@ -399,6 +461,21 @@ func (c *clustering) status() ClusterStatus {
 	}
 	slices.SortFunc(st.Members, func(a, b ClusterMember) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
 	return st
+}
+
+// protocols are the versions of the protocol that nodes are spoken to with, and those that this one speaks.
+func (c *clustering) protocols() map[chat.NodeID]string {
+	lowest, highest := transport.Versions()
+	all := map[chat.NodeID]string{c.leases.Self(): strconv.Itoa(lowest)}
+	if lowest != highest {
+		all[c.leases.Self()] = fmt.Sprintf("%d-%d", lowest, highest)
+	}
+	for _, p := range c.streamStats().Peers {
+		if p.Connected {
+			all[p.Node] = strconv.Itoa(p.Version)
+		}
+	}
+	return all
 }
 
 func (c *clustering) sessionCount() int {

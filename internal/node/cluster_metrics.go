@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/zumodra/hub/chat"
+	"github.com/zumodra/hub/cluster/transport"
 )
 
 // collector exports what this node knows of the cluster.
@@ -34,6 +35,19 @@ func (c *clustering) collector() prometheus.Collector {
 	m.gauge("hub_cluster_questions_waiting", "Questions that wait for an owner, or behind one that does.", func(*S) float64 { return float64(c.router.Stats().Waiting) })
 	m.counter("hub_cluster_parcels_sent_total", "Deliveries and enrolments sent to other nodes.", func(*S) float64 { return float64(c.router.Stats().ParcelsSent) })
 	m.counter("hub_cluster_parcels_received_total", "Deliveries and enrolments of other nodes.", func(*S) float64 { return float64(c.router.Stats().ParcelsReceived) })
+	m.counter("hub_cluster_connections_refused_total", "Connections to --cluster-listen that came to nothing: of strangers, other versions, former lives.",
+		func(*S) float64 { return float64(c.streamStats().Refused) })
+	m.counter("hub_cluster_frames_unknown_total", "Frames of other nodes that this version does not know and skipped.", func(*S) float64 {
+		var n uint64
+		st := c.streamStats()
+		for _, p := range st.Peers {
+			n += p.Unknown
+		}
+		for _, in := range st.Inbound {
+			n += in.Unknown
+		}
+		return float64(n)
+	})
 	d := c.node.hub.Stats
 	m.gauge("hub_cluster_home_users", "Users whose home is here and who are connected anywhere.", func(*S) float64 { return float64(d().Home.Users) })
 	m.gauge("hub_cluster_deliveries_under_way", "Deliveries that are not confirmed yet.", func(*S) float64 { return float64(d().Fanout.UnderWay) })
@@ -42,4 +56,12 @@ func (c *clustering) collector() prometheus.Collector {
 	m.counter("hub_cluster_deliveries_lost_total", "Deliveries to a home that were lost or refused.", func(*S) float64 { return float64(d().Fanout.Lost) })
 	m.counter("hub_cluster_head_notices_total", "Times that members were told how far a log reaches.", func(*S) float64 { return float64(d().Fanout.Heads) })
 	return m
+}
+
+// streamStats is of the streams to other nodes; nothing for a node by itself.
+func (c *clustering) streamStats() transport.Stats {
+	if c.streams == nil {
+		return transport.Stats{}
+	}
+	return c.streams.Stats()
 }

@@ -16,6 +16,7 @@ type ClusterMember struct {
 	Roles    []string `json:"roles"`
 	State    string   `json:"state"`
 	Version  string   `json:"version"`
+	Protocol string   `json:"protocol"` // that is spoken to it; of this node: those that it speaks
 	Address  string   `json:"address,omitempty"`
 	Shards   int      `json:"shards"`
 	Sessions int      `json:"sessions"`

@@ -45,6 +45,14 @@ func (s leaseStore) SwapOwner(ctx context.Context, old, next lease.Owner) (lease
 	return lease.Owner(found), applied, err
 }
 
+func (s leaseStore) SwapOwners(ctx context.Context, old, next []lease.Owner) (bool, error) {
+	swaps := make([]storage.OwnerSwap, len(old))
+	for i := range swaps {
+		swaps[i] = storage.OwnerSwap{Old: storage.ShardOwner(old[i]), Next: storage.ShardOwner(next[i])}
+	}
+	return s.CompareAndSetShardOwners(ctx, swaps)
+}
+
 func fromNodeLease(r storage.NodeLease) lease.NodeLease {
 	return lease.NodeLease{ID: r.ID, Name: r.Name, Version: r.Version, Duration: r.Duration, State: lease.State(r.State), Clock: r.Clock}
 }

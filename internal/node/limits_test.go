@@ -109,7 +109,7 @@ func TestReq046_SocketsPerUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if before := third.wantClose(4029); len(before) != 0 {
+	if before := third.wantClose(4029); len(before) != 1 || before[0].str("code") != "rate_limited" || before[0].num("retry_after_ms") == 0 {
 		t.Errorf("first came %v", before)
 	}
 	bob.dial().alive()

@@ -24,6 +24,7 @@ import (
 	"github.com/zumodra/hub/edge/reactor"
 	"github.com/zumodra/hub/edge/rest"
 	"github.com/zumodra/hub/edge/session"
+	"github.com/zumodra/hub/edge/tenancy"
 	"github.com/zumodra/hub/internal/backups"
 	"github.com/zumodra/hub/internal/config"
 	"github.com/zumodra/hub/storage"
@@ -77,9 +78,12 @@ type Node struct {
 	store    *storage.Store
 	strict   bool // fencing of the store; set with it
 	blobs    atomic.Pointer[blobs]
+	unfiles  func()       // stops what keeps files, and waits for it; nil: nothing runs
 	index    search.Index // nil: there is no search
 	verifier *auth.Verifier
+	tenancy  *tenancy.Registry
 	hub      *actors.Hub
+	watched  *audited
 	sessions *session.Manager
 	server   *reactor.Server
 	admin    *http.Server
@@ -107,15 +111,6 @@ type edge struct{ m *session.Manager }
 func (e *edge) Deliver(set *chat.SessionSet, d *chat.Delivery) { e.m.Deliver(set, d) }
 
 func (e *edge) Overflow(set *chat.SessionSet, key chat.ConversationKey) { e.m.Overflow(set, key) }
-
-// users introduces the users that tokens name.
-type users struct{ store *storage.Store }
-
-// Seen implements session.Users.
-func (u users) Seen(ctx context.Context, user chat.User) (chat.User, error) {
-	stored, _, err := u.store.CreateUser(ctx, user)
-	return stored, err
-}
 
 // New opens the embedded store and binds the ports; nothing is served before Run. A cluster's store is opened by Run,
 // and the public port bound after that. A Node that is not run must be closed by running it with a context that has
@@ -168,7 +163,11 @@ func (n *Node) assemble() error {
 	if err != nil {
 		return err
 	}
-	return n.join(signer)
+	watcher, err := n.openTenancy()
+	if err != nil {
+		return err
+	}
+	return n.join(signer, watcher)
 }
 
 func (n *Node) openStore() error {
@@ -188,7 +187,14 @@ func (n *Node) openStore() error {
 func (n *Node) openAuth() (signer *auth.Signer, err error) {
 	c := auth.Config{JWKSURL: n.cfg.AuthJwksURL, Issuer: n.cfg.AuthIssuer, Audience: n.cfg.AuthAudience, Now: n.opts.Now, Logger: n.log}
 	if n.cfg.AuthSecretFile != "" && !n.cfg.Dev {
-		c.SecretFiles = []string{n.cfg.AuthSecretFile}
+		secret, err := auth.LoadSecret(n.cfg.AuthSecretFile)
+		if err != nil {
+			return nil, err
+		}
+		c.Secrets = [][]byte{secret}
+		if signer, err = auth.NewSigner(secret); err != nil {
+			return nil, err
+		}
 	}
 	if n.cfg.AuthPublicKeyFile != "" {
 		c.PublicKeyFiles = []string{n.cfg.AuthPublicKeyFile}
@@ -212,7 +218,7 @@ func (n *Node) openAuth() (signer *auth.Signer, err error) {
 }
 
 // join makes the layers and ties them together.
-func (n *Node) join(signer *auth.Signer) error {
+func (n *Node) join(signer *auth.Signer, watcher *atomic.Pointer[session.Manager]) error {
 	list := n.cfg.AllowedOrigins
 	if n.cfg.Dev {
 		list = []string{"*"}
@@ -234,7 +240,7 @@ func (n *Node) join(signer *auth.Signer) error {
 	hc := actors.Config{
 		Store: n.store, People: n.store, Edge: out, Observer: newActorMetrics(reg), Now: n.opts.Now, Log: n.log, Idle: n.cfg.IdleAfter,
 		Rules:        chat.Rules{MaxGroupSize: n.cfg.MaxGroupSize, EditWindow: n.cfg.EditWindow, RequestRetry: requestRetry(n.cfg.RequestRetry)},
-		EmailPrivacy: n.cfg.EmailPrivacy,
+		EmailPrivacy: n.cfg.EmailPrivacy, Limits: n.tenancy.Limits,
 	}
 	if n.strict {
 		hc.Under = func(epoch uint64) conversation.FencedStore { return n.store.Under(epoch) }
@@ -244,7 +250,11 @@ func (n *Node) join(signer *auth.Signer) error {
 	if rate == 0 {
 		rate = -1 // the limiter's zero value is its default
 	}
-	lc := session.LimiterConfig{Rate: rate, Burst: n.cfg.UserBurst, Now: n.opts.Now}
+	limits := n.tenancy.Limits
+	lc := session.LimiterConfig{Rate: rate, Burst: n.cfg.UserBurst, Now: n.opts.Now, Of: func(t chat.TenantID) (float64, int) {
+		l := limits(t)
+		return l.MessageRate, l.MessageBurst
+	}}
 	var self chat.NodeID
 	var hub *actors.Hub
 	if c := n.cluster.Load(); c != nil {
@@ -255,23 +265,47 @@ func (n *Node) join(signer *auth.Signer) error {
 	hc.Charged = limiter.Take
 	hub = actors.New(hc)
 	n.hub = hub
+	proxies, err := auth.ParseProxies(n.cfg.TrustedProxies)
+	if err != nil {
+		return err
+	}
+	verifier := tenancy.Verifier{Verifier: n.verifier, Registry: n.tenancy}
+	watched := &audited{Hub: n.hub, tenancy: n.tenancy, now: n.opts.Now}
+	n.watched = watched
+	key, err := n.fileKey()
+	if err != nil {
+		return err
+	}
+	files := &attachments{n.newFiles(hub), hub, n.opts.Now}
+	n.runFiles(files.Files)
 	n.sessions = session.New(session.Config{
-		Dispatcher: n.hub, Verifier: n.verifier, Users: users{n.store}, Contacts: n.hub, Searcher: n.hub, Limiter: limiter, Origins: origins,
-		CookieName: n.cfg.AuthCookie, PreAcceptReject: n.cfg.PreAcceptReject, MaxPerUser: n.cfg.SessionsPerUser,
+		Files: files, MaxFile: n.cfg.SocketFileBytes, FileBytes: n.cfg.SocketFileTotal,
+		Dispatcher: watched, Verifier: verifier, Users: n.tenancy, Contacts: n.hub, Searcher: n.hub, Limiter: limiter, Origins: origins,
+		CookieName: n.cfg.AuthCookie, PreAcceptReject: n.cfg.PreAcceptReject,
+		Limits: n.sessionLimits(), Admit: n.tenancy.Admit, Proxies: proxies,
 		Now: n.opts.Now, Observer: newSessionMetrics(reg), Logger: n.log, Self: self,
 	})
-	out.m = n.sessions
+	out.m, watched.sessions = n.sessions, n.sessions
+	watcher.Store(n.sessions)
 	sockets, err := socketDocuments()
 	if err != nil {
 		return err
 	}
 	rc := rest.Config{
 		Sockets: sockets,
-		Hub:     n.hub, Users: n.store, People: n.hub, Verifier: n.verifier, Limiter: restLimiter{limiter}, Observer: n.metrics, Logger: n.log,
+		Hub:     watched, Users: n.tenancy, People: watched, Verifier: verifier, Tenancy: n.tenancy, Proxies: proxies,
+		Limiter: restLimiter{limiter}, Observer: n.metrics, Logger: n.log,
+		Files: files, FileKey: key, FileURLTTL: n.cfg.FileURLTTL,
 		APIKeys: keys, SessionCookie: n.cfg.AuthCookie, Origins: origins, Ready: n.ready, Version: n.opts.Version, Now: n.opts.Now,
 	}
+	if rc.Throttles, err = n.throttles(); err != nil {
+		return err
+	}
 	if signer != nil {
-		rc.Dev = &rest.DevTokens{Signer: signer, Refresh: n.verifier, Refused: n.store}
+		rc.Mint = signer
+	}
+	if n.cfg.Dev {
+		rc.Dev = &rest.DevTokens{Signer: signer, Refresh: verifier, Refused: n.store}
 	}
 	api, err := rest.New(rc)
 	if err != nil {
@@ -279,7 +313,7 @@ func (n *Node) join(signer *auth.Signer) error {
 	}
 	tr := reactor.Config{
 		Addr: n.cfg.Listen, Reactors: n.cfg.Reactors, Handler: n.sessions, HTTP: api,
-		MaxMessage: n.cfg.MaxMessageBytes, PingInterval: n.cfg.PingInterval, PongTimeout: n.cfg.PongTimeout,
+		MaxMessage: int(n.cfg.FrameBytes()), LargeMessage: n.cfg.MaxMessageBytes, LargeTotal: n.cfg.SocketFileTotal, PingInterval: n.cfg.PingInterval, PongTimeout: n.cfg.PongTimeout,
 		MaxConnections: n.cfg.MaxConnections, AcceptRate: n.cfg.AcceptRate, BatchDelay: n.cfg.BatchDelay,
 		Compress: n.cfg.Compress, Logger: n.log,
 	}
@@ -296,7 +330,7 @@ func (n *Node) join(signer *auth.Signer) error {
 	addr := n.server.Addr()
 	n.addr.Store(&addr)
 	n.sessions.Bind(n.server)
-	reg.MustRegister(edgeCollector(n.server.Stats), hubCollector(n.hub.Stats), sessionCollector(n.sessions.Stats))
+	reg.MustRegister(edgeCollector(n.server.Stats), hubCollector(n.hub.Stats), sessionCollector(n.sessions.Stats), tenancyCollector(n.tenancy.Stats))
 	n.watchSearch(reg)
 	if c := n.cluster.Load(); c != nil {
 		reg.MustRegister(c.collector())
@@ -482,12 +516,24 @@ func (n *Node) release() {
 		cancel()
 		n.hub = nil
 	}
+	if n.watched != nil {
+		n.watched.close() // entries of what the hub has just finished
+		n.watched = nil
+	}
+	if n.tenancy != nil {
+		n.tenancy.Close()
+		n.tenancy = nil
+	}
 	if c := n.cluster.Swap(nil); c != nil {
 		c.close()
 	}
 	if n.sessions != nil {
 		n.sessions.Close()
 		n.sessions = nil
+	}
+	if n.unfiles != nil { // which sessions may have been waiting for
+		n.unfiles()
+		n.unfiles = nil
 	}
 	if n.verifier != nil {
 		n.verifier.Close()

@@ -42,14 +42,14 @@ func wantKeys(t *testing.T, what string, o object, fields string) {
 const (
 	userFields         = "id email first_name last_name full_name avatar_url"
 	conversationFields = "id name participants last_message_text last_message_at last_message_sender_id unread_count is_group other_participant updated_at "
-	added              = " seq client_id reactions edited_at deleted_at"
+	added              = " seq client_id reactions edited_at deleted_at attachment"
 )
 
 // TestReq105_Endpoints walks through every endpoint that the document lists, once, as it is meant to be used.
 func TestReq105_Endpoints(t *testing.T) {
 	t.Parallel()
 	var key string
-	h := start(t, func(c *config.Config) {
+	h := start(t, withFiles, func(c *config.Config) {
 		key, c.Search = strings.Repeat("k", 40), "fts"
 		c.AdminKeyFile = filepath.Join(t.TempDir(), "admin-key")
 		if err := os.WriteFile(c.AdminKeyFile, []byte(key+"\n"), 0o600); err != nil {
@@ -116,7 +116,7 @@ func TestReq105_Endpoints(t *testing.T) {
 
 	const m = api + "messages/"
 	s := visit(tok, "POST", m, object{"conversation_id": direct, "content": "second"}, 201).body
-	wantKeys(t, "sent message", s, "content file voice_message is_voice id conversation sender timestamp seq client_id")
+	wantKeys(t, "sent message", s, "content file voice_message is_voice id conversation sender timestamp seq client_id attachment")
 	l = visit(tok, "GET", m+"?conversation="+direct, nil, 200).body
 	wantKeys(t, "message in a list", l.list("results")[0], "id conversation sender content is_own has_attachment is_read is_voice timestamp"+added)
 	mid := s.str("id")
@@ -185,6 +185,7 @@ func TestReq105_Endpoints(t *testing.T) {
 	wantKeys(t, "rejected", visit(tok, "POST", f+reject+"/reject/", nil, 200).body.obj("data"), requestFields+can)
 	visit(tok, "PATCH", api+"preferences/", object{"invisible": false}, 200)
 
+	visitFiles(t, h, tok, direct, visited)
 	visit("", "GET", "/api/openapi.yaml", nil, 200)
 	visit("", "GET", "/api/asyncapi.yaml", nil, 200)
 	visit("", "GET", "/health/", nil, 200)
@@ -200,6 +201,7 @@ func TestReq105_Endpoints(t *testing.T) {
 		visited[method+" /api/v1/admin/users/{id}/"] = true
 	}
 
+	h.visitAdmin(key, direct, visited)
 	document := string(rest.OpenAPI())
 	for path, methods := range documented(document) {
 		for _, method := range methods {

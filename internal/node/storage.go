@@ -15,6 +15,7 @@ import (
 type timedEngine struct {
 	storage.Engine
 	group storage.GroupApplier  // nil: the engine is none
+	multi storage.MultiSwapper  // nil: the engine is none
 	fence storage.FencedApplier // nil: the engine is none
 	ops   *prometheus.HistogramVec
 	// The histograms of the hot path, found once.
@@ -28,8 +29,9 @@ func newTimedEngine(e storage.Engine, r prometheus.Registerer) *timedEngine {
 	r.MustRegister(ops)
 	ok := func(op string) prometheus.Observer { return ops.WithLabelValues(op, "ok") }
 	group, _ := e.(storage.GroupApplier)
+	multi, _ := e.(storage.MultiSwapper)
 	fence, _ := e.(storage.FencedApplier)
-	return &timedEngine{e, group, fence, ops, ok("append"), ok("get"), ok("get_many"), ok("write")}
+	return &timedEngine{e, group, multi, fence, ops, ok("append"), ok("get"), ok("get_many"), ok("write")}
 }
 
 func (t *timedEngine) observe(op string, start time.Time, err error) {
@@ -118,6 +120,17 @@ func (t *timedEngine) Scan(ctx context.Context, r storage.Range, yield func(stor
 	err := t.Engine.Scan(ctx, r, yield)
 	t.observe("scan", start, err)
 	return err
+}
+
+// CompareAndSetAll implements storage.MultiSwapper if the engine does.
+func (t *timedEngine) CompareAndSetAll(ctx context.Context, table *storage.Table, partition storage.Key, swaps []storage.RowSwap) (bool, error) {
+	if t.multi == nil {
+		return false, nil
+	}
+	start := time.Now()
+	ok, err := t.multi.CompareAndSetAll(ctx, table, partition, swaps)
+	t.observe("compare_and_set", start, err)
+	return ok, err
 }
 
 func (t *timedEngine) CompareAndSet(ctx context.Context, table *storage.Table, p, c storage.Key, expect, set []storage.Value) (bool, storage.Row, error) {

@@ -9,7 +9,7 @@ import (
 )
 
 // unbuilt numbers have no test yet. A number leaves the list with its first test.
-var unbuilt = []int{61, 62, 63, 64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 120}
+var unbuilt []int
 
 // A number without a test fails here, so that nobody needs to run the command to find out.
 func TestEveryRequirementHasATest(t *testing.T) {

@@ -1,6 +1,7 @@
 package testcluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -22,10 +23,12 @@ type Config struct {
 	Dir      string   // data and logs of the nodes
 	CQLHosts []string // host:port
 	Keyspace string
-	Nodes    int           // that Start starts; default 3
-	Lease    time.Duration // --cql-lease; default 3s, the least that is allowed
-	Args     []string      // further flags of every node
-	Env      []string      // of every node; default: this process's without HUB_…
+	Nodes    int            // that Start starts; default 3
+	Lease    time.Duration  // --cql-lease; default 3s, the least that is allowed
+	Roles    map[int]string // --roles of nodes that do not have both, by their numbers from 0
+	Args     []string       // further flags of every node
+	Bins     map[int]string // hubs that nodes run instead of Bin at first, by their numbers from 0; see SetBin
+	Env      []string       // of every node; default: this process's without HUB_…
 
 	// Alone leaves out everything that is about clusters: for a binary that knows none of it, and one node.
 	Alone bool
@@ -157,7 +160,7 @@ func (c *Cluster) Add() (*Node, error) {
 	defer c.mu.Unlock()
 	i := c.added
 	c.added++
-	n := &Node{c: c, index: i, Name: fmt.Sprintf("n%d", i+1), dir: filepath.Join(c.cfg.Dir, fmt.Sprintf("n%d", i+1))}
+	n := &Node{c: c, index: i, bin: cmp.Or(c.cfg.Bins[i], c.cfg.Bin), Name: fmt.Sprintf("n%d", i+1), dir: filepath.Join(c.cfg.Dir, fmt.Sprintf("n%d", i+1))}
 	if err := os.MkdirAll(n.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("testcluster: %w", err)
 	}

@@ -2,6 +2,7 @@ package testcluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ type Node struct {
 
 	c       *Cluster
 	index   int
+	bin     string
 	dir     string
 	host    string // of all its addresses
 	listen  string
@@ -114,6 +116,12 @@ func (n *Node) URL() string { return "http://" + n.listen }
 // AdminURL of the admin port.
 func (n *Node) AdminURL() string { return "http://" + n.admin }
 
+// Gossip is the address that other nodes join the node by.
+func (n *Node) Gossip() string { return n.gossip }
+
+// Log is all of the node's output so far.
+func (n *Node) Log() string { return n.LogTail(1 << 30) }
+
 // LogFile is where the node's output goes, that of all its processes.
 func (n *Node) LogFile() string { return n.dir + ".log" }
 
@@ -127,7 +135,8 @@ func (n *Node) flags() []string {
 	f := []string{"serve", "--dev", "--auth-secret-file", filepath.Join(n.dir, "auth-secret"), "--data", n.dir, "--listen", n.listen, "--admin-listen", n.admin, "--store", "scylla",
 		"--cql-hosts", strings.Join(cql, ","), "--cql-keyspace", cfg.Keyspace, "--cql-lease", cfg.Lease.String(), "--search", "off"}
 	if !cfg.Alone {
-		f = append(f, "--node-name", n.Name, "--gossip-listen", n.gossip, "--cluster-listen", n.cluster, "--roles", "edge,actors")
+		f = append(f, "--node-name", n.Name, "--gossip-listen", n.gossip, "--cluster-listen", n.cluster, "--roles", cmp.Or(cfg.Roles[n.index], "edge,actors"),
+			"--blobs-shared", filepath.Join(cfg.Dir, "blobs"))
 		if cfg.Isolated { // nobody else is on that network
 			f = append(f, "--cluster-insecure")
 		}
@@ -147,6 +156,9 @@ func (n *Node) flags() []string {
 // SetArgs gives the node flags of its own, from its next start on.
 func (n *Node) SetArgs(args ...string) { n.args = args }
 
+// SetBin gives the node another binary, from its next start on.
+func (n *Node) SetBin(bin string) { n.bin = bin }
+
 // Start starts the process.
 func (n *Node) Start() error {
 	n.mu.Lock()
@@ -159,7 +171,7 @@ func (n *Node) Start() error {
 		return fmt.Errorf("testcluster: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command(n.c.cfg.Bin, n.flags()...)
+	cmd := exec.Command(n.bin, n.flags()...)
 	fmt.Fprintf(log, "\n# %s %s\n", time.Now().UTC().Format(time.RFC3339Nano), strings.Join(cmd.Args, " "))
 	cmd.Env, cmd.Stdout, cmd.Stderr = n.c.cfg.Env, log, log
 	if n.c.cfg.Clocks {

@@ -65,6 +65,46 @@ func (e *Engine) CompareAndSet(ctx context.Context, t *storage.Table, partition,
 	return false, storage.Row{}, writeError(ctx, t, true, v, err)
 }
 
+// CompareAndSetAll implements storage.MultiSwapper: one conditional batch, which is one lightweight transaction. It is
+// sent once; after storage.ErrUnknownOutcome CompareAndSet of each row tells what became of it.
+func (e *Engine) CompareAndSetAll(ctx context.Context, t *storage.Table, partition storage.Key, swaps []storage.RowSwap) (bool, error) {
+	if err := e.begin(ctx); err != nil {
+		return false, err
+	}
+	defer e.end()
+	s, err := e.statements(t)
+	if err != nil {
+		return false, err
+	}
+	batch := e.session.BatchWithContext(ctx, gocql.UnloggedBatch)
+	bytes := 0
+	for i := range swaps {
+		x := &swaps[i]
+		if err := checkRow(t, partition, x.Clustering); err != nil {
+			return false, err
+		}
+		if len(x.Set) > len(t.Columns) || len(x.Expect) > len(t.Columns) {
+			return false, fmt.Errorf("storage: %s: more values than columns", t.Name)
+		}
+		st := s.compareAndSet(partition, x.Clustering, x.Expect, x.Set)
+		bytes += st.args.bytes
+		batch.Entries = append(batch.Entries, gocql.BatchEntry{Stmt: st.text, Args: st.args.values})
+	}
+	if bytes > e.cfg.MaxBatchBytes {
+		return false, nil
+	}
+	e.clock.settle(ctx)
+	applied, iter, err := e.session.MapExecuteBatchCAS(batch, make(map[string]any)) // what it found is not looked at
+	if iter != nil {
+		err = errors.Join(err, iter.Close())
+	}
+	if err == nil {
+		return applied, nil
+	}
+	v := judge(err)
+	return false, writeError(ctx, t, v == uncertain, v, err)
+}
+
 // compareAndSet is the conditional statement.
 func (s *statements) compareAndSet(partition, clustering storage.Key, expect, set []storage.Value) statement {
 	t := s.table

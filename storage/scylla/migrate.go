@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -105,6 +107,7 @@ type migration struct {
 	log    io.Writer
 	dryRun bool
 
+	host    string                       // id of the server that is asked; see settle
 	exists  bool                         // the keyspace
 	have    map[string]map[string]string // table, column, type
 	scylla  bool
@@ -116,7 +119,7 @@ type migration struct {
 // survey looks at the servers and at what the keyspace has.
 func (m *migration) survey(ctx context.Context) error {
 	ask := func(stmt string, values []any, dest ...any) ([]string, error) {
-		iter := m.sys.session.Query(stmt, values...).WithContext(ctx).Consistency(gocql.LocalOne).Iter()
+		iter := m.query(ctx, stmt, values...).Consistency(gocql.LocalOne).Iter()
 		var first []string
 		for iter.Scan(dest...) {
 			first = append(first, *dest[0].(*string))
@@ -134,6 +137,16 @@ func (m *migration) survey(ctx context.Context) error {
 		return first, nil
 	}
 	var a, b, c string
+	if m.dc = m.cfg.Datacenter; m.dc == "" {
+		found, err := ask("SELECT data_center FROM system.local", nil, &a)
+		if err != nil || len(found) != 1 {
+			return errors.Join(err, errors.New("storage: the server does not tell its data centre: name one"))
+		}
+		m.dc = found[0]
+	}
+	if err := m.settle(ctx); err != nil {
+		return err
+	}
 	m.have = make(map[string]map[string]string)
 	if _, err := ask("SELECT table_name, column_name, type FROM system_schema.columns WHERE keyspace_name = ?", []any{m.cfg.Keyspace}, &a, &b, &c); err != nil {
 		return err
@@ -143,13 +156,7 @@ func (m *migration) survey(ctx context.Context) error {
 		return err
 	}
 	m.exists = len(found) > 0
-	if m.dc = m.cfg.Datacenter; m.dc == "" {
-		found, err := ask("SELECT data_center FROM system.local", nil, &a)
-		if err != nil || len(found) != 1 {
-			return errors.Join(err, errors.New("storage: the server does not tell its data centre: name one"))
-		}
-		m.dc = found[0]
-	}
+	m.nodes = 0
 	for _, h := range m.sys.session.GetHosts() {
 		if h.DataCenter() == m.dc {
 			m.nodes++
@@ -166,6 +173,70 @@ func (m *migration) survey(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// settle picks the server that all who migrate at the same time ask, the one with the lowest id that answers, and waits until
+// the servers agree on the schema. Each has a schema of its own, which the others' changes reach later: CREATE … IF NOT
+// EXISTS at two of them makes two tables of one name (see CASSANDRA-10699), and a survey at a third would miss what is there. One server
+// makes its changes one after the other.
+func (m *migration) settle(ctx context.Context) error {
+	var ids []string
+	for _, h := range m.sys.session.GetHosts() {
+		if h.IsUp() && h.DataCenter() == m.dc {
+			ids = append(ids, h.HostID())
+		}
+	}
+	slices.Sort(ids)
+	for _, m.host = range ids {
+		if m.query(ctx, "SELECT key FROM system.local").Exec() == nil {
+			break
+		}
+		m.host = "" // any
+	}
+	return m.agree(ctx)
+}
+
+// agreeTime is how long servers may need to agree on a schema.
+const agreeTime = time.Minute
+
+// agree waits until all servers that the driver is connected to have the same schema, by their own word: what one knows of the
+// others by gossip, which is what the driver asks for, may be of before the change.
+func (m *migration) agree(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, agreeTime)
+	defer cancel()
+	for {
+		versions := make(map[string]bool)
+		var failed error
+		for _, h := range m.sys.session.GetHosts() {
+			var v gocql.UUID
+			err := m.sys.session.Query("SELECT schema_version FROM system.local").WithContext(ctx).SetHostID(h.HostID()).Scan(&v)
+			switch {
+			case errors.Is(err, gocql.ErrNoPool), errors.Is(err, gocql.ErrNoConnectionsInPool), err != nil && !h.IsUp():
+			case err != nil:
+				failed = err
+			default:
+				versions[v.String()] = true
+			}
+		}
+		if len(versions) == 1 && failed == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("storage: the nodes do not agree on the schema (%s): %w", strings.Join(slices.Sorted(maps.Keys(versions)), ", "),
+				errors.Join(ctx.Err(), failed))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// query is for the server that settle picked.
+func (m *migration) query(ctx context.Context, stmt string, values ...any) *gocql.Query {
+	q := m.sys.session.Query(stmt, values...).WithContext(ctx)
+	if m.host != "" {
+		q.SetHostID(m.host)
+	}
+	return q
 }
 
 // transactionsOnTablets reports whether a version of Scylla has lightweight transactions on tables with tablets: since
@@ -300,6 +371,9 @@ func (m *migration) run(ctx context.Context, cfg Config) error {
 			return err
 		}
 	}
+	if err := m.agree(ctx); err != nil { // what is there may have been made by somebody else a moment ago
+		return err
+	}
 	e, err := connect(ctx, cfg, true)
 	if err != nil {
 		return err
@@ -364,11 +438,8 @@ func (m *migration) locked(ctx context.Context, e *Engine, lease *storage.Lease)
 func (m *migration) execute(ctx context.Context, stmt string) error {
 	fmt.Fprintf(m.log, "%s;\n", stmt)
 	// Changes of the schema are slow: the driver's usual time-out is for reads and writes.
-	if err := m.sys.session.Query(stmt).WithContext(ctx).SetRequestTimeout(time.Minute).Exec(); err != nil {
+	if err := m.query(ctx, stmt).SetRequestTimeout(time.Minute).Exec(); err != nil {
 		return fmt.Errorf("storage: %s: %w", stmt, err)
 	}
-	if err := m.sys.session.AwaitSchemaAgreement(ctx); err != nil {
-		return fmt.Errorf("storage: the nodes do not agree on the schema: %w", err)
-	}
-	return nil
+	return m.agree(ctx)
 }

@@ -75,6 +75,87 @@ func storeNodeLeases(t *testing.T, s *storage.Store, _ storage.Engine) {
 	}
 }
 
+// storeOwnersTogether: several shards change hands at once, all of them or none.
+func storeOwnersTogether(t *testing.T, s *storage.Store, e storage.Engine) {
+	ctx := t.Context()
+	var first, second []storage.OwnerSwap
+	for shard := 3; shard < chat.Shards; shard += storage.OwnerSlots {
+		mine := storage.ShardOwner{Shard: shard, Node: 1 << 63, Epoch: 1, Clock: int64(shard)}
+		theirs := storage.ShardOwner{Shard: shard, Node: 7, Epoch: 2}
+		first = append(first, storage.OwnerSwap{Old: storage.ShardOwner{Shard: shard}, Next: mine})
+		second = append(second, storage.OwnerSwap{Old: mine, Next: theirs})
+	}
+	_, able := e.(storage.MultiSwapper)
+	swap := func(swaps []storage.OwnerSwap, want bool) {
+		t.Helper()
+		applied, err := s.CompareAndSetShardOwners(ctx, swaps)
+		must(t, err)
+		equal(t, applied, want && able)
+		if !able && want {
+			for _, x := range swaps {
+				_, applied, err := s.CompareAndSetShardOwner(ctx, x.Old, x.Next)
+				must(t, err)
+				equal(t, applied, true)
+			}
+		}
+	}
+	rows := func(of []storage.OwnerSwap) (list []storage.ShardOwner) {
+		for _, x := range of {
+			list = append(list, x.Next)
+		}
+		return list
+	}
+	swap(nil, false)
+	swap(second, false) // there are no rows
+	equal(t, len(shardOwners(t, s)), 0)
+	swap(first, true)
+	equal(t, shardOwners(t, s), rows(first))
+	swap(first, false)
+	one := slices.Clone(second)
+	one[len(one)-1].Old.Clock++
+	swap(one, false) // because of the last
+	equal(t, shardOwners(t, s), rows(first))
+	swap([]storage.OwnerSwap{second[0], {Old: storage.ShardOwner{Shard: 4}, Next: storage.ShardOwner{Shard: 4, Node: 7, Epoch: 1}}}, false)
+	equal(t, shardOwners(t, s), rows(first))
+	swap(second[:2], true)
+	swap(second, false)
+	swap(second[2:], true)
+	equal(t, shardOwners(t, s), rows(second))
+	if _, err := s.CompareAndSetShardOwners(ctx, []storage.OwnerSwap{{Old: second[0].Next, Next: first[0].Next}}); able && !errors.Is(err, chat.ErrInvalid) {
+		t.Errorf("an epoch that falls: %v", err)
+	}
+	if !able {
+		return
+	}
+	// Of those who want the same rows at the same time, one gets all.
+	var wg sync.WaitGroup
+	for n := range 6 {
+		wg.Go(func() {
+			swaps := slices.Clone(second)
+			for i := range swaps {
+				swaps[i] = storage.OwnerSwap{Old: second[i].Next, Next: storage.ShardOwner{Shard: second[i].Next.Shard, Node: chat.NodeID(n + 10), Epoch: 3}}
+			}
+			for {
+				_, err := s.CompareAndSetShardOwners(t.Context(), swaps)
+				if err == nil {
+					return
+				}
+				if !errors.Is(err, chat.ErrUnknown) && !errors.Is(err, chat.ErrUnavailable) {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	list := shardOwners(t, s)
+	for _, o := range list {
+		if o.Epoch != 3 || o.Node != list[0].Node {
+			t.Fatalf("%+v beside %+v", o, list[0])
+		}
+	}
+}
+
 func shardOwners(t *testing.T, s *storage.Store) []storage.ShardOwner {
 	t.Helper()
 	list, err := s.ShardOwners(t.Context())

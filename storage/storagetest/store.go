@@ -68,6 +68,8 @@ func RunStore(t *testing.T, open Open) {
 		{"Consumers", storeConsumers},
 		{"Users", storeUsers},
 		{"BlobRefs", storeBlobRefs},
+		{"Files", storeFiles},
+		{"FileOfMessage", storeFileEvent},
 		{"Req028_DeleteLeavesNothing", storeDelete},
 		{"ConcurrentConversations", storeConcurrent},
 		{"Errors", storeErrors},
@@ -92,6 +94,13 @@ func RunStore(t *testing.T, open Open) {
 		{"Strict/Rewrite", storeStrict(storeRewrite)},
 		{"Strict/GetEvents", storeStrict(storeGetEvents)},
 		{"Strict/Conversations", storeStrict(storeConversations)},
+		{"OwnersTogether", storeOwnersTogether},
+		{"TenancyTenants", storeTenancyTenants},
+		{"TenancyKeys", storeTenancyKeys},
+		{"TenancyRestrictions", storeTenancyRestrictions},
+		{"TenancyAnnouncements", storeAnnouncements},
+		{"Req120_AuditLog", storeAudit},
+		{"TenancyUsers", storeTenantUsers},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := open(t, time.Now)

@@ -24,6 +24,10 @@ import (
 // Config of a Store. Dir is required.
 type Config struct {
 	Dir string
+	// Shared lets other processes, also of other machines, use the directory at the same time, all of them Shared. Its file
+	// system must have hard links and show all machines the same at once, and locks (flock) if Dir is to be kept from a process
+	// that is not Shared.
+	Shared bool
 	// MinFree is how many bytes of the file system stay free; default 512 MiB, negative: none.
 	MinFree int64
 	Logger  *slog.Logger // default: discard
@@ -43,7 +47,7 @@ type Store struct {
 
 const copySize = 128 << 10 // of memory per upload
 
-// Open makes the directory if needed and takes hold of it. It fails if another process has it.
+// Open makes the directory if needed and takes hold of it. It fails if another process has it, unless both are Shared.
 func Open(cfg Config) (*Store, error) {
 	if cfg.Dir == "" {
 		return nil, errors.New("blob/fs: no directory given")
@@ -71,15 +75,24 @@ func (s *Store) open() (err error) {
 	if s.lock, err = os.OpenFile(filepath.Join(s.cfg.Dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return err
 	}
-	if err := unix.Flock(int(s.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	how := unix.LOCK_EX
+	if s.cfg.Shared {
+		how = unix.LOCK_SH
+	}
+	err = unix.Flock(int(s.lock.Fd()), how|unix.LOCK_NB)
+	if s.cfg.Shared && (errors.Is(err, unix.ENOLCK) || errors.Is(err, unix.ENOTSUP)) {
+		err = nil // a network's file system without locks
+	}
+	if err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return errors.New("in use by another process")
 		}
 		return fmt.Errorf("lock: %w", err)
 	}
-	// Nobody else is here, so all uploads are of the dead.
-	if err := os.RemoveAll(s.tmp()); err != nil {
-		return err
+	if !s.cfg.Shared { // nobody else is here, so all uploads are of the dead; else they go when they are old: see Clean
+		if err := os.RemoveAll(s.tmp()); err != nil {
+			return err
+		}
 	}
 	for _, d := range []string{s.tmp(), s.root()} {
 		if err := os.MkdirAll(d, 0o700); err != nil {

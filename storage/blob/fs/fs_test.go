@@ -37,6 +37,10 @@ func TestConformance(t *testing.T) {
 	blobtest.Run(t, func(t *testing.T) blob.Store { return open(t, fs.Config{}) })
 }
 
+func TestConformanceShared(t *testing.T) {
+	blobtest.Run(t, func(t *testing.T) blob.Store { return open(t, fs.Config{Shared: true}) })
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -195,4 +199,42 @@ func TestUploadCleanedWhileItLasts(t *testing.T) {
 		t.Fatalf("%v", err)
 	}
 	must(t, s.List(t.Context(), func(i blob.Info) bool { t.Errorf("%v", i); return true }))
+}
+
+// TestShared: several processes use one directory, and none of them removes what another is uploading; one that does not
+// share does not come in.
+func TestShared(t *testing.T) {
+	dir := t.TempDir()
+	a := open(t, fs.Config{Dir: dir, Shared: true})
+	st, err := a.Stage(t.Context(), "acme", strings.NewReader("under way"), 0)
+	must(t, err)
+	b := open(t, fs.Config{Dir: dir, Shared: true})
+	if _, err := fs.Open(fs.Config{Dir: dir}); err == nil || !strings.Contains(err.Error(), "in use by another process") {
+		t.Fatalf("one for itself came in: %v", err)
+	}
+	i, err := st.Publish(t.Context(), 0)
+	must(t, err)
+	st.Discard()
+	r, err := b.Open(t.Context(), i.Key)
+	must(t, err)
+	content, err := io.ReadAll(r)
+	must(t, err)
+	must(t, r.Close())
+	if string(content) != "under way" {
+		t.Errorf("the other reads %q", content)
+	}
+	same := blobtest.Put(t, b, "acme", []byte("under way"))
+	if same.Key != i.Key {
+		t.Errorf("%v and %v", same.Key, i.Key)
+	}
+	must(t, b.Delete(t.Context(), i.Key))
+	if _, err := a.Stat(t.Context(), i.Key); !errors.Is(err, blob.ErrNotFound) {
+		t.Errorf("deleted by the other: %v", err)
+	}
+	must(t, a.Close())
+	must(t, b.Close())
+	open(t, fs.Config{Dir: dir}) // nobody shares it any more
+	if _, err := fs.Open(fs.Config{Dir: dir, Shared: true}); err == nil {
+		t.Error("one that shares came to one that does not")
+	}
 }

@@ -312,7 +312,7 @@ func (b *batch) add(key chat.ConversationKey, c *conv, e *chat.Event) error {
 		return err
 	}
 	flags := int64(0)
-	if e.IsVoice {
+	if e.IsVoice || e.File != nil {
 		flags |= flagAttachment
 	}
 	if b.analyze(e.Content) {

@@ -42,9 +42,9 @@ func messageID(k chat.ConversationKey, seq uint64) string {
 func hexText[T ~string](s T) string { return hex.EncodeToString([]byte(s)) }
 
 func newMessage(k chat.ConversationKey, e *chat.Event) *document {
-	voice := e.IsVoice
+	attached := e.IsVoice || e.File != nil
 	d := &document{ID: messageID(k, e.Seq), Tenant: hexText(k.Tenant), Conversation: hex.EncodeToString(k.ID[:]), Seq: e.Seq,
-		Message: hex.EncodeToString(e.Message[:]), Sender: hexText(e.Actor), At: e.At.UnixMicro(), Attachment: &voice}
+		Message: hex.EncodeToString(e.Message[:]), Sender: hexText(e.Actor), At: e.At.UnixMicro(), Attachment: &attached}
 	d.say(e.Content)
 	return d
 }

@@ -53,6 +53,12 @@ func (l *Log) Say(who chat.UserID, at time.Time, content string) uint64 {
 	return l.add(chat.Event{Type: chat.EventMessage, At: at, Actor: who, ActorName: string(who), Content: content})
 }
 
+// Attach appends a message with a file.
+func (l *Log) Attach(who chat.UserID, at time.Time, content string) uint64 {
+	return l.add(chat.Event{Type: chat.EventMessage, At: at, Actor: who, ActorName: string(who), Content: content,
+		File: &chat.File{ID: chat.FileID{1}, Name: "a.txt", Type: "text/plain", Size: 1}})
+}
+
 // Voice appends a voice message.
 func (l *Log) Voice(who chat.UserID, at time.Time, content string) uint64 {
 	return l.add(chat.Event{Type: chat.EventMessage, At: at, Actor: who, ActorName: string(who), Content: content, IsVoice: true})

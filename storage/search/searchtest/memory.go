@@ -100,7 +100,7 @@ func (s shelf) apply(changes []chat.IndexChange, stats *search.Stats) {
 			switch d := v.docs[e.MessageSeq]; e.Type {
 			case chat.EventMessage:
 				if e.DeletedAt.IsZero() {
-					v.docs[e.Seq] = &document{e.Seq, e.Message, e.Actor, e.At, e.Content, e.IsVoice}
+					v.docs[e.Seq] = &document{e.Seq, e.Message, e.Actor, e.At, e.Content, e.IsVoice || e.File != nil}
 					stats.Applied++
 				}
 			case chat.EventEdited:

@@ -76,7 +76,7 @@ func testConversation(f *fixture) {
 func testFilters(f *fixture) {
 	l := NewLog(Key("t", 1), At(0))
 	l.Say("alice", At(10), "needle one")
-	l.Say("bob", At(20), "needle two")
+	l.Attach("bob", At(20), "needle two")
 	l.Voice("alice", At(30), "needle three")
 	l.Say("алиса:\"x\" OR", At(40), "needle four")
 	f.feed(l)
@@ -97,8 +97,8 @@ func testFilters(f *fixture) {
 		{chat.SearchQuery{Before: At(20).Add(1000)}, []uint64{3, 2}},
 		{chat.SearchQuery{From: At(20), Before: At(30)}, []uint64{3}},
 		{chat.SearchQuery{From: At(30), Before: At(20)}, nil},
-		{chat.SearchQuery{HasAttachments: &yes}, []uint64{4}},
-		{chat.SearchQuery{HasAttachments: &no}, []uint64{5, 3, 2}},
+		{chat.SearchQuery{HasAttachments: &yes}, []uint64{4, 3}},
+		{chat.SearchQuery{HasAttachments: &no}, []uint64{5, 2}},
 		{chat.SearchQuery{Sender: "alice", HasAttachments: &no, From: At(0), Before: At(100)}, []uint64{2}},
 	} {
 		c.q.Text = "needle"

@@ -1758,6 +1758,7 @@ type Event struct {
 	Kind          uint32                 `protobuf:"varint,23,opt,name=kind,proto3" json:"kind,omitempty"`
 	Permissions   *Permissions           `protobuf:"bytes,40,opt,name=permissions,proto3" json:"permissions,omitempty"`
 	Extras        *Extras                `protobuf:"bytes,41,opt,name=extras,proto3" json:"extras,omitempty"`
+	File          *File                  `protobuf:"bytes,60,opt,name=file,proto3" json:"file,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1967,6 +1968,89 @@ func (x *Event) GetExtras() *Extras {
 	return nil
 }
 
+func (x *Event) GetFile() *File {
+	if x != nil {
+		return x.File
+	}
+	return nil
+}
+
+type File struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	IdHi          uint64                 `protobuf:"fixed64,1,opt,name=id_hi,json=idHi,proto3" json:"id_hi,omitempty"`
+	IdLo          uint64                 `protobuf:"fixed64,2,opt,name=id_lo,json=idLo,proto3" json:"id_lo,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Type          string                 `protobuf:"bytes,4,opt,name=type,proto3" json:"type,omitempty"`
+	Size          int64                  `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *File) Reset() {
+	*x = File{}
+	mi := &file_cluster_wire_wire_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *File) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*File) ProtoMessage() {}
+
+func (x *File) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_wire_wire_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use File.ProtoReflect.Descriptor instead.
+func (*File) Descriptor() ([]byte, []int) {
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *File) GetIdHi() uint64 {
+	if x != nil {
+		return x.IdHi
+	}
+	return 0
+}
+
+func (x *File) GetIdLo() uint64 {
+	if x != nil {
+		return x.IdLo
+	}
+	return 0
+}
+
+func (x *File) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *File) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *File) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
 type Pair struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
@@ -1981,7 +2065,7 @@ type Pair struct {
 
 func (x *Pair) Reset() {
 	*x = Pair{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[20]
+	mi := &file_cluster_wire_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1993,7 +2077,7 @@ func (x *Pair) String() string {
 func (*Pair) ProtoMessage() {}
 
 func (x *Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[20]
+	mi := &file_cluster_wire_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2006,7 +2090,7 @@ func (x *Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pair.ProtoReflect.Descriptor instead.
 func (*Pair) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{20}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Pair) GetTenant() string {
@@ -2068,7 +2152,7 @@ type Side struct {
 
 func (x *Side) Reset() {
 	*x = Side{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[21]
+	mi := &file_cluster_wire_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2080,7 +2164,7 @@ func (x *Side) String() string {
 func (*Side) ProtoMessage() {}
 
 func (x *Side) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[21]
+	mi := &file_cluster_wire_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2093,7 +2177,7 @@ func (x *Side) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Side.ProtoReflect.Descriptor instead.
 func (*Side) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{21}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Side) GetContactSince() int64 {
@@ -2186,13 +2270,14 @@ type Command struct {
 	Extras         *Extras                `protobuf:"bytes,41,opt,name=extras,proto3" json:"extras,omitempty"`
 	FromHi         uint64                 `protobuf:"fixed64,42,opt,name=from_hi,json=fromHi,proto3" json:"from_hi,omitempty"`
 	FromLo         uint64                 `protobuf:"fixed64,43,opt,name=from_lo,json=fromLo,proto3" json:"from_lo,omitempty"`
+	File           *File                  `protobuf:"bytes,60,opt,name=file,proto3" json:"file,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Command) Reset() {
 	*x = Command{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[22]
+	mi := &file_cluster_wire_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2204,7 +2289,7 @@ func (x *Command) String() string {
 func (*Command) ProtoMessage() {}
 
 func (x *Command) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[22]
+	mi := &file_cluster_wire_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2217,7 +2302,7 @@ func (x *Command) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command.ProtoReflect.Descriptor instead.
 func (*Command) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{22}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Command) GetType() CommandType {
@@ -2388,6 +2473,13 @@ func (x *Command) GetFromLo() uint64 {
 	return 0
 }
 
+func (x *Command) GetFile() *File {
+	if x != nil {
+		return x.File
+	}
+	return nil
+}
+
 // As Command.
 type PeopleCommand struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2406,7 +2498,7 @@ type PeopleCommand struct {
 
 func (x *PeopleCommand) Reset() {
 	*x = PeopleCommand{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[23]
+	mi := &file_cluster_wire_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2418,7 +2510,7 @@ func (x *PeopleCommand) String() string {
 func (*PeopleCommand) ProtoMessage() {}
 
 func (x *PeopleCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[23]
+	mi := &file_cluster_wire_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2431,7 +2523,7 @@ func (x *PeopleCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeopleCommand.ProtoReflect.Descriptor instead.
 func (*PeopleCommand) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{23}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PeopleCommand) GetType() PeopleCommandType {
@@ -2512,7 +2604,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[24]
+	mi := &file_cluster_wire_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2524,7 +2616,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[24]
+	mi := &file_cluster_wire_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2537,7 +2629,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{24}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Result) GetEvent() *Event {
@@ -2600,7 +2692,7 @@ type CarryOut struct {
 
 func (x *CarryOut) Reset() {
 	*x = CarryOut{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[25]
+	mi := &file_cluster_wire_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2612,7 +2704,7 @@ func (x *CarryOut) String() string {
 func (*CarryOut) ProtoMessage() {}
 
 func (x *CarryOut) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[25]
+	mi := &file_cluster_wire_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2625,7 +2717,7 @@ func (x *CarryOut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CarryOut.ProtoReflect.Descriptor instead.
 func (*CarryOut) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{25}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CarryOut) GetPrincipal() *Principal {
@@ -2660,7 +2752,7 @@ type Read struct {
 
 func (x *Read) Reset() {
 	*x = Read{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[26]
+	mi := &file_cluster_wire_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2672,7 +2764,7 @@ func (x *Read) String() string {
 func (*Read) ProtoMessage() {}
 
 func (x *Read) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[26]
+	mi := &file_cluster_wire_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2685,7 +2777,7 @@ func (x *Read) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Read.ProtoReflect.Descriptor instead.
 func (*Read) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{26}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Read) GetPrincipal() *Principal {
@@ -2721,7 +2813,7 @@ type Peek struct {
 
 func (x *Peek) Reset() {
 	*x = Peek{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[27]
+	mi := &file_cluster_wire_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2733,7 +2825,7 @@ func (x *Peek) String() string {
 func (*Peek) ProtoMessage() {}
 
 func (x *Peek) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[27]
+	mi := &file_cluster_wire_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2746,7 +2838,7 @@ func (x *Peek) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peek.ProtoReflect.Descriptor instead.
 func (*Peek) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{27}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Peek) GetUser() string {
@@ -2788,7 +2880,7 @@ type FoundDirect struct {
 
 func (x *FoundDirect) Reset() {
 	*x = FoundDirect{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[28]
+	mi := &file_cluster_wire_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2800,7 +2892,7 @@ func (x *FoundDirect) String() string {
 func (*FoundDirect) ProtoMessage() {}
 
 func (x *FoundDirect) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[28]
+	mi := &file_cluster_wire_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2813,7 +2905,7 @@ func (x *FoundDirect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundDirect.ProtoReflect.Descriptor instead.
 func (*FoundDirect) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{28}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *FoundDirect) GetPrincipal() *Principal {
@@ -2847,7 +2939,7 @@ type Relate struct {
 
 func (x *Relate) Reset() {
 	*x = Relate{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[29]
+	mi := &file_cluster_wire_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2859,7 +2951,7 @@ func (x *Relate) String() string {
 func (*Relate) ProtoMessage() {}
 
 func (x *Relate) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[29]
+	mi := &file_cluster_wire_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2872,7 +2964,7 @@ func (x *Relate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relate.ProtoReflect.Descriptor instead.
 func (*Relate) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{29}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Relate) GetCaller() *Principal {
@@ -2899,7 +2991,7 @@ type Bar struct {
 
 func (x *Bar) Reset() {
 	*x = Bar{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[30]
+	mi := &file_cluster_wire_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2911,7 +3003,7 @@ func (x *Bar) String() string {
 func (*Bar) ProtoMessage() {}
 
 func (x *Bar) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[30]
+	mi := &file_cluster_wire_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2924,7 +3016,7 @@ func (x *Bar) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bar.ProtoReflect.Descriptor instead.
 func (*Bar) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{30}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Bar) GetPair() *Pair {
@@ -2954,7 +3046,7 @@ type Prefer struct {
 
 func (x *Prefer) Reset() {
 	*x = Prefer{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[31]
+	mi := &file_cluster_wire_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2966,7 +3058,7 @@ func (x *Prefer) String() string {
 func (*Prefer) ProtoMessage() {}
 
 func (x *Prefer) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[31]
+	mi := &file_cluster_wire_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2979,7 +3071,7 @@ func (x *Prefer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefer.ProtoReflect.Descriptor instead.
 func (*Prefer) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{31}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Prefer) GetTenant() string {
@@ -3020,7 +3112,7 @@ type AskPresence struct {
 
 func (x *AskPresence) Reset() {
 	*x = AskPresence{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[32]
+	mi := &file_cluster_wire_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3032,7 +3124,7 @@ func (x *AskPresence) String() string {
 func (*AskPresence) ProtoMessage() {}
 
 func (x *AskPresence) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[32]
+	mi := &file_cluster_wire_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3045,7 +3137,7 @@ func (x *AskPresence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskPresence.ProtoReflect.Descriptor instead.
 func (*AskPresence) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{32}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AskPresence) GetTenant() string {
@@ -3073,7 +3165,7 @@ type Declare struct {
 
 func (x *Declare) Reset() {
 	*x = Declare{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[33]
+	mi := &file_cluster_wire_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3085,7 +3177,7 @@ func (x *Declare) String() string {
 func (*Declare) ProtoMessage() {}
 
 func (x *Declare) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[33]
+	mi := &file_cluster_wire_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3098,7 +3190,7 @@ func (x *Declare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Declare.ProtoReflect.Descriptor instead.
 func (*Declare) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{33}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Declare) GetTenant() string {
@@ -3131,7 +3223,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[34]
+	mi := &file_cluster_wire_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3143,7 +3235,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[34]
+	mi := &file_cluster_wire_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3156,7 +3248,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{34}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Done) GetResult() *Result {
@@ -3176,7 +3268,7 @@ type Reading struct {
 
 func (x *Reading) Reset() {
 	*x = Reading{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[35]
+	mi := &file_cluster_wire_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3188,7 +3280,7 @@ func (x *Reading) String() string {
 func (*Reading) ProtoMessage() {}
 
 func (x *Reading) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[35]
+	mi := &file_cluster_wire_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3201,7 +3293,7 @@ func (x *Reading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reading.ProtoReflect.Descriptor instead.
 func (*Reading) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{35}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Reading) GetView() *View {
@@ -3227,7 +3319,7 @@ type Snapshots struct {
 
 func (x *Snapshots) Reset() {
 	*x = Snapshots{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[36]
+	mi := &file_cluster_wire_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3239,7 +3331,7 @@ func (x *Snapshots) String() string {
 func (*Snapshots) ProtoMessage() {}
 
 func (x *Snapshots) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[36]
+	mi := &file_cluster_wire_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3252,7 +3344,7 @@ func (x *Snapshots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshots.ProtoReflect.Descriptor instead.
 func (*Snapshots) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{36}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Snapshots) GetList() []*Snapshot {
@@ -3280,7 +3372,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[37]
+	mi := &file_cluster_wire_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3292,7 +3384,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[37]
+	mi := &file_cluster_wire_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3305,7 +3397,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{37}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Snapshot) GetHead() *Head {
@@ -3387,7 +3479,7 @@ type Related struct {
 
 func (x *Related) Reset() {
 	*x = Related{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[38]
+	mi := &file_cluster_wire_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3399,7 +3491,7 @@ func (x *Related) String() string {
 func (*Related) ProtoMessage() {}
 
 func (x *Related) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[38]
+	mi := &file_cluster_wire_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3412,7 +3504,7 @@ func (x *Related) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Related.ProtoReflect.Descriptor instead.
 func (*Related) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{38}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Related) GetPair() *Pair {
@@ -3432,7 +3524,7 @@ type Preferred struct {
 
 func (x *Preferred) Reset() {
 	*x = Preferred{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[39]
+	mi := &file_cluster_wire_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3444,7 +3536,7 @@ func (x *Preferred) String() string {
 func (*Preferred) ProtoMessage() {}
 
 func (x *Preferred) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[39]
+	mi := &file_cluster_wire_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3457,7 +3549,7 @@ func (x *Preferred) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Preferred.ProtoReflect.Descriptor instead.
 func (*Preferred) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{39}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Preferred) GetHideReceipts() bool {
@@ -3483,7 +3575,7 @@ type PresenceOf struct {
 
 func (x *PresenceOf) Reset() {
 	*x = PresenceOf{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[40]
+	mi := &file_cluster_wire_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3495,7 +3587,7 @@ func (x *PresenceOf) String() string {
 func (*PresenceOf) ProtoMessage() {}
 
 func (x *PresenceOf) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[40]
+	mi := &file_cluster_wire_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3508,7 +3600,7 @@ func (x *PresenceOf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PresenceOf.ProtoReflect.Descriptor instead.
 func (*PresenceOf) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{40}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PresenceOf) GetList() []*Presence {
@@ -3529,7 +3621,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[41]
+	mi := &file_cluster_wire_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3541,7 +3633,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[41]
+	mi := &file_cluster_wire_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3554,7 +3646,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{41}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Presence) GetConnected() bool {
@@ -3586,7 +3678,7 @@ type Noted struct {
 
 func (x *Noted) Reset() {
 	*x = Noted{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[42]
+	mi := &file_cluster_wire_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3598,7 +3690,7 @@ func (x *Noted) String() string {
 func (*Noted) ProtoMessage() {}
 
 func (x *Noted) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[42]
+	mi := &file_cluster_wire_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3611,7 +3703,7 @@ func (x *Noted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Noted.ProtoReflect.Descriptor instead.
 func (*Noted) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{42}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{43}
 }
 
 type Forward struct {
@@ -3624,7 +3716,7 @@ type Forward struct {
 
 func (x *Forward) Reset() {
 	*x = Forward{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[43]
+	mi := &file_cluster_wire_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3636,7 +3728,7 @@ func (x *Forward) String() string {
 func (*Forward) ProtoMessage() {}
 
 func (x *Forward) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[43]
+	mi := &file_cluster_wire_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3649,7 +3741,7 @@ func (x *Forward) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forward.ProtoReflect.Descriptor instead.
 func (*Forward) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{43}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Forward) GetDelivery() *Delivery {
@@ -3681,7 +3773,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[44]
+	mi := &file_cluster_wire_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3693,7 +3785,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[44]
+	mi := &file_cluster_wire_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3706,7 +3798,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{44}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Delivery) GetTenant() string {
@@ -3771,7 +3863,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[45]
+	mi := &file_cluster_wire_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3783,7 +3875,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[45]
+	mi := &file_cluster_wire_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3796,7 +3888,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{45}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Notice) GetEvent() *Event {
@@ -3845,7 +3937,7 @@ type TypingNotice struct {
 
 func (x *TypingNotice) Reset() {
 	*x = TypingNotice{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[46]
+	mi := &file_cluster_wire_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3857,7 +3949,7 @@ func (x *TypingNotice) String() string {
 func (*TypingNotice) ProtoMessage() {}
 
 func (x *TypingNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[46]
+	mi := &file_cluster_wire_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3870,7 +3962,7 @@ func (x *TypingNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TypingNotice.ProtoReflect.Descriptor instead.
 func (*TypingNotice) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{46}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *TypingNotice) GetUser() string {
@@ -3909,7 +4001,7 @@ type ReadNotice struct {
 
 func (x *ReadNotice) Reset() {
 	*x = ReadNotice{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[47]
+	mi := &file_cluster_wire_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3921,7 +4013,7 @@ func (x *ReadNotice) String() string {
 func (*ReadNotice) ProtoMessage() {}
 
 func (x *ReadNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[47]
+	mi := &file_cluster_wire_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3934,7 +4026,7 @@ func (x *ReadNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadNotice.ProtoReflect.Descriptor instead.
 func (*ReadNotice) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{47}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ReadNotice) GetKind() uint32 {
@@ -3995,7 +4087,7 @@ type HeadNotice struct {
 
 func (x *HeadNotice) Reset() {
 	*x = HeadNotice{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[48]
+	mi := &file_cluster_wire_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4007,7 +4099,7 @@ func (x *HeadNotice) String() string {
 func (*HeadNotice) ProtoMessage() {}
 
 func (x *HeadNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[48]
+	mi := &file_cluster_wire_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4020,7 +4112,7 @@ func (x *HeadNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeadNotice.ProtoReflect.Descriptor instead.
 func (*HeadNotice) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{48}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *HeadNotice) GetSeq() uint64 {
@@ -4043,7 +4135,7 @@ type Enrol struct {
 
 func (x *Enrol) Reset() {
 	*x = Enrol{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[49]
+	mi := &file_cluster_wire_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4055,7 +4147,7 @@ func (x *Enrol) String() string {
 func (*Enrol) ProtoMessage() {}
 
 func (x *Enrol) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[49]
+	mi := &file_cluster_wire_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4068,7 +4160,7 @@ func (x *Enrol) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enrol.ProtoReflect.Descriptor instead.
 func (*Enrol) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{49}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Enrol) GetShard() uint32 {
@@ -4115,7 +4207,7 @@ type Digests struct {
 
 func (x *Digests) Reset() {
 	*x = Digests{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[50]
+	mi := &file_cluster_wire_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4127,7 +4219,7 @@ func (x *Digests) String() string {
 func (*Digests) ProtoMessage() {}
 
 func (x *Digests) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[50]
+	mi := &file_cluster_wire_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4140,7 +4232,7 @@ func (x *Digests) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Digests.ProtoReflect.Descriptor instead.
 func (*Digests) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{50}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Digests) GetList() []*ShardDigest {
@@ -4161,7 +4253,7 @@ type ShardDigest struct {
 
 func (x *ShardDigest) Reset() {
 	*x = ShardDigest{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[51]
+	mi := &file_cluster_wire_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4173,7 +4265,7 @@ func (x *ShardDigest) String() string {
 func (*ShardDigest) ProtoMessage() {}
 
 func (x *ShardDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[51]
+	mi := &file_cluster_wire_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4186,7 +4278,7 @@ func (x *ShardDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardDigest.ProtoReflect.Descriptor instead.
 func (*ShardDigest) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{51}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ShardDigest) GetShard() uint32 {
@@ -4220,7 +4312,7 @@ type Recount struct {
 
 func (x *Recount) Reset() {
 	*x = Recount{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[52]
+	mi := &file_cluster_wire_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4232,7 +4324,7 @@ func (x *Recount) String() string {
 func (*Recount) ProtoMessage() {}
 
 func (x *Recount) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[52]
+	mi := &file_cluster_wire_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4245,7 +4337,7 @@ func (x *Recount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recount.ProtoReflect.Descriptor instead.
 func (*Recount) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{52}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Recount) GetShards() *ShardSet {
@@ -4271,7 +4363,7 @@ type Charges struct {
 
 func (x *Charges) Reset() {
 	*x = Charges{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[53]
+	mi := &file_cluster_wire_wire_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4283,7 +4375,7 @@ func (x *Charges) String() string {
 func (*Charges) ProtoMessage() {}
 
 func (x *Charges) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[53]
+	mi := &file_cluster_wire_wire_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4296,7 +4388,7 @@ func (x *Charges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Charges.ProtoReflect.Descriptor instead.
 func (*Charges) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{53}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Charges) GetList() []*Charge {
@@ -4316,7 +4408,7 @@ type Charge struct {
 
 func (x *Charge) Reset() {
 	*x = Charge{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[54]
+	mi := &file_cluster_wire_wire_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4328,7 +4420,7 @@ func (x *Charge) String() string {
 func (*Charge) ProtoMessage() {}
 
 func (x *Charge) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[54]
+	mi := &file_cluster_wire_wire_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4341,7 +4433,7 @@ func (x *Charge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Charge.ProtoReflect.Descriptor instead.
 func (*Charge) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{54}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Charge) GetUser() *UserKey {
@@ -4503,7 +4595,7 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\vmention_all\x18\x06 \x01(\bR\n" +
 	"mentionAll\x12%\n" +
 	"\x0eforwarded_user\x18\a \x01(\tR\rforwardedUser\x12%\n" +
-	"\x0eforwarded_name\x18\b \x01(\tR\rforwardedName\"\xcd\x05\n" +
+	"\x0eforwarded_name\x18\b \x01(\tR\rforwardedName\"\xf7\x05\n" +
 	"\x05Event\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x15\n" +
@@ -4535,7 +4627,14 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x04name\x18\x16 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x17 \x01(\rR\x04kind\x12=\n" +
 	"\vpermissions\x18( \x01(\v2\x1b.hub.cluster.v1.PermissionsR\vpermissions\x12.\n" +
-	"\x06extras\x18) \x01(\v2\x16.hub.cluster.v1.ExtrasR\x06extras\"\xb6\x01\n" +
+	"\x06extras\x18) \x01(\v2\x16.hub.cluster.v1.ExtrasR\x06extras\x12(\n" +
+	"\x04file\x18< \x01(\v2\x14.hub.cluster.v1.FileR\x04file\"l\n" +
+	"\x04File\x12\x13\n" +
+	"\x05id_hi\x18\x01 \x01(\x06R\x04idHi\x12\x13\n" +
+	"\x05id_lo\x18\x02 \x01(\x06R\x04idLo\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x12\n" +
+	"\x04type\x18\x04 \x01(\tR\x04type\x12\x12\n" +
+	"\x04size\x18\x05 \x01(\x03R\x04size\"\xb6\x01\n" +
 	"\x04Pair\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x0e\n" +
 	"\x02lo\x18\x02 \x01(\tR\x02lo\x12\x0e\n" +
@@ -4555,7 +4654,7 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\rrequest_state\x18\x06 \x01(\rR\frequestState\x12,\n" +
 	"\x12request_created_at\x18\a \x01(\x10R\x10requestCreatedAt\x12,\n" +
 	"\x12request_decided_at\x18\b \x01(\x10R\x10requestDecidedAt\x12#\n" +
-	"\rrequest_quiet\x18\t \x01(\bR\frequestQuiet\"\xb9\x05\n" +
+	"\rrequest_quiet\x18\t \x01(\bR\frequestQuiet\"\xe3\x05\n" +
 	"\aCommand\x12/\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x1b.hub.cluster.v1.CommandTypeR\x04type\x12'\n" +
 	"\x0fconversation_hi\x18\x02 \x01(\x06R\x0econversationHi\x12'\n" +
@@ -4583,7 +4682,8 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\vpermissions\x18( \x01(\v2\x1b.hub.cluster.v1.PermissionsR\vpermissions\x12.\n" +
 	"\x06extras\x18) \x01(\v2\x16.hub.cluster.v1.ExtrasR\x06extras\x12\x17\n" +
 	"\afrom_hi\x18* \x01(\x06R\x06fromHi\x12\x17\n" +
-	"\afrom_lo\x18+ \x01(\x06R\x06fromLo\"\x84\x02\n" +
+	"\afrom_lo\x18+ \x01(\x06R\x06fromLo\x12(\n" +
+	"\x04file\x18< \x01(\v2\x14.hub.cluster.v1.FileR\x04file\"\x84\x02\n" +
 	"\rPeopleCommand\x125\n" +
 	"\x04type\x18\x01 \x01(\x0e2!.hub.cluster.v1.PeopleCommandTypeR\x04type\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x1d\n" +
@@ -4774,7 +4874,7 @@ func file_cluster_wire_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_cluster_wire_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_cluster_wire_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
+var file_cluster_wire_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_cluster_wire_wire_proto_goTypes = []any{
 	(CommandType)(0),        // 0: hub.cluster.v1.CommandType
 	(PeopleCommandType)(0),  // 1: hub.cluster.v1.PeopleCommandType
@@ -4798,66 +4898,67 @@ var file_cluster_wire_wire_proto_goTypes = []any{
 	(*Reaction)(nil),        // 19: hub.cluster.v1.Reaction
 	(*Extras)(nil),          // 20: hub.cluster.v1.Extras
 	(*Event)(nil),           // 21: hub.cluster.v1.Event
-	(*Pair)(nil),            // 22: hub.cluster.v1.Pair
-	(*Side)(nil),            // 23: hub.cluster.v1.Side
-	(*Command)(nil),         // 24: hub.cluster.v1.Command
-	(*PeopleCommand)(nil),   // 25: hub.cluster.v1.PeopleCommand
-	(*Result)(nil),          // 26: hub.cluster.v1.Result
-	(*CarryOut)(nil),        // 27: hub.cluster.v1.CarryOut
-	(*Read)(nil),            // 28: hub.cluster.v1.Read
-	(*Peek)(nil),            // 29: hub.cluster.v1.Peek
-	(*FoundDirect)(nil),     // 30: hub.cluster.v1.FoundDirect
-	(*Relate)(nil),          // 31: hub.cluster.v1.Relate
-	(*Bar)(nil),             // 32: hub.cluster.v1.Bar
-	(*Prefer)(nil),          // 33: hub.cluster.v1.Prefer
-	(*AskPresence)(nil),     // 34: hub.cluster.v1.AskPresence
-	(*Declare)(nil),         // 35: hub.cluster.v1.Declare
-	(*Done)(nil),            // 36: hub.cluster.v1.Done
-	(*Reading)(nil),         // 37: hub.cluster.v1.Reading
-	(*Snapshots)(nil),       // 38: hub.cluster.v1.Snapshots
-	(*Snapshot)(nil),        // 39: hub.cluster.v1.Snapshot
-	(*Related)(nil),         // 40: hub.cluster.v1.Related
-	(*Preferred)(nil),       // 41: hub.cluster.v1.Preferred
-	(*PresenceOf)(nil),      // 42: hub.cluster.v1.PresenceOf
-	(*Presence)(nil),        // 43: hub.cluster.v1.Presence
-	(*Noted)(nil),           // 44: hub.cluster.v1.Noted
-	(*Forward)(nil),         // 45: hub.cluster.v1.Forward
-	(*Delivery)(nil),        // 46: hub.cluster.v1.Delivery
-	(*Notice)(nil),          // 47: hub.cluster.v1.Notice
-	(*TypingNotice)(nil),    // 48: hub.cluster.v1.TypingNotice
-	(*ReadNotice)(nil),      // 49: hub.cluster.v1.ReadNotice
-	(*HeadNotice)(nil),      // 50: hub.cluster.v1.HeadNotice
-	(*Enrol)(nil),           // 51: hub.cluster.v1.Enrol
-	(*Digests)(nil),         // 52: hub.cluster.v1.Digests
-	(*ShardDigest)(nil),     // 53: hub.cluster.v1.ShardDigest
-	(*Recount)(nil),         // 54: hub.cluster.v1.Recount
-	(*Charges)(nil),         // 55: hub.cluster.v1.Charges
-	(*Charge)(nil),          // 56: hub.cluster.v1.Charge
+	(*File)(nil),            // 22: hub.cluster.v1.File
+	(*Pair)(nil),            // 23: hub.cluster.v1.Pair
+	(*Side)(nil),            // 24: hub.cluster.v1.Side
+	(*Command)(nil),         // 25: hub.cluster.v1.Command
+	(*PeopleCommand)(nil),   // 26: hub.cluster.v1.PeopleCommand
+	(*Result)(nil),          // 27: hub.cluster.v1.Result
+	(*CarryOut)(nil),        // 28: hub.cluster.v1.CarryOut
+	(*Read)(nil),            // 29: hub.cluster.v1.Read
+	(*Peek)(nil),            // 30: hub.cluster.v1.Peek
+	(*FoundDirect)(nil),     // 31: hub.cluster.v1.FoundDirect
+	(*Relate)(nil),          // 32: hub.cluster.v1.Relate
+	(*Bar)(nil),             // 33: hub.cluster.v1.Bar
+	(*Prefer)(nil),          // 34: hub.cluster.v1.Prefer
+	(*AskPresence)(nil),     // 35: hub.cluster.v1.AskPresence
+	(*Declare)(nil),         // 36: hub.cluster.v1.Declare
+	(*Done)(nil),            // 37: hub.cluster.v1.Done
+	(*Reading)(nil),         // 38: hub.cluster.v1.Reading
+	(*Snapshots)(nil),       // 39: hub.cluster.v1.Snapshots
+	(*Snapshot)(nil),        // 40: hub.cluster.v1.Snapshot
+	(*Related)(nil),         // 41: hub.cluster.v1.Related
+	(*Preferred)(nil),       // 42: hub.cluster.v1.Preferred
+	(*PresenceOf)(nil),      // 43: hub.cluster.v1.PresenceOf
+	(*Presence)(nil),        // 44: hub.cluster.v1.Presence
+	(*Noted)(nil),           // 45: hub.cluster.v1.Noted
+	(*Forward)(nil),         // 46: hub.cluster.v1.Forward
+	(*Delivery)(nil),        // 47: hub.cluster.v1.Delivery
+	(*Notice)(nil),          // 48: hub.cluster.v1.Notice
+	(*TypingNotice)(nil),    // 49: hub.cluster.v1.TypingNotice
+	(*ReadNotice)(nil),      // 50: hub.cluster.v1.ReadNotice
+	(*HeadNotice)(nil),      // 51: hub.cluster.v1.HeadNotice
+	(*Enrol)(nil),           // 52: hub.cluster.v1.Enrol
+	(*Digests)(nil),         // 53: hub.cluster.v1.Digests
+	(*ShardDigest)(nil),     // 54: hub.cluster.v1.ShardDigest
+	(*Recount)(nil),         // 55: hub.cluster.v1.Recount
+	(*Charges)(nil),         // 56: hub.cluster.v1.Charges
+	(*Charge)(nil),          // 57: hub.cluster.v1.Charge
 }
 var file_cluster_wire_wire_proto_depIdxs = []int32{
-	27, // 0: hub.cluster.v1.Question.carry_out:type_name -> hub.cluster.v1.CarryOut
-	28, // 1: hub.cluster.v1.Question.read:type_name -> hub.cluster.v1.Read
-	29, // 2: hub.cluster.v1.Question.peek:type_name -> hub.cluster.v1.Peek
-	30, // 3: hub.cluster.v1.Question.found_direct:type_name -> hub.cluster.v1.FoundDirect
-	31, // 4: hub.cluster.v1.Question.relate:type_name -> hub.cluster.v1.Relate
-	32, // 5: hub.cluster.v1.Question.bar:type_name -> hub.cluster.v1.Bar
-	33, // 6: hub.cluster.v1.Question.prefer:type_name -> hub.cluster.v1.Prefer
-	34, // 7: hub.cluster.v1.Question.ask_presence:type_name -> hub.cluster.v1.AskPresence
-	35, // 8: hub.cluster.v1.Question.declare:type_name -> hub.cluster.v1.Declare
+	28, // 0: hub.cluster.v1.Question.carry_out:type_name -> hub.cluster.v1.CarryOut
+	29, // 1: hub.cluster.v1.Question.read:type_name -> hub.cluster.v1.Read
+	30, // 2: hub.cluster.v1.Question.peek:type_name -> hub.cluster.v1.Peek
+	31, // 3: hub.cluster.v1.Question.found_direct:type_name -> hub.cluster.v1.FoundDirect
+	32, // 4: hub.cluster.v1.Question.relate:type_name -> hub.cluster.v1.Relate
+	33, // 5: hub.cluster.v1.Question.bar:type_name -> hub.cluster.v1.Bar
+	34, // 6: hub.cluster.v1.Question.prefer:type_name -> hub.cluster.v1.Prefer
+	35, // 7: hub.cluster.v1.Question.ask_presence:type_name -> hub.cluster.v1.AskPresence
+	36, // 8: hub.cluster.v1.Question.declare:type_name -> hub.cluster.v1.Declare
 	5,  // 9: hub.cluster.v1.Answer.error:type_name -> hub.cluster.v1.Error
-	36, // 10: hub.cluster.v1.Answer.done:type_name -> hub.cluster.v1.Done
-	37, // 11: hub.cluster.v1.Answer.reading:type_name -> hub.cluster.v1.Reading
-	38, // 12: hub.cluster.v1.Answer.snapshots:type_name -> hub.cluster.v1.Snapshots
-	40, // 13: hub.cluster.v1.Answer.related:type_name -> hub.cluster.v1.Related
-	41, // 14: hub.cluster.v1.Answer.preferred:type_name -> hub.cluster.v1.Preferred
-	42, // 15: hub.cluster.v1.Answer.presence_of:type_name -> hub.cluster.v1.PresenceOf
-	44, // 16: hub.cluster.v1.Answer.noted:type_name -> hub.cluster.v1.Noted
-	45, // 17: hub.cluster.v1.Parcel.to_home:type_name -> hub.cluster.v1.Forward
-	45, // 18: hub.cluster.v1.Parcel.to_edge:type_name -> hub.cluster.v1.Forward
-	51, // 19: hub.cluster.v1.Parcel.enrol:type_name -> hub.cluster.v1.Enrol
-	52, // 20: hub.cluster.v1.Parcel.digests:type_name -> hub.cluster.v1.Digests
-	54, // 21: hub.cluster.v1.Parcel.recount:type_name -> hub.cluster.v1.Recount
-	55, // 22: hub.cluster.v1.Parcel.charges:type_name -> hub.cluster.v1.Charges
+	37, // 10: hub.cluster.v1.Answer.done:type_name -> hub.cluster.v1.Done
+	38, // 11: hub.cluster.v1.Answer.reading:type_name -> hub.cluster.v1.Reading
+	39, // 12: hub.cluster.v1.Answer.snapshots:type_name -> hub.cluster.v1.Snapshots
+	41, // 13: hub.cluster.v1.Answer.related:type_name -> hub.cluster.v1.Related
+	42, // 14: hub.cluster.v1.Answer.preferred:type_name -> hub.cluster.v1.Preferred
+	43, // 15: hub.cluster.v1.Answer.presence_of:type_name -> hub.cluster.v1.PresenceOf
+	45, // 16: hub.cluster.v1.Answer.noted:type_name -> hub.cluster.v1.Noted
+	46, // 17: hub.cluster.v1.Parcel.to_home:type_name -> hub.cluster.v1.Forward
+	46, // 18: hub.cluster.v1.Parcel.to_edge:type_name -> hub.cluster.v1.Forward
+	52, // 19: hub.cluster.v1.Parcel.enrol:type_name -> hub.cluster.v1.Enrol
+	53, // 20: hub.cluster.v1.Parcel.digests:type_name -> hub.cluster.v1.Digests
+	55, // 21: hub.cluster.v1.Parcel.recount:type_name -> hub.cluster.v1.Recount
+	56, // 22: hub.cluster.v1.Parcel.charges:type_name -> hub.cluster.v1.Charges
 	6,  // 23: hub.cluster.v1.Error.field:type_name -> hub.cluster.v1.FieldError
 	7,  // 24: hub.cluster.v1.Error.rate_limit:type_name -> hub.cluster.v1.RateLimitError
 	8,  // 25: hub.cluster.v1.Error.rule:type_name -> hub.cluster.v1.RuleError
@@ -4868,58 +4969,60 @@ var file_cluster_wire_wire_proto_depIdxs = []int32{
 	19, // 30: hub.cluster.v1.Event.reactions:type_name -> hub.cluster.v1.Reaction
 	16, // 31: hub.cluster.v1.Event.permissions:type_name -> hub.cluster.v1.Permissions
 	20, // 32: hub.cluster.v1.Event.extras:type_name -> hub.cluster.v1.Extras
-	23, // 33: hub.cluster.v1.Pair.lo_side:type_name -> hub.cluster.v1.Side
-	23, // 34: hub.cluster.v1.Pair.hi_side:type_name -> hub.cluster.v1.Side
-	0,  // 35: hub.cluster.v1.Command.type:type_name -> hub.cluster.v1.CommandType
-	16, // 36: hub.cluster.v1.Command.permissions:type_name -> hub.cluster.v1.Permissions
-	20, // 37: hub.cluster.v1.Command.extras:type_name -> hub.cluster.v1.Extras
-	1,  // 38: hub.cluster.v1.PeopleCommand.type:type_name -> hub.cluster.v1.PeopleCommandType
-	21, // 39: hub.cluster.v1.Result.event:type_name -> hub.cluster.v1.Event
-	18, // 40: hub.cluster.v1.Result.view:type_name -> hub.cluster.v1.View
-	21, // 41: hub.cluster.v1.Result.events:type_name -> hub.cluster.v1.Event
-	9,  // 42: hub.cluster.v1.CarryOut.principal:type_name -> hub.cluster.v1.Principal
-	10, // 43: hub.cluster.v1.CarryOut.origin:type_name -> hub.cluster.v1.Origin
-	24, // 44: hub.cluster.v1.CarryOut.command:type_name -> hub.cluster.v1.Command
-	9,  // 45: hub.cluster.v1.Read.principal:type_name -> hub.cluster.v1.Principal
-	11, // 46: hub.cluster.v1.Peek.keys:type_name -> hub.cluster.v1.ConversationKey
-	9,  // 47: hub.cluster.v1.FoundDirect.principal:type_name -> hub.cluster.v1.Principal
-	10, // 48: hub.cluster.v1.FoundDirect.origin:type_name -> hub.cluster.v1.Origin
-	24, // 49: hub.cluster.v1.FoundDirect.create:type_name -> hub.cluster.v1.Command
-	9,  // 50: hub.cluster.v1.Relate.caller:type_name -> hub.cluster.v1.Principal
-	25, // 51: hub.cluster.v1.Relate.command:type_name -> hub.cluster.v1.PeopleCommand
-	22, // 52: hub.cluster.v1.Bar.pair:type_name -> hub.cluster.v1.Pair
-	9,  // 53: hub.cluster.v1.Bar.by:type_name -> hub.cluster.v1.Principal
-	26, // 54: hub.cluster.v1.Done.result:type_name -> hub.cluster.v1.Result
-	18, // 55: hub.cluster.v1.Reading.view:type_name -> hub.cluster.v1.View
-	21, // 56: hub.cluster.v1.Reading.rewritten:type_name -> hub.cluster.v1.Event
-	39, // 57: hub.cluster.v1.Snapshots.list:type_name -> hub.cluster.v1.Snapshot
-	15, // 58: hub.cluster.v1.Snapshot.head:type_name -> hub.cluster.v1.Head
-	17, // 59: hub.cluster.v1.Snapshot.me:type_name -> hub.cluster.v1.Member
-	14, // 60: hub.cluster.v1.Snapshot.set:type_name -> hub.cluster.v1.MemberSet
-	17, // 61: hub.cluster.v1.Snapshot.members:type_name -> hub.cluster.v1.Member
-	21, // 62: hub.cluster.v1.Snapshot.rewritten:type_name -> hub.cluster.v1.Event
-	22, // 63: hub.cluster.v1.Related.pair:type_name -> hub.cluster.v1.Pair
-	43, // 64: hub.cluster.v1.PresenceOf.list:type_name -> hub.cluster.v1.Presence
-	46, // 65: hub.cluster.v1.Forward.delivery:type_name -> hub.cluster.v1.Delivery
-	13, // 66: hub.cluster.v1.Forward.shards:type_name -> hub.cluster.v1.ShardSet
-	14, // 67: hub.cluster.v1.Delivery.recipients:type_name -> hub.cluster.v1.MemberSet
-	47, // 68: hub.cluster.v1.Delivery.notices:type_name -> hub.cluster.v1.Notice
-	21, // 69: hub.cluster.v1.Notice.event:type_name -> hub.cluster.v1.Event
-	48, // 70: hub.cluster.v1.Notice.typing:type_name -> hub.cluster.v1.TypingNotice
-	49, // 71: hub.cluster.v1.Notice.read:type_name -> hub.cluster.v1.ReadNotice
-	50, // 72: hub.cluster.v1.Notice.head:type_name -> hub.cluster.v1.HeadNotice
-	10, // 73: hub.cluster.v1.Notice.origin:type_name -> hub.cluster.v1.Origin
-	12, // 74: hub.cluster.v1.Enrol.came:type_name -> hub.cluster.v1.UserKey
-	12, // 75: hub.cluster.v1.Enrol.left:type_name -> hub.cluster.v1.UserKey
-	53, // 76: hub.cluster.v1.Digests.list:type_name -> hub.cluster.v1.ShardDigest
-	13, // 77: hub.cluster.v1.Recount.shards:type_name -> hub.cluster.v1.ShardSet
-	56, // 78: hub.cluster.v1.Charges.list:type_name -> hub.cluster.v1.Charge
-	12, // 79: hub.cluster.v1.Charge.user:type_name -> hub.cluster.v1.UserKey
-	80, // [80:80] is the sub-list for method output_type
-	80, // [80:80] is the sub-list for method input_type
-	80, // [80:80] is the sub-list for extension type_name
-	80, // [80:80] is the sub-list for extension extendee
-	0,  // [0:80] is the sub-list for field type_name
+	22, // 33: hub.cluster.v1.Event.file:type_name -> hub.cluster.v1.File
+	24, // 34: hub.cluster.v1.Pair.lo_side:type_name -> hub.cluster.v1.Side
+	24, // 35: hub.cluster.v1.Pair.hi_side:type_name -> hub.cluster.v1.Side
+	0,  // 36: hub.cluster.v1.Command.type:type_name -> hub.cluster.v1.CommandType
+	16, // 37: hub.cluster.v1.Command.permissions:type_name -> hub.cluster.v1.Permissions
+	20, // 38: hub.cluster.v1.Command.extras:type_name -> hub.cluster.v1.Extras
+	22, // 39: hub.cluster.v1.Command.file:type_name -> hub.cluster.v1.File
+	1,  // 40: hub.cluster.v1.PeopleCommand.type:type_name -> hub.cluster.v1.PeopleCommandType
+	21, // 41: hub.cluster.v1.Result.event:type_name -> hub.cluster.v1.Event
+	18, // 42: hub.cluster.v1.Result.view:type_name -> hub.cluster.v1.View
+	21, // 43: hub.cluster.v1.Result.events:type_name -> hub.cluster.v1.Event
+	9,  // 44: hub.cluster.v1.CarryOut.principal:type_name -> hub.cluster.v1.Principal
+	10, // 45: hub.cluster.v1.CarryOut.origin:type_name -> hub.cluster.v1.Origin
+	25, // 46: hub.cluster.v1.CarryOut.command:type_name -> hub.cluster.v1.Command
+	9,  // 47: hub.cluster.v1.Read.principal:type_name -> hub.cluster.v1.Principal
+	11, // 48: hub.cluster.v1.Peek.keys:type_name -> hub.cluster.v1.ConversationKey
+	9,  // 49: hub.cluster.v1.FoundDirect.principal:type_name -> hub.cluster.v1.Principal
+	10, // 50: hub.cluster.v1.FoundDirect.origin:type_name -> hub.cluster.v1.Origin
+	25, // 51: hub.cluster.v1.FoundDirect.create:type_name -> hub.cluster.v1.Command
+	9,  // 52: hub.cluster.v1.Relate.caller:type_name -> hub.cluster.v1.Principal
+	26, // 53: hub.cluster.v1.Relate.command:type_name -> hub.cluster.v1.PeopleCommand
+	23, // 54: hub.cluster.v1.Bar.pair:type_name -> hub.cluster.v1.Pair
+	9,  // 55: hub.cluster.v1.Bar.by:type_name -> hub.cluster.v1.Principal
+	27, // 56: hub.cluster.v1.Done.result:type_name -> hub.cluster.v1.Result
+	18, // 57: hub.cluster.v1.Reading.view:type_name -> hub.cluster.v1.View
+	21, // 58: hub.cluster.v1.Reading.rewritten:type_name -> hub.cluster.v1.Event
+	40, // 59: hub.cluster.v1.Snapshots.list:type_name -> hub.cluster.v1.Snapshot
+	15, // 60: hub.cluster.v1.Snapshot.head:type_name -> hub.cluster.v1.Head
+	17, // 61: hub.cluster.v1.Snapshot.me:type_name -> hub.cluster.v1.Member
+	14, // 62: hub.cluster.v1.Snapshot.set:type_name -> hub.cluster.v1.MemberSet
+	17, // 63: hub.cluster.v1.Snapshot.members:type_name -> hub.cluster.v1.Member
+	21, // 64: hub.cluster.v1.Snapshot.rewritten:type_name -> hub.cluster.v1.Event
+	23, // 65: hub.cluster.v1.Related.pair:type_name -> hub.cluster.v1.Pair
+	44, // 66: hub.cluster.v1.PresenceOf.list:type_name -> hub.cluster.v1.Presence
+	47, // 67: hub.cluster.v1.Forward.delivery:type_name -> hub.cluster.v1.Delivery
+	13, // 68: hub.cluster.v1.Forward.shards:type_name -> hub.cluster.v1.ShardSet
+	14, // 69: hub.cluster.v1.Delivery.recipients:type_name -> hub.cluster.v1.MemberSet
+	48, // 70: hub.cluster.v1.Delivery.notices:type_name -> hub.cluster.v1.Notice
+	21, // 71: hub.cluster.v1.Notice.event:type_name -> hub.cluster.v1.Event
+	49, // 72: hub.cluster.v1.Notice.typing:type_name -> hub.cluster.v1.TypingNotice
+	50, // 73: hub.cluster.v1.Notice.read:type_name -> hub.cluster.v1.ReadNotice
+	51, // 74: hub.cluster.v1.Notice.head:type_name -> hub.cluster.v1.HeadNotice
+	10, // 75: hub.cluster.v1.Notice.origin:type_name -> hub.cluster.v1.Origin
+	12, // 76: hub.cluster.v1.Enrol.came:type_name -> hub.cluster.v1.UserKey
+	12, // 77: hub.cluster.v1.Enrol.left:type_name -> hub.cluster.v1.UserKey
+	54, // 78: hub.cluster.v1.Digests.list:type_name -> hub.cluster.v1.ShardDigest
+	13, // 79: hub.cluster.v1.Recount.shards:type_name -> hub.cluster.v1.ShardSet
+	57, // 80: hub.cluster.v1.Charges.list:type_name -> hub.cluster.v1.Charge
+	12, // 81: hub.cluster.v1.Charge.user:type_name -> hub.cluster.v1.UserKey
+	82, // [82:82] is the sub-list for method output_type
+	82, // [82:82] is the sub-list for method input_type
+	82, // [82:82] is the sub-list for extension type_name
+	82, // [82:82] is the sub-list for extension extendee
+	0,  // [0:82] is the sub-list for field type_name
 }
 
 func init() { file_cluster_wire_wire_proto_init() }
@@ -4933,7 +5036,7 @@ func file_cluster_wire_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cluster_wire_wire_proto_rawDesc), len(file_cluster_wire_wire_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   55,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,119 @@
+package rest_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/zumodra/hub/edge/auth"
+	"github.com/zumodra/hub/edge/rest"
+)
+
+func throttledBench(t *testing.T, spec string) *bench {
+	t.Helper()
+	rates, err := rest.ParseThrottles(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxies, err := auth.ParseProxies([]string{"192.0.2.1"}) // where httptest's requests come from
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newBench(t, func(c *rest.Config) { c.Throttles, c.Proxies, c.Limiter = rates, proxies, nil })
+}
+
+// from makes a request from an address.
+func (b *bench) from(address, token, method, path, body string) *answer {
+	b.t.Helper()
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("X-Forwarded-For", address)
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	return b.call(r)
+}
+
+func TestReq105_Throttles(t *testing.T) {
+	b := throttledBench(t, "anon=3/h,user=5/m,auth=2/m,token=4/m")
+	refused := func(a *answer, after string) {
+		t.Helper()
+		noun := "seconds"
+		if after == "1" {
+			noun = "second"
+		}
+		a.is(http.StatusTooManyRequests, fmt.Sprintf(`{"detail":"Request was throttled. Expected available in %s %s."}`, after, noun))
+		if got := a.header.Get("Retry-After"); got != after {
+			t.Errorf("Retry-After %q, want %s", got, after)
+		}
+	}
+	const list = convs
+	// Users, each by itself.
+	one, two := b.token("1"), b.token("2")
+	for range 5 {
+		b.from("203.0.113.1", one, "GET", list, "").ok(200)
+	}
+	refused(b.from("203.0.113.2", one, "GET", list, ""), "12")
+	b.from("203.0.113.1", two, "GET", list, "").ok(200)
+	b.clock = b.clock.Add(12 * time.Second)
+	b.from("203.0.113.1", one, "GET", list, "").ok(200)
+	refused(b.from("203.0.113.1", one, "GET", list, ""), "12")
+	// Nobodies, by address: bad credentials count.
+	b.from("203.0.113.5", "", "GET", list, "").ok(401)
+	b.from("203.0.113.5", "rubbish", "GET", list, "").ok(401)
+	b.from("203.0.113.5", "", "GET", "/api/v1/admin/users/1/", "").ok(401)
+	refused(b.from("203.0.113.5", "", "GET", list, ""), "1200")
+	refused(b.from("203.0.113.5", "", "GET", "/api/openapi.yaml", ""), "1200")
+	b.from("203.0.113.6", "", "GET", list, "").ok(401)
+	b.from("203.0.113.5", two, "GET", list, "").ok(200) // who is known goes on
+	for range 10 {
+		b.from("203.0.113.5", "", "GET", "/health/live/", "").ok(200)
+	}
+	// Tokens.
+	login := `{"username":"1","password":"x"}`
+	b.from("203.0.113.7", "", "POST", "/api/v1/auth/token/", login).ok(200)
+	b.from("203.0.113.7", "", "POST", "/api/v1/auth/token/", login).ok(200)
+	refused(b.from("203.0.113.7", "", "POST", "/api/v1/auth/token/", login), "30")
+	for range 4 {
+		b.from("203.0.113.7", "", "POST", "/api/v1/auth/token/verify/", `{"token":"x"}`)
+	}
+	refused(b.from("203.0.113.7", "", "POST", "/api/v1/auth/token/verify/", `{"token":"x"}`), "15")
+}
+
+// However many addresses ask, what is remembered is bounded, and whoever keeps asking is not forgotten.
+func TestThrottlesAreBounded(t *testing.T) {
+	b := throttledBench(t, "anon=1000/h")
+	refused := 0
+	for i := range 60_000 {
+		b.anonymous(fmt.Sprintf("2001:db8::%x:%x", i>>16, i&0xffff))
+		if i%20 == 0 && b.anonymous("203.0.113.5") == http.StatusTooManyRequests {
+			refused++
+		}
+	}
+	if refused != 2000 {
+		t.Errorf("the persistent one was refused %d times of 3000", refused)
+	}
+}
+
+// anonymous asks without a credential and without looking at the answer's shape.
+func (b *bench) anonymous(address string) int {
+	r := httptest.NewRequest("GET", convs, nil)
+	r.Header.Set("X-Forwarded-For", address)
+	w := httptest.NewRecorder()
+	b.api.ServeHTTP(w, r)
+	return w.Code
+}
+
+func TestParseThrottles(t *testing.T) {
+	if m, err := rest.ParseThrottles(rest.DefaultThrottles + ",user=off, anon=5/s"); err != nil || len(m) != 5 || m["anon"] != (rest.Throttle{N: 5, Per: time.Second}) {
+		t.Errorf("%v %v", m, err)
+	}
+	for _, bad := range []string{"x=1/s", "user", "user=", "user=0/s", "user=1", "user=1/y", "user=-1/m", "user=1e9/m"} {
+		if _, err := rest.ParseThrottles(bad); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
