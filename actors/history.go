@@ -99,6 +99,9 @@ func (r *reader) present(e chat.Event) chat.Event {
 	}
 	if !e.DeletedAt.IsZero() {
 		e.Content, e.Reactions, e.File = "", nil, nil
+		if x := e.More(); e.Extras != nil {
+			e.Extras = &chat.Extras{ReplyTo: x.ReplyTo, Replies: x.Replies, LastReply: x.LastReply}
+		}
 	}
 	return e
 }
@@ -164,6 +167,9 @@ func (r *reader) olderThan(ctx context.Context, t time.Time) (err error) {
 func (h *Hub) Messages(ctx context.Context, p chat.Principal, q chat.MessageQuery) (chat.MessagePage, error) {
 	q.Limit = min(max(q.Limit, 0), maxPage)
 	q.Offset = max(q.Offset, 0)
+	if !q.ReplyTo.IsZero() {
+		return h.replies(ctx, p, q)
+	}
 	if q.Conversation.IsZero() {
 		return h.allMessages(ctx, p, q)
 	}

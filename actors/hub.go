@@ -28,6 +28,8 @@ type Store interface {
 	conversation.Store
 	projection.Store
 	GetEvents(ctx context.Context, refs []chat.EventRef) ([]chat.Event, error)
+	GetHead(ctx context.Context, key chat.ConversationKey) (chat.Head, error)
+	ReadReplies(ctx context.Context, key chat.ConversationKey, to, before uint64, limit int) ([]uint64, error)
 	GetHeads(ctx context.Context, keys []chat.ConversationKey) ([]chat.Head, error)
 	GetMembers(ctx context.Context, keys []chat.ConversationKey, user chat.UserID) ([]chat.Member, error)
 	ReadReceipts(ctx context.Context, key chat.ConversationKey, kind chat.ReceiptKind, seq uint64) ([]chat.Receipt, error)
@@ -253,6 +255,8 @@ func (h *Hub) Submit(p chat.Principal, o chat.Origin, cmd chat.Command, done fun
 	switch c := cmd.(type) {
 	case chat.Create:
 		h.create(p, o, c, done)
+	case chat.Forward:
+		h.forward(p, o, c, done)
 	case chat.AddMembers:
 		h.addMembers(p, o, c, done)
 	case chat.MarkRead:

@@ -108,9 +108,10 @@ func (h *Hub) items(ctx context.Context, p chat.Principal, page []standing, limi
 	out := make([]chat.ConversationItem, len(page))
 	for i, s := range page {
 		it := chat.ConversationItem{Head: s.head, Me: s.me, Unread: s.me.Unread(s.head.MsgNo),
-			CanAdd: s.head.Kind == chat.Group, Members: make([]chat.User, len(members[i]))}
+			CanAdd:  chat.ActAddMembers.Allowed(s.head.Kind, s.me.Role, s.head.Permissions) == nil,
+			Members: make([]chat.User, len(members[i])), Roles: make([]chat.Role, len(members[i]))}
 		for j := range members[i] {
-			it.Members[j] = users.get(members[i][j].User, "")
+			it.Members[j], it.Roles[j] = users.get(members[i][j].User, ""), members[i][j].Role
 			if s.head.Kind == chat.Direct && members[i][j].User != p.User {
 				it.Other = &it.Members[j]
 			}

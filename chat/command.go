@@ -46,12 +46,31 @@ type (
 		Content      string // may be empty with a File
 		IsVoice      bool
 		File         *File // one that the caller uploaded; the edge has claimed it for this message
+		// ReplyTo, if not zero, is the message that this one answers: of the same conversation and not deleted, else the
+		// send is refused (FieldError of "reply_to").
+		ReplyTo MessageID
+		// Mentions are users whom the message mentions, beside those whose id stands behind an @ in its content. Who is no
+		// member is left out. MentionAll mentions everybody, as does "@all" in the content of one who may.
+		Mentions   []UserID
+		MentionAll bool
+		// Forwarded is set by the Hub alone.
+		Forwarded Attribution
 	}
-	// Edit replaces the content of the caller's own message within Rules.EditWindow.
+	// Forward sends a copy of a message that the caller may read into Conversation, with Extras.Forwarded. From is the
+	// message's conversation; zero: any of the caller's. The Hub turns it into a Send, to which ClientID belongs.
+	Forward struct {
+		Conversation ConversationID
+		From         ConversationID
+		Message      MessageID
+		ClientID     string
+	}
+	// Edit replaces the content of the caller's own message, and whom it mentions, within Rules.EditWindow.
 	Edit struct {
 		Conversation ConversationID
 		Message      MessageID
 		Content      string
+		Mentions     []UserID
+		MentionAll   bool
 	}
 	// Delete empties a message for all: the caller's own, or any for an admin of the group. Idempotent.
 	Delete struct {
@@ -63,6 +82,13 @@ type (
 		Conversation ConversationID
 		Message      MessageID
 		Emoji        string
+		Remove       bool
+	}
+	// Pin pins a message for all members, or takes that back; who may is said by the group. A message that is deleted
+	// is pinned no more. Idempotent.
+	Pin struct {
+		Conversation ConversationID
+		Message      MessageID
 		Remove       bool
 	}
 	// Typing tells the others; it is never stored and ends by itself after Rules.TypingExpiry.
@@ -85,7 +111,7 @@ type (
 		Seq          uint64
 		Private      bool
 	}
-	// AddMembers adds users to a group. Those who are members already are skipped.
+	// AddMembers adds users to a group, as far as its Permissions allow it. Those who are members already are skipped.
 	AddMembers struct {
 		Conversation ConversationID
 		Users        []UserID
@@ -110,6 +136,11 @@ type (
 		User         UserID
 		Role         Role
 	}
+	// SetPermissions says who may do what in a group; admins only. Zero fields stay as they are.
+	SetPermissions struct {
+		Conversation ConversationID
+		Permissions  Permissions
+	}
 	// Archive hides the conversation from the caller's list until the next message, or shows it again.
 	Archive struct {
 		Conversation ConversationID
@@ -131,42 +162,48 @@ type (
 	}
 )
 
-func (c Create) Target() ConversationID        { return c.Conversation }
-func (c Send) Target() ConversationID          { return c.Conversation }
-func (c Edit) Target() ConversationID          { return c.Conversation }
-func (c Delete) Target() ConversationID        { return c.Conversation }
-func (c React) Target() ConversationID         { return c.Conversation }
-func (c Typing) Target() ConversationID        { return c.Conversation }
-func (c MarkRead) Target() ConversationID      { return c.Conversation }
-func (c MarkDelivered) Target() ConversationID { return c.Conversation }
-func (c AddMembers) Target() ConversationID    { return c.Conversation }
-func (c RemoveMembers) Target() ConversationID { return c.Conversation }
-func (c Leave) Target() ConversationID         { return c.Conversation }
-func (c Rename) Target() ConversationID        { return c.Conversation }
-func (c SetRole) Target() ConversationID       { return c.Conversation }
-func (c Archive) Target() ConversationID       { return c.Conversation }
-func (c Attach) Target() ConversationID        { return c.Conversation }
-func (c Resume) Target() ConversationID        { return c.Conversation }
+func (c Create) Target() ConversationID         { return c.Conversation }
+func (c Send) Target() ConversationID           { return c.Conversation }
+func (c Forward) Target() ConversationID        { return c.Conversation }
+func (c Edit) Target() ConversationID           { return c.Conversation }
+func (c Delete) Target() ConversationID         { return c.Conversation }
+func (c Pin) Target() ConversationID            { return c.Conversation }
+func (c React) Target() ConversationID          { return c.Conversation }
+func (c Typing) Target() ConversationID         { return c.Conversation }
+func (c MarkRead) Target() ConversationID       { return c.Conversation }
+func (c MarkDelivered) Target() ConversationID  { return c.Conversation }
+func (c AddMembers) Target() ConversationID     { return c.Conversation }
+func (c RemoveMembers) Target() ConversationID  { return c.Conversation }
+func (c Leave) Target() ConversationID          { return c.Conversation }
+func (c Rename) Target() ConversationID         { return c.Conversation }
+func (c SetRole) Target() ConversationID        { return c.Conversation }
+func (c SetPermissions) Target() ConversationID { return c.Conversation }
+func (c Archive) Target() ConversationID        { return c.Conversation }
+func (c Attach) Target() ConversationID         { return c.Conversation }
+func (c Resume) Target() ConversationID         { return c.Conversation }
 
-func (Create) Name() string        { return "create" }
-func (Send) Name() string          { return "send" }
-func (Edit) Name() string          { return "edit" }
-func (Delete) Name() string        { return "delete" }
-func (React) Name() string         { return "react" }
-func (Typing) Name() string        { return "typing" }
-func (MarkRead) Name() string      { return "mark_read" }
-func (MarkDelivered) Name() string { return "mark_delivered" }
-func (AddMembers) Name() string    { return "add_members" }
-func (RemoveMembers) Name() string { return "remove_members" }
-func (Leave) Name() string         { return "leave" }
-func (Rename) Name() string        { return "rename" }
-func (SetRole) Name() string       { return "set_role" }
-func (Archive) Name() string       { return "archive" }
-func (Attach) Name() string        { return "attach" }
-func (Resume) Name() string        { return "resume" }
+func (Create) Name() string         { return "create" }
+func (Send) Name() string           { return "send" }
+func (Forward) Name() string        { return "forward" }
+func (Edit) Name() string           { return "edit" }
+func (Delete) Name() string         { return "delete" }
+func (Pin) Name() string            { return "pin" }
+func (React) Name() string          { return "react" }
+func (Typing) Name() string         { return "typing" }
+func (MarkRead) Name() string       { return "mark_read" }
+func (MarkDelivered) Name() string  { return "mark_delivered" }
+func (AddMembers) Name() string     { return "add_members" }
+func (RemoveMembers) Name() string  { return "remove_members" }
+func (Leave) Name() string          { return "leave" }
+func (Rename) Name() string         { return "rename" }
+func (SetRole) Name() string        { return "set_role" }
+func (SetPermissions) Name() string { return "set_permissions" }
+func (Archive) Name() string        { return "archive" }
+func (Attach) Name() string         { return "attach" }
+func (Resume) Name() string         { return "resume" }
 
 // Result of a command. Which fields are set is said at each command; Event is set by every command that
-// appended one, View by Create, AddMembers, RemoveMembers, Rename, SetRole, Attach and Resume.
+// appended one, View by Create, AddMembers, RemoveMembers, Rename, SetRole, SetPermissions, Attach and Resume.
 type Result struct {
 	Event     *Event
 	Duplicate bool   // Event was there before: the command had been carried out already

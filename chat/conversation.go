@@ -122,6 +122,8 @@ type Head struct {
 	MsgNo       uint64 // number of messages, deleted ones included
 	MemberCount int
 	Last        LastMessage
+	Permissions Permissions // of a group
+	Pins        []MessageID // pinned messages in the order of pinning, at most MaxPins
 }
 
 // User as the hub knows it. Tokens introduce users; an operator may write them.

@@ -12,6 +12,10 @@ const (
 	EventReaction     EventType = 4
 	EventParticipants EventType = 5 // participants_changed
 	EventConversation EventType = 6 // conversation_updated
+	EventPin          EventType = 7 // message_pinned
+
+	// LastEventType is the highest that is stored.
+	LastEventType = EventPin
 )
 
 // String returns the name that the wire uses.
@@ -29,6 +33,8 @@ func (t EventType) String() string {
 		return "participants_changed"
 	case EventConversation:
 		return "conversation_updated"
+	case EventPin:
+		return "message_pinned"
 	}
 	return "unknown"
 }
@@ -43,6 +49,11 @@ const (
 	ChangeRemoved Change = 4
 	ChangeLeft    Change = 5
 	ChangeRole    Change = 6 // EventParticipants: Users, Role
+	// ChangePermissions is of EventConversation: Permissions, as they are from then on.
+	ChangePermissions Change = 7
+
+	// LastChange is the highest that is stored.
+	LastChange = ChangePermissions
 )
 
 // String returns the name that the wire uses.
@@ -60,6 +71,8 @@ func (c Change) String() string {
 		return "left"
 	case ChangeRole:
 		return "role"
+	case ChangePermissions:
+		return "permissions"
 	}
 	return "unknown"
 }
@@ -85,8 +98,8 @@ type Event struct {
 	ActorName string // username at that time
 	ClientID  string // the sender's own id; unique per conversation and sender
 
-	// Message is the id of the message: its own for EventMessage, its target for EventEdited, EventDeleted and
-	// EventReaction, whose place is MessageSeq.
+	// Message is the id of the message: its own for EventMessage, its target for EventEdited, EventDeleted,
+	// EventReaction and EventPin, whose place is MessageSeq.
 	Message    MessageID
 	MessageSeq uint64
 
@@ -96,15 +109,42 @@ type Event struct {
 	EditedAt  time.Time  // EventMessage: zero if never
 	DeletedAt time.Time  // EventMessage: zero if not
 	Reactions []Reaction // EventMessage, in the order of arrival
+	Extras    *Extras    // EventMessage, and the mentions of an EventEdited; nil: none
 
 	Emoji   string // EventReaction
-	Removed bool   // EventReaction: taken back
+	Removed bool   // EventReaction, EventPin: taken back
 
 	Change Change   // EventParticipants, EventConversation
 	Users  []UserID // EventParticipants; EventConversation when ChangeCreated
 	Role   Role     // ChangeRole
-	Name   string   // EventConversation
+	Name   string   // EventConversation, but for ChangePermissions
 	Kind   Kind     // EventConversation when ChangeCreated
+
+	Permissions Permissions // ChangePermissions
+}
+
+// Extras are what few messages have. They are never changed in place.
+type Extras struct {
+	ReplyTo MessageID // the message of the same conversation that it answers; zero: none
+	// Replies counts the messages that answer it, deleted ones included; LastReply is the seq of the newest of them.
+	Replies, LastReply uint64
+	Mentions           []UserID // members at that time, in the order of mention
+	MentionAll         bool
+	Forwarded          Attribution
+}
+
+// Attribution says who wrote what was forwarded. It does not say where: readers may not know that conversation.
+type Attribution struct {
+	User UserID // empty: it was not forwarded
+	Name string // username
+}
+
+// More is Extras, the zero value where there are none.
+func (e *Event) More() Extras {
+	if e.Extras == nil {
+		return Extras{}
+	}
+	return *e.Extras
 }
 
 // IsMessage reports whether the event is a message.

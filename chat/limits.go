@@ -14,6 +14,7 @@ const (
 	MaxEmojiBytes   = 64
 	LastMessageText = 255 // code points kept of the last message in a conversation's head
 	PreviewText     = 50
+	MaxPins         = 50 // pinned messages of a conversation
 )
 
 // Rules are the limits an operator may set. Zero values mean the defaults.

@@ -7,6 +7,9 @@ type EventRef struct {
 	Seq, Epoch uint64
 }
 
+// Reply ties a message to the one that it answers, by their places in one log.
+type Reply struct{ To, Seq uint64 }
+
 // ConsumerState is what is remembered of a consumer of the logs.
 type ConsumerState struct {
 	Name string

@@ -19,6 +19,8 @@ type Derived struct {
 	Removed []UserID // no members any more
 	// Rewritten are EventMessage rows as they are now, after edits, deletions and reactions.
 	Rewritten []Event
+	// Replies are the messages since the last step that answer another.
+	Replies []Reply
 	// Sent are the client ids of messages since the last step, for FindDuplicates.
 	Sent []SentMessage
 }
@@ -71,6 +73,7 @@ type ConversationItem struct {
 	Me      Member
 	Unread  uint64
 	Members []User // sorted by joining; the caller included. Lists carry at most 100 of them.
+	Roles   []Role // of Members
 	Other   *User  // direct: the other member
 	CanAdd  bool   // the caller may add members
 }
@@ -84,6 +87,8 @@ type ConversationPage struct {
 // MessageQuery selects messages, newest first: of one conversation, or of all of the caller's.
 type MessageQuery struct {
 	Conversation ConversationID // zero: all
+	// ReplyTo, if not zero, selects the messages that answer this one; Conversation may be zero then.
+	ReplyTo MessageID
 	// Before, if not zero, is the message to continue after (exclusive).
 	Before MessageID
 	// BeforeTime, if not zero and Before is, selects messages older than it.
@@ -107,4 +112,26 @@ type MessagePage struct {
 	Total int
 	Items []MessageItem
 	More  bool
+}
+
+// EventQuery selects events of one conversation's log: what happened, messages included. Those after After, the oldest
+// first, if After is set; else those before Before, the newest first; Before 0: from the head on.
+type EventQuery struct {
+	Conversation ConversationID
+	After        *uint64
+	Before       uint64
+	Limit        int
+}
+
+// EventPage is a part of a log. Rows of messages show the present.
+type EventPage struct {
+	Head  uint64 // seq of the newest event of the conversation
+	Items []EventItem
+	More  bool // in the direction that was asked for
+}
+
+// EventItem is one event as a member sees it.
+type EventItem struct {
+	Event  Event
+	IsRead bool // of a message: somebody but the sender has read it
 }

@@ -51,6 +51,19 @@ type Message struct {
 	IsRead       bool
 	Deleted      bool
 	At           time.Time
+
+	ReplyTo    string // id of the message that it answers
+	ReplyCount int    // how many answer it
+	Mentions   []UserID
+	MentionAll bool
+	// ForwardedFrom is who wrote it, if it was forwarded.
+	ForwardedFrom *Attribution
+}
+
+// Attribution says who wrote what was forwarded.
+type Attribution struct {
+	User   string `json:"user"`
+	UserID UserID `json:"user_id"`
 }
 
 // Events of the log. Each is delivered exactly once and in order of Seq per conversation.
@@ -80,6 +93,14 @@ type (
 		Log
 		MessageID string
 		Emoji     string
+		Removed   bool
+		User      string
+		UserID    UserID
+	}
+	// PinEvent pins a message, or takes that back. A message that is deleted is pinned no more, too.
+	PinEvent struct {
+		Log
+		MessageID string
 		Removed   bool
 		User      string
 		UserID    UserID
@@ -162,6 +183,7 @@ func (*MessageEvent) isEvent()      {}
 func (*EditedEvent) isEvent()       {}
 func (*DeletedEvent) isEvent()      {}
 func (*ReactionEvent) isEvent()     {}
+func (*PinEvent) isEvent()          {}
 func (*ChangeEvent) isEvent()       {}
 func (*UnknownEvent) isEvent()      {}
 func (*TypingEvent) isEvent()       {}

@@ -25,6 +25,12 @@ type serverFrame struct {
 	IsRead    bool      `json:"is_read"`
 	Deleted   deletedAt `json:"deleted_at"`
 
+	ReplyTo       string       `json:"reply_to"`
+	ReplyCount    int          `json:"reply_count"`
+	Mentions      []UserID     `json:"mentions"`
+	MentionAll    bool         `json:"mention_all"`
+	ForwardedFrom *Attribution `json:"forwarded_from"`
+
 	TypingUser string    `json:"typing_user"`
 	IsTyping   bool      `json:"is_typing"`
 	MessageID  string    `json:"message_id"`
@@ -92,7 +98,8 @@ func (f *serverFrame) message() Message {
 	return Message{
 		ID: f.ID, Conversation: f.Conversation, Seq: f.Seq, ClientID: f.ClientID, Sender: f.Sender,
 		SenderID: f.SenderID, Content: f.Content, File: f.File, IsVoice: f.IsVoice, IsRead: f.IsRead,
-		Deleted: bool(f.Deleted), At: f.Timestamp,
+		Deleted: bool(f.Deleted), At: f.Timestamp, ReplyTo: f.ReplyTo, ReplyCount: f.ReplyCount, Mentions: f.Mentions,
+		MentionAll: f.MentionAll, ForwardedFrom: f.ForwardedFrom,
 	}
 }
 
@@ -128,6 +135,8 @@ func (f *serverFrame) logEvent(next uint64) Event {
 		return &DeletedEvent{f.log(), f.MessageID, name, id}
 	case "reaction":
 		return &ReactionEvent{f.log(), f.MessageID, f.Emoji, f.Removed || f.Remove, name, id}
+	case "message_pinned":
+		return &PinEvent{f.log(), f.MessageID, f.Removed, name, id}
 	case "participants_changed", "conversation_updated":
 		return &ChangeEvent{f.log(), f.Type, f.Change, f.Name, f.raw}
 	case "status", "typing", "read", "delivered", "presence", "error", "goaway", "ping", "pong", "resumed", "gap", "head",

@@ -24,6 +24,7 @@ type User struct {
 	ID       UserID `json:"id"`
 	Email    string `json:"email"`
 	FullName string `json:"full_name"`
+	Role     Role   `json:"role"` // of a participant of a group
 }
 
 // Conversation as the REST API shows one.
@@ -35,6 +36,8 @@ type Conversation struct {
 	Unread       int       `json:"unread_count"`
 	LastText     string    `json:"last_message_text"`
 	UpdatedAt    time.Time `json:"updated_at"`
+	MyRole       Role      `json:"my_role"` // in a group; not in lists, nor are the permissions
+	Permissions
 }
 
 // ConversationPage is one page of the user's conversations, newest activity first.
@@ -85,45 +88,86 @@ func (c *Client) Conversations(ctx context.Context, n int) (*ConversationPage, e
 // Messages returns a page of a conversation's messages older than the message before, or the newest page if
 // that is empty.
 func (c *Client) Messages(ctx context.Context, conversation, before string) (*MessagePage, error) {
-	type restMessage struct {
-		ID           string   `json:"id"`
-		Conversation string   `json:"conversation"`
-		Seq          uint64   `json:"seq"`
-		ClientID     string   `json:"client_id"`
-		Sender       restUser `json:"sender"`
-		Content      string   `json:"content"`
-		Attachment   *struct {
-			Path string `json:"path"`
-		} `json:"attachment"`
-		IsVoice   bool      `json:"is_voice"`
-		IsRead    bool      `json:"is_read"`
-		Deleted   deletedAt `json:"deleted_at"`
-		Timestamp time.Time `json:"timestamp"`
+	return c.messagePage(ctx, "messages/", url.Values{"conversation": {conversation}}, before)
+}
+
+// Replies returns a page of the messages that answer a message, older than the message before, or the newest page.
+func (c *Client) Replies(ctx context.Context, message, before string) (*MessagePage, error) {
+	return c.messagePage(ctx, "messages/"+url.PathEscape(message)+"/replies/", url.Values{}, before)
+}
+
+// restMessage is a message as the REST API shows one in lists and as the answer to a send.
+type restMessage struct {
+	ID           string   `json:"id"`
+	Conversation string   `json:"conversation"`
+	Seq          uint64   `json:"seq"`
+	ClientID     string   `json:"client_id"`
+	Sender       restUser `json:"sender"`
+	Content      string   `json:"content"`
+	Attachment   *struct {
+		Path string `json:"path"`
+	} `json:"attachment"`
+	IsVoice   bool      `json:"is_voice"`
+	IsRead    bool      `json:"is_read"`
+	Deleted   deletedAt `json:"deleted_at"`
+	Timestamp time.Time `json:"timestamp"`
+
+	ReplyTo       string       `json:"reply_to"`
+	ReplyCount    int          `json:"reply_count"`
+	Mentions      []UserID     `json:"mentions"`
+	MentionAll    bool         `json:"mention_all"`
+	ForwardedFrom *Attribution `json:"forwarded_from"`
+}
+
+func (m *restMessage) message() Message {
+	file := ""
+	if m.Attachment != nil {
+		file = m.Attachment.Path
 	}
+	return Message{
+		ID: m.ID, Conversation: m.Conversation, Seq: m.Seq, ClientID: m.ClientID, Sender: m.Sender.name(),
+		SenderID: m.Sender.ID, Content: m.Content, File: file, IsVoice: m.IsVoice, IsRead: m.IsRead,
+		Deleted: bool(m.Deleted), At: m.Timestamp, ReplyTo: m.ReplyTo, ReplyCount: m.ReplyCount, Mentions: m.Mentions,
+		MentionAll: m.MentionAll, ForwardedFrom: m.ForwardedFrom,
+	}
+}
+
+func (c *Client) messagePage(ctx context.Context, path string, q url.Values, before string) (*MessagePage, error) {
 	var page struct {
 		Next    *string       `json:"next"`
 		Results []restMessage `json:"results"`
 	}
-	q := url.Values{"conversation": {conversation}}
 	if before != "" {
 		q.Set("before", before)
 	}
-	if err := c.rest(ctx, http.MethodGet, "messages/", q, nil, &page); err != nil {
+	if err := c.rest(ctx, http.MethodGet, path, q, nil, &page); err != nil {
 		return nil, fmt.Errorf("list messages: %w", err)
 	}
 	out := &MessagePage{More: page.Next != nil}
-	for _, m := range page.Results {
-		file := ""
-		if m.Attachment != nil {
-			file = m.Attachment.Path
-		}
-		out.Messages = append(out.Messages, Message{
-			ID: m.ID, Conversation: m.Conversation, Seq: m.Seq, ClientID: m.ClientID, Sender: m.Sender.name(),
-			SenderID: m.Sender.ID, Content: m.Content, File: file, IsVoice: m.IsVoice, IsRead: m.IsRead,
-			Deleted: bool(m.Deleted), At: m.Timestamp,
-		})
+	for i := range page.Results {
+		out.Messages = append(out.Messages, page.Results[i].message())
 	}
 	return out, nil
+}
+
+// Post sends a message by REST, at once or not at all.
+func (c *Client) Post(ctx context.Context, m Post) (*Message, error) {
+	out := new(restMessage)
+	if err := c.rest(ctx, http.MethodPost, "messages/", nil, m, out); err != nil {
+		return nil, fmt.Errorf("post a message: %w", err)
+	}
+	sent := out.message()
+	return &sent, nil
+}
+
+// Post is a message to be sent by REST. Empty fields are not given.
+type Post struct {
+	Conversation string   `json:"conversation_id"`
+	Content      string   `json:"content"`
+	ClientID     string   `json:"client_id,omitempty"` // makes it safe to repeat
+	ReplyTo      string   `json:"reply_to,omitempty"`  // id of the message that it answers
+	Mentions     []UserID `json:"mentions,omitempty"`
+	MentionAll   bool     `json:"mention_all,omitempty"`
 }
 
 type restUser struct {
@@ -228,4 +272,39 @@ func DevToken(ctx context.Context, baseURL, tenant, user string) (string, error)
 		return "", errors.New("get a development token: the answer holds none")
 	}
 	return out.Access, nil
+}
+
+// Forward sends a copy of a message into a conversation. clientID, if not empty, makes it safe to repeat.
+func (c *Client) Forward(ctx context.Context, message, conversation, clientID string) (*Message, error) {
+	body := map[string]string{"conversation_id": conversation}
+	if clientID != "" {
+		body["client_id"] = clientID
+	}
+	out := new(restMessage)
+	if err := c.rest(ctx, http.MethodPost, "messages/"+url.PathEscape(message)+"/forward/", nil, body, out); err != nil {
+		return nil, fmt.Errorf("forward a message: %w", err)
+	}
+	sent := out.message()
+	return &sent, nil
+}
+
+// Pin pins a message for all members of its conversation, or takes that back.
+func (c *Client) Pin(ctx context.Context, message string, remove bool) error {
+	action := "pin"
+	if remove {
+		action = "unpin"
+	}
+	if err := c.rest(ctx, http.MethodPost, "messages/"+url.PathEscape(message)+"/"+action+"/", nil, nil, nil); err != nil {
+		return fmt.Errorf("%s a message: %w", action, err)
+	}
+	return nil
+}
+
+// Pins returns the pinned messages of a conversation, the newest pin first.
+func (c *Client) Pins(ctx context.Context, conversation string) ([]Message, error) {
+	page, err := c.messagePage(ctx, "conversations/"+url.PathEscape(conversation)+"/pins/", url.Values{}, "")
+	if err != nil {
+		return nil, err
+	}
+	return page.Messages, nil
 }

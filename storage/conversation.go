@@ -11,7 +11,7 @@ import (
 // The two kinds of rows in a conversation's partition set all their columns but those that are never taken back.
 
 func (a *arena) headColumns(h *chat.Head) []Value {
-	c := a.take(convLastAt + 1)
+	c := a.take(convColumns)
 	c[convKind], c[convName], c[convCreatedBy] = number(uint64(h.Kind)), text(h.Name), text(h.CreatedBy)
 	c[convCreatedAt], c[convUpdatedAt] = moment(h.CreatedAt), moment(h.UpdatedAt)
 	c[convSeq], c[convEpoch], c[convMsgNo] = number(h.Seq), number(h.Epoch), number(h.MsgNo)
@@ -19,6 +19,15 @@ func (a *arena) headColumns(h *chat.Head) []Value {
 	if h.Last.Seq != 0 {
 		c[convLastSeq], c[convLastID], c[convLastSender] = number(h.Last.Seq), blob(h.Last.ID[:]), text(h.Last.Sender)
 		c[convLastText], c[convLastAt] = text(h.Last.Text), moment(h.Last.At)
+	}
+	c[convPermissions] = optionalNumber(packPermissions(h.Permissions))
+	if h.Pins != nil { // also when the last one was taken back
+		c[convPins] = blob(a.keep(len(h.Pins)*len(chat.MessageID{}), func(b []byte) []byte {
+			for i := range h.Pins {
+				b = append(b, h.Pins[i][:]...)
+			}
+			return b
+		}))
 	}
 	return c
 }
@@ -34,11 +43,35 @@ func decodeHead(key chat.ConversationKey, c []Value) (h chat.Head, err error) {
 	h.MemberCount = int(c[convMemberCount].I)
 	h.Last.Seq, h.Last.Sender = c[convLastSeq].uint(), chat.UserID(c[convLastSender].string())
 	h.Last.Text, h.Last.At = c[convLastText].string(), c[convLastAt].time()
+	if h.Permissions, err = unpackPermissions(c[convPermissions]); err != nil {
+		return h, err
+	}
+	for b := c[convPins].B; len(b) > 0; {
+		var id chat.MessageID
+		if len(b) < len(id) {
+			return h, fmt.Errorf("%w: pins are cut off", ErrCorrupt)
+		}
+		h.Pins, b = append(h.Pins, chat.MessageID(b[:len(id)])), b[len(id):]
+	}
 	h.Last.ID, err = c[convLastID].uuid("last_id")
 	if err == nil && (h.Seq == 0 || h.Seq > maxSeq || h.MemberCount < 0) {
 		err = fmt.Errorf("%w: head has seq %d, %d members", ErrCorrupt, h.Seq, h.MemberCount)
 	}
 	return h, err
+}
+
+// packPermissions holds a role in each byte. What was once set stays set.
+func packPermissions(p chat.Permissions) uint64 {
+	return uint64(p.Add) | uint64(p.Pin)<<8 | uint64(p.MentionAll)<<16
+}
+
+func unpackPermissions(v Value) (chat.Permissions, error) {
+	n := v.uint()
+	p := chat.Permissions{Add: chat.Role(n & 0xff), Pin: chat.Role(n >> 8 & 0xff), MentionAll: chat.Role(n >> 16 & 0xff)}
+	if n>>24 != 0 || !p.Valid() {
+		return p, fmt.Errorf("%w: permissions are %#x", ErrCorrupt, n)
+	}
+	return p, nil
 }
 
 func (a *arena) memberRow(user chat.UserID) Key {
@@ -208,6 +241,9 @@ func (s *Store) SaveDerived(ctx context.Context, key chat.ConversationKey, d cha
 	}
 	if err := s.saveSent(ctx, a, key, d.Sent); err != nil {
 		return fail(err, "save client ids of", key)
+	}
+	if err := s.saveReplies(ctx, a, key, d.Replies); err != nil {
+		return fail(err, "save replies of", key)
 	}
 	if err := s.saveMemberships(ctx, key, &d, before.Seq); err != nil {
 		return fail(err, "save memberships of", key)

@@ -72,7 +72,7 @@ func (s *Store) deletePartition(ctx context.Context, t *Table, partition Key, d 
 	return s.engine.Apply(ctx, Batch{Table: t, Partition: partition, Mutations: []Mutation{{Delete: true}}, Durability: d})
 }
 
-// deleteLog removes the log, bucket by bucket, with the client ids of those who sent. It ends at the first empty
+// deleteLog removes the log, bucket by bucket, with its threads and the client ids of those who sent. It ends at the first empty
 // bucket beyond seq.
 func (s *Store) deleteLog(ctx context.Context, key chat.ConversationKey, seq uint64) error {
 	for bucket := uint64(0); ; bucket++ {
@@ -99,6 +99,9 @@ func (s *Store) deleteLog(ctx context.Context, key chat.ConversationKey, seq uin
 			if err := s.deletePartition(ctx, TableDedup, Key{text(key.Tenant), blob(key.ID[:]), text(u)}, Relaxed); err != nil {
 				return err
 			}
+		}
+		if err := s.deletePartition(ctx, TableReplies, logKey(&key, bucket), Relaxed); err != nil {
+			return err
 		}
 		if s.cfg.Fences != nil {
 			err = s.deleteFenced(ctx, logKey(&key, bucket), keys)

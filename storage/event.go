@@ -48,14 +48,59 @@ func (a *arena) eventMutation(e *chat.Event) {
 	c[logRole] = optionalNumber(uint64(e.Role))
 	c[logName] = optionalText(e.Name)
 	c[logKind] = optionalNumber(uint64(e.Kind))
+	c[logPermissions] = optionalNumber(packPermissions(e.Permissions))
+	a.extrasColumns(e, c)
 	a.put(key, c)
+}
+
+// extrasColumns sets what edits and deletions may take back also where it is empty.
+func (a *arena) extrasColumns(e *chat.Event, c []Value) {
+	if e.Type == chat.EventMessage && !(e.EditedAt.IsZero() && e.DeletedAt.IsZero()) {
+		c[logMentions], c[logMentionAll] = Value{Set: true}, Value{Set: true}
+		c[logForwardedUser], c[logForwardedName] = Value{Set: true}, Value{Set: true}
+	}
+	x := e.Extras
+	if x == nil {
+		return
+	}
+	if !x.ReplyTo.IsZero() {
+		c[logReplyTo] = blob(x.ReplyTo[:])
+	}
+	c[logReplies], c[logLastReply] = optionalNumber(x.Replies), optionalNumber(x.LastReply)
+	if len(x.Mentions) > 0 {
+		c[logMentions] = blob(a.keep(usersSize(x.Mentions), func(b []byte) []byte { return appendUsers(b, x.Mentions) }))
+	}
+	if x.MentionAll {
+		c[logMentionAll] = boolean(true)
+	}
+	if x.Forwarded.User != "" {
+		c[logForwardedUser], c[logForwardedName] = text(x.Forwarded.User), text(x.Forwarded.Name)
+	}
+}
+
+func decodeExtras(c []Value) (_ *chat.Extras, err error) {
+	if !c[logReplyTo].Set && !c[logReplies].Set && !c[logMentions].Set && !c[logMentionAll].Set && !c[logForwardedUser].Set {
+		return nil, nil //nolint:nilnil // nearly every event
+	}
+	x := chat.Extras{Replies: c[logReplies].uint(), LastReply: c[logLastReply].uint(), MentionAll: c[logMentionAll].bool(),
+		Forwarded: chat.Attribution{User: chat.UserID(c[logForwardedUser].string()), Name: c[logForwardedName].string()}}
+	if x.ReplyTo, err = c[logReplyTo].uuid("reply_to"); err != nil {
+		return nil, err
+	}
+	if x.Mentions, err = decodeUsers(c[logMentions].B); err != nil {
+		return nil, fmt.Errorf("mentions: %w", err)
+	}
+	if x.ReplyTo.IsZero() && x.Replies == 0 && len(x.Mentions) == 0 && !x.MentionAll && x.Forwarded.User == "" {
+		return nil, nil //nolint:nilnil // taken back
+	}
+	return &x, nil
 }
 
 // decodeEvent builds an event from a row of the log; it shares no memory with the row.
 func decodeEvent(r Row) (e chat.Event, err error) {
 	c := r.Columns
 	e.Seq, e.Epoch, e.MsgNo = r.Clustering[0].uint(), r.Clustering[1].uint(), c[logMsgNo].uint()
-	if e.Type, err = small(c[logType], chat.EventConversation, "type"); err != nil {
+	if e.Type, err = small(c[logType], chat.LastEventType, "type"); err != nil {
 		return e, err
 	}
 	if e.Type == 0 || !c[logMsgNo].Set || !c[logAt].Set {
@@ -77,7 +122,7 @@ func decodeEvent(r Row) (e chat.Event, err error) {
 		return e, err
 	}
 	e.Emoji, e.Name = c[logEmoji].string(), c[logName].string()
-	if e.Change, err = small(c[logChange], chat.ChangeRole, "change"); err != nil {
+	if e.Change, err = small(c[logChange], chat.LastChange, "change"); err != nil {
 		return e, err
 	}
 	if e.Users, err = decodeUsers(c[logUsers].B); err != nil {
@@ -87,6 +132,12 @@ func decodeEvent(r Row) (e chat.Event, err error) {
 		return e, err
 	}
 	if e.Kind, err = small(c[logKind], chat.Group, "kind"); err != nil {
+		return e, err
+	}
+	if e.Permissions, err = unpackPermissions(c[logPermissions]); err != nil {
+		return e, err
+	}
+	if e.Extras, err = decodeExtras(c); err != nil {
 		return e, err
 	}
 	e.File, err = decodeFile(c[logFile].B)

@@ -10,11 +10,11 @@ import (
 // older rows, but older binaries cannot read the new rows: it does.
 //
 // 2: search cursors, blobs, people. 3: leases of nodes and owners of shards. 4: fences, which older programs would ignore;
-// tenants, API keys, audit log; files.
-const SchemaVersion = 4
+// tenants, API keys, audit log; files. 5: permissions of groups, replies, mentions, forwarding, pins.
+const SchemaVersion = 5
 
 // OldestSchema is the oldest version that this program turns into SchemaVersion by itself: all that was written since
-// are new tables, and columns that older rows lack.
+// are new tables, and new columns at the end of old ones.
 const OldestSchema = 1
 
 // BucketBits is the size of a bucket of the log: 2^BucketBits events share a partition.
@@ -45,7 +45,15 @@ const (
 	logRole
 	logName
 	logKind
-	logFile // id, name, type, size
+	logFile        // id, name, type, size
+	logPermissions // as packPermissions
+	logReplyTo
+	logReplies
+	logLastReply
+	logMentions // list of user ids
+	logMentionAll
+	logForwardedUser
+	logForwardedName
 	logColumns
 )
 
@@ -78,6 +86,8 @@ const (
 	convOwnAfterRead
 	convArchivedAt
 	convHidden
+	convPermissions // of the head, as packPermissions
+	convPins        // of the head: message ids one behind the other
 	convColumns
 )
 
@@ -104,7 +114,11 @@ var (
 			logEmoji: {Name: "emoji", Kind: Text}, logRemoved: {Name: "removed", Kind: Bool},
 			logChange: {Name: "change", Kind: Int}, logUsers: {Name: "users", Kind: Blob},
 			logRole: {Name: "role", Kind: Int}, logName: {Name: "name", Kind: Text}, logKind: {Name: "kind", Kind: Int},
-			logFile: {Name: "file", Kind: Blob},
+			logFile:        {Name: "file", Kind: Blob},
+			logPermissions: {Name: "permissions", Kind: Int}, logReplyTo: {Name: "reply_to", Kind: Blob},
+			logReplies: {Name: "replies", Kind: Int}, logLastReply: {Name: "last_reply", Kind: Int},
+			logMentions: {Name: "mentions", Kind: Blob}, logMentionAll: {Name: "mention_all", Kind: Bool},
+			logForwardedUser: {Name: "forwarded_user", Kind: Text}, logForwardedName: {Name: "forwarded_name", Kind: Text},
 		},
 	}
 	// TableConversation holds the derived state: head and members in one partition, so that a step is one batch.
@@ -127,7 +141,8 @@ var (
 			convDeliveredMsgNo: {Name: "delivered_msg_no", Kind: Int},
 			convDeliveredAt:    {Name: "delivered_at", Kind: Time},
 			convOwnAfterRead:   {Name: "own_after_read", Kind: Int}, convArchivedAt: {Name: "archived_at", Kind: Int},
-			convHidden: {Name: "hidden", Kind: Int},
+			convHidden: {Name: "hidden", Kind: Int}, convPermissions: {Name: "permissions", Kind: Int},
+			convPins: {Name: "pins", Kind: Blob},
 		},
 	}
 	// TableReceipts holds one row per advance of a watermark. Clustered by seq, so that the advances that reach a seq
@@ -195,5 +210,6 @@ var (
 // Tables returns every table, by ascending id.
 func Tables() []*Table {
 	return slices.Concat([]*Table{TableLog, TableConversation, TableReceipts, TableDedup, TableMemberships, TableDirty, TableUsers,
-		TableMeta, TableCursors, TableBlobRefs}, peopleTables, clusterTables, fileTables, tenancyTables)
+		TableMeta, TableCursors, TableBlobRefs}, peopleTables, clusterTables, fileTables, tenancyTables,
+		messageTables)
 }

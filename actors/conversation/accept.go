@@ -38,7 +38,7 @@ func (s *State) accept(r *Request, loaded *chat.Event) {
 	}
 	switch c := r.Command.(type) {
 	case chat.Send:
-		s.send(r, c)
+		s.send(r, c, m, loaded)
 	case chat.Attach:
 		s.reply(r, chat.Result{View: s.view(m)})
 	case chat.MarkRead:
@@ -50,11 +50,13 @@ func (s *State) accept(r *Request, loaded *chat.Event) {
 	case chat.Resume:
 		s.resume(r, c, m)
 	case chat.Edit:
-		s.edit(r, c, loaded)
+		s.edit(r, c, m, loaded)
 	case chat.Delete:
 		s.delete(r, c, m, loaded)
 	case chat.React:
 		s.react(r, c, loaded)
+	case chat.Pin:
+		s.pin(r, c, loaded)
 	case chat.AddMembers:
 		s.addMembers(r, c, m)
 	case chat.RemoveMembers:
@@ -65,45 +67,43 @@ func (s *State) accept(r *Request, loaded *chat.Event) {
 		s.rename(r, c)
 	case chat.SetRole:
 		s.setRole(r, c, m)
+	case chat.SetPermissions:
+		s.setPermissions(r, c, m)
 	case chat.Archive:
 		s.archive(r, c, m)
 	case Bar:
 		s.setBar(r, c)
 	default:
-		s.fail(r, fmt.Errorf("%w: unknown command", chat.ErrInvalid))
+		s.fail(r, fmt.Errorf("%w: unknown command %s", chat.ErrInvalid, r.Command.Name()))
 	}
 }
 
-// permission says who may do what: the lowest role, and whether only groups know the command.
-type permission struct {
-	role  chat.Role
-	group bool
-}
-
-// permissions of the commands that not every member of every conversation may give.
-var permissions = map[string]permission{
-	chat.AddMembers{}.Name():    {role: chat.RoleMember, group: true},
-	chat.Leave{}.Name():         {role: chat.RoleMember, group: true},
-	chat.RemoveMembers{}.Name(): {role: chat.RoleAdmin, group: true},
-	chat.Rename{}.Name():        {role: chat.RoleAdmin, group: true},
-	chat.SetRole{}.Name():       {role: chat.RoleOwner, group: true},
-}
-
+// allowed asks the table about commands that are not every member's to give, whatever they are about.
 func (s *State) allowed(c chat.Command, m *member) error {
+	var a chat.Act
 	switch c.(type) {
-	case chat.Send, chat.MarkRead, chat.MarkDelivered, chat.Typing, chat.Attach, chat.Resume:
-		return nil // any member
-	}
-	p, ok := permissions[c.Name()]
-	switch {
-	case !ok:
+	case chat.AddMembers:
+		a = chat.ActAddMembers
+	case chat.Leave:
+		a = chat.ActLeave
+	case chat.RemoveMembers:
+		a = chat.ActRemoveMembers
+	case chat.Rename:
+		a = chat.ActRename
+	case chat.SetRole:
+		a = chat.ActSetRole
+	case chat.SetPermissions:
+		a = chat.ActSetPermissions
+	case chat.Pin:
+		a = chat.ActPin
+	default:
 		return nil
-	case p.group && s.head.Kind == chat.Direct:
-		return fmt.Errorf("%s: %w", c.Name(), chat.ErrDirect)
-	case m.Role < p.role:
-		return fmt.Errorf("%s: %w", c.Name(), chat.ErrForbidden)
 	}
-	return nil
+	return s.may(a, m)
+}
+
+func (s *State) may(a chat.Act, m *member) error {
+	return a.Allowed(s.head.Kind, m.Role, s.head.Permissions)
 }
 
 // at is the time of the next event: never before that of the one before it.
@@ -121,12 +121,12 @@ func (s *State) queue(it item) {
 	s.ord++
 	it.ord = s.ord
 	if it.has {
-		it.size = 384 + len(it.ev.Content) + len(it.ev.ClientID) + len(it.ev.Name) + 24*len(it.ev.Users)
+		it.size = 384 + 24*len(it.ev.More().Mentions) + len(it.ev.Content) + len(it.ev.ClientID) + len(it.ev.Name) + 24*len(it.ev.Users)
 		if f := it.ev.File; f != nil {
 			it.size += 64 + len(f.Name) + len(f.Type)
 		}
 		if it.row != nil {
-			s.modify(it.row, it.ord)
+			s.modify(&it)
 		}
 	}
 	s.pending = append(s.pending, it)
@@ -138,19 +138,21 @@ func (s *State) queueBarrier(it item) {
 	s.barrier = s.ord
 }
 
-func (s *State) modify(e *chat.Event, ord uint64) {
-	if s.rows == nil {
-		s.rows = make(map[uint64]*row)
-	}
-	w := s.rows[e.Seq]
+// modify notes what an accepted command makes of a message. Where nothing else was accepted, what it found is committed.
+func (s *State) modify(it *item) {
+	w := s.rows[it.row.Seq]
 	if w == nil {
-		w = &row{}
-		s.rows[e.Seq] = w
+		s.setRow(it.was)
+		w = s.rows[it.row.Seq]
 	}
-	w.accepted, w.ord = e, ord
+	w.accepted, w.ord = it.row, it.ord
 }
 
-func (s *State) send(r *Request, c chat.Send) {
+func (s *State) send(r *Request, c chat.Send, m *member, loaded *chat.Event) {
+	if _, waits := s.answering[m.User]; waits {
+		s.deferred = append(s.deferred, r)
+		return
+	}
 	content, err := chat.NormalizeContent(c.Content)
 	if c.File != nil && errors.Is(err, chat.ErrEmptyMessage) {
 		err = nil
@@ -173,10 +175,25 @@ func (s *State) send(r *Request, c chat.Send) {
 			s.queue(item{req: r, dup: true})
 			return
 		}
-		s.window.claim(id)
 	}
-	it := item{req: r, has: true, ev: s.event(r, chat.EventMessage)}
-	it.ev.ClientID, it.ev.Content, it.ev.IsVoice, it.ev.File = c.ClientID, content, c.IsVoice, c.File
+	x := chat.Extras{ReplyTo: c.ReplyTo, Forwarded: c.Forwarded}
+	if x.Forwarded.User == "" { // what somebody else wrote mentions nobody here
+		if x.Mentions, x.MentionAll, err = s.mentions(m, c.Mentions, c.MentionAll, content); err != nil {
+			s.fail(r, err)
+			return
+		}
+	}
+	it := item{req: r, has: true}
+	if !c.ReplyTo.IsZero() {
+		if it.replyTo = s.replyTo(r, c.ReplyTo, loaded); it.replyTo == 0 {
+			return
+		}
+	}
+	if c.ClientID != "" {
+		s.window.claim(chat.SenderClientID{Sender: r.Principal.User, ClientID: c.ClientID})
+	}
+	it.ev = s.event(r, chat.EventMessage)
+	it.ev.ClientID, it.ev.Content, it.ev.IsVoice, it.ev.Extras, it.ev.File = c.ClientID, content, c.IsVoice, kept(x), c.File
 	s.queue(it)
 }
 
@@ -208,6 +225,10 @@ func (s *State) readDone(rd *Read) {
 		return
 	}
 	delete(s.parked, rd)
+	if rd.replyTo {
+		s.replyRead(rd)
+		return
+	}
 	if rd.Err != nil {
 		s.fail(rd.req, fmt.Errorf("read log: %w", rd.Err))
 		return
@@ -251,20 +272,27 @@ func (s *State) lookup(seq uint64, loaded *chat.Event) *chat.Event {
 
 // target finds the message that a command is about. It answers, or parks, the request if it cannot.
 func (s *State) target(r *Request, id chat.MessageID, loaded *chat.Event) *chat.Event {
-	seq := id.Seq()
-	if seq == 0 || seq > s.head.Seq || !id.MayBelongTo(s.key) {
-		s.fail(r, chat.ErrNotFound)
-		return nil
-	}
-	e := s.lookup(seq, loaded)
+	e, ok := s.message(id, loaded)
 	switch {
-	case e == nil:
-		s.park(&Read{Kind: ReadOne, To: seq, req: r})
-	case !e.IsMessage() || e.Message != id:
+	case !ok:
 		s.fail(r, chat.ErrNotFound)
-		return nil
+	case e == nil:
+		s.park(&Read{Kind: ReadOne, To: id.Seq(), req: r})
 	}
 	return e
+}
+
+// message is the one that id names as accepted commands leave it, nil if it has to be read; false if there is none.
+func (s *State) message(id chat.MessageID, loaded *chat.Event) (*chat.Event, bool) {
+	seq := id.Seq()
+	if seq == 0 || seq > s.head.Seq || !id.MayBelongTo(s.key) {
+		return nil, false
+	}
+	e := s.lookup(seq, loaded)
+	if e != nil && (!e.IsMessage() || e.Message != id) {
+		return nil, false
+	}
+	return e, true
 }
 
 // noop answers a command that changes nothing, once what made it so is durable.
@@ -276,7 +304,7 @@ func (s *State) noop(r *Request, seq uint64) {
 	s.reply(r, chat.Result{})
 }
 
-func (s *State) edit(r *Request, c chat.Edit, loaded *chat.Event) {
+func (s *State) edit(r *Request, c chat.Edit, m *member, loaded *chat.Event) {
 	content, err := chat.NormalizeContent(c.Content)
 	if err != nil {
 		s.fail(r, err)
@@ -296,9 +324,14 @@ func (s *State) edit(r *Request, c chat.Edit, loaded *chat.Event) {
 		s.fail(r, chat.ErrEditWindow)
 		return
 	}
+	var x chat.Extras
+	if x.Mentions, x.MentionAll, err = s.mentions(m, c.Mentions, c.MentionAll, content); err != nil {
+		s.fail(r, err)
+		return
+	}
 	it := item{req: r, has: true, ev: s.event(r, chat.EventEdited)}
-	it.ev.Message, it.ev.MessageSeq, it.ev.Content = c.Message, row.Seq, content
-	it.row = changed(row, &it.ev)
+	it.ev.Message, it.ev.MessageSeq, it.ev.Content, it.ev.Extras = c.Message, row.Seq, content, kept(x)
+	it.row, it.was = changed(row, &it.ev), row
 	s.queue(it)
 }
 
@@ -307,8 +340,8 @@ func (s *State) delete(r *Request, c chat.Delete, m *member, loaded *chat.Event)
 	switch {
 	case row == nil:
 		return
-	case row.Actor != r.Principal.User && (s.head.Kind != chat.Group || m.Role < chat.RoleAdmin):
-		s.fail(r, chat.ErrForbidden)
+	case row.Actor != r.Principal.User && s.may(chat.ActDeleteOthers, m) != nil:
+		s.fail(r, s.may(chat.ActDeleteOthers, m))
 		return
 	case !row.DeletedAt.IsZero():
 		s.noop(r, row.Seq)
@@ -316,7 +349,7 @@ func (s *State) delete(r *Request, c chat.Delete, m *member, loaded *chat.Event)
 	}
 	it := item{req: r, has: true, ev: s.event(r, chat.EventDeleted)}
 	it.ev.Message, it.ev.MessageSeq = c.Message, row.Seq
-	it.row = changed(row, &it.ev)
+	it.row, it.was = changed(row, &it.ev), row
 	s.queue(it)
 }
 
@@ -347,7 +380,7 @@ func (s *State) react(r *Request, c chat.React, loaded *chat.Event) {
 	}
 	it := item{req: r, has: true, ev: s.event(r, chat.EventReaction)}
 	it.ev.Message, it.ev.MessageSeq, it.ev.Emoji, it.ev.Removed = c.Message, row.Seq, emoji, c.Remove
-	it.row = changed(row, &it.ev)
+	it.row, it.was = changed(row, &it.ev), row
 	s.queue(it)
 }
 

@@ -29,7 +29,7 @@ func (s *State) apply(e *chat.Event) {
 				s.advanced(m)
 			}
 		}
-		s.unsaved = append(s.unsaved, sentRef{chat.SenderClientID{Sender: e.Actor, ClientID: e.ClientID}, e.Seq})
+		s.unsaved = append(s.unsaved, sentRef{chat.SenderClientID{Sender: e.Actor, ClientID: e.ClientID}, e.Seq, subject(e)})
 		s.remember(e)
 	case chat.EventEdited:
 		if e.MessageSeq == s.head.Last.Seq {
@@ -39,8 +39,15 @@ func (s *State) apply(e *chat.Event) {
 		if e.MessageSeq == s.head.Last.Seq {
 			s.head.Last.Text = ""
 		}
+		s.head.Pins = pinned(s.head.Pins, e.Message, true)
+	case chat.EventPin:
+		s.head.Pins = pinned(s.head.Pins, e.Message, e.Removed)
 	case chat.EventConversation:
 		s.head.UpdatedAt = e.At
+		if e.Change == chat.ChangePermissions {
+			s.head.Permissions = e.Permissions
+			break
+		}
 		s.head.Name = e.Name
 		if e.Change != chat.ChangeCreated {
 			break
@@ -85,15 +92,22 @@ func (s *State) applyParticipants(e *chat.Event, at chat.Watermark) {
 
 // changed is the message as an event leaves it, or nil if the event does not concern a message.
 func changed(message, e *chat.Event) *chat.Event {
-	if message == nil || message.Seq != e.MessageSeq {
+	if message == nil || message.Seq != subject(e) || !message.IsMessage() {
 		return nil
 	}
 	m := *message
 	switch e.Type {
+	case chat.EventMessage:
+		return answered(message, e)
 	case chat.EventEdited:
 		m.Content, m.EditedAt = e.Content, e.At
+		x, now := m.More(), e.More()
+		x.Mentions, x.MentionAll = now.Mentions, now.MentionAll
+		m.Extras = kept(x)
 	case chat.EventDeleted:
 		m.Content, m.Reactions, m.File, m.DeletedAt = "", nil, nil, e.At
+		x := m.More()
+		m.Extras = kept(chat.Extras{ReplyTo: x.ReplyTo, Replies: x.Replies, LastReply: x.LastReply})
 	case chat.EventReaction:
 		same := func(x chat.Reaction) bool { return x.User == e.Actor && x.Emoji == e.Emoji }
 		i := slices.IndexFunc(m.Reactions, same)
@@ -109,16 +123,58 @@ func changed(message, e *chat.Event) *chat.Event {
 	return &m
 }
 
+// subject is the place of the message that an event changes: the one it edits, deletes or reacts to, or answers. 0: none.
+func subject(e *chat.Event) uint64 {
+	switch e.Type {
+	case chat.EventEdited, chat.EventDeleted, chat.EventReaction:
+		return e.MessageSeq
+	case chat.EventMessage:
+		if e.Extras != nil {
+			return e.Extras.ReplyTo.Seq()
+		}
+	}
+	return 0
+}
+
+// answered counts a committed reply, unless the message has counted it already: its row may be newer than the log
+// that is replayed.
+func answered(message, reply *chat.Event) *chat.Event {
+	x := message.More()
+	if reply.Seq <= x.LastReply {
+		return nil
+	}
+	m := *message
+	x.Replies, x.LastReply = x.Replies+1, reply.Seq
+	m.Extras = &x
+	return &m
+}
+
+// counting is row with the replies that other, a newer state in that respect, has counted.
+func counting(row, other *chat.Event) *chat.Event {
+	if other == nil || other.More().LastReply <= row.More().LastReply {
+		return row
+	}
+	m, x := *row, row.More()
+	x.Replies, x.LastReply = other.Extras.Replies, other.Extras.LastReply
+	m.Extras = &x
+	return &m
+}
+
+// kept is nil for extras that say nothing.
+func kept(x chat.Extras) *chat.Extras {
+	if x.ReplyTo.IsZero() && x.Replies == 0 && len(x.Mentions) == 0 && !x.MentionAll && x.Forwarded.User == "" {
+		return nil
+	}
+	return &x
+}
+
 // Targets are the seqs of the messages before the first of events that events refer to: what Loaded.Rows is
 // to hold.
 func Targets(events []chat.Event) []uint64 {
 	var out []uint64
 	for i := range events {
-		switch e := &events[i]; e.Type {
-		case chat.EventEdited, chat.EventDeleted, chat.EventReaction:
-			if e.MessageSeq < events[0].Seq {
-				out = append(out, e.MessageSeq)
-			}
+		if about := subject(&events[i]); about > 0 && about < events[0].Seq {
+			out = append(out, about)
 		}
 	}
 	slices.Sort(out)
@@ -129,8 +185,23 @@ func Targets(events []chat.Event) []uint64 {
 func (s *State) commitEvent(b *Batch, it *item, e *chat.Event) {
 	if it.row != nil && e.MessageSeq == it.row.Seq {
 		w := s.rows[it.row.Seq]
-		w.committed, w.save = it.row, true
-		s.recent.replace(it.row)
+		row := counting(it.row, w.committed)
+		if w.accepted == it.row {
+			w.accepted = row
+		}
+		w.committed, w.save = row, true
+		s.recent.replace(row)
+		s.urgent = true
+	}
+	if it.replyTo != 0 {
+		w := s.rows[it.replyTo]
+		w.replies--
+		row := answered(w.committed, e)
+		if w.accepted == w.committed {
+			w.accepted = row
+		}
+		w.committed, w.save = row, true
+		s.recent.replace(row)
 		s.urgent = true
 	}
 	before := s.set

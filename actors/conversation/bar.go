@@ -30,7 +30,7 @@ type barState struct {
 // part. Reading, and taking back what one said, is not.
 func disturbs(c chat.Command) bool {
 	switch c := c.(type) {
-	case chat.Send, chat.Typing, chat.Edit, chat.React:
+	case chat.Send, chat.Typing, chat.Edit, chat.React, chat.Pin:
 		return true
 	case chat.Attach:
 		return c.Join

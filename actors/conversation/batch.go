@@ -17,8 +17,11 @@ type item struct {
 	has    bool        // ev is an event
 	dup    bool        // repeats a message that is accepted and not committed
 	row    *chat.Event // the message as this command leaves it
-	ord    uint64
-	size   int
+	was    *chat.Event // and as it found it
+	// replyTo is the place of the message that this one answers, whose row waits for it; 0: none.
+	replyTo uint64
+	ord     uint64
+	size    int
 
 	at    int    // place of ev in Batch.Events; -1: none
 	found uint64 // seq of the earlier event that the store knows
@@ -229,7 +232,7 @@ func (s *State) committed(b *Batch) {
 
 func wantsView(c chat.Command) bool {
 	switch c.(type) {
-	case chat.Create, chat.AddMembers, chat.RemoveMembers, chat.Rename, chat.SetRole:
+	case chat.Create, chat.AddMembers, chat.RemoveMembers, chat.Rename, chat.SetRole, chat.SetPermissions:
 		return true
 	}
 	return false
@@ -237,6 +240,7 @@ func wantsView(c chat.Command) bool {
 
 // settle answers an item that appended nothing.
 func (s *State) settle(b *Batch, it *item) {
+	s.unanswered(it)
 	if _, ok := it.req.Command.(Bar); ok {
 		s.reply(it.req, chat.Result{})
 		if s.bar.on {
@@ -292,8 +296,17 @@ func (s *State) rollback(b *Batch) {
 }
 
 func (s *State) unaccept(it *item) {
+	s.unanswered(it)
 	if it.has && it.ev.Type == chat.EventMessage && it.ev.ClientID != "" {
 		s.window.drop(chat.SenderClientID{Sender: it.ev.Actor, ClientID: it.ev.ClientID})
+	}
+}
+
+// unanswered takes back that a reply waits for its commit.
+func (s *State) unanswered(it *item) {
+	if w := s.rows[it.replyTo]; it.replyTo != 0 && w != nil {
+		w.replies--
+		it.replyTo = 0
 	}
 }
 

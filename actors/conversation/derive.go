@@ -47,6 +47,9 @@ func (s *State) derive() {
 		if x.ClientID != "" {
 			d.Sent = append(d.Sent, chat.SentMessage{SenderClientID: x.SenderClientID, Seq: x.seq})
 		}
+		if x.replyTo != 0 {
+			d.Replies = append(d.Replies, chat.Reply{To: x.replyTo, Seq: x.seq})
+		}
 	}
 	s.removed, s.dirtySince, s.urgent = nil, time.Time{}, false
 	s.write = &Write{Derived: d, seq: s.head.Seq}
@@ -103,7 +106,7 @@ func (s *State) written(w *Write) {
 		// A read that is under way may bring a row from before this write: the newer one must stay at hand.
 		if len(s.parked) == 0 {
 			for seq, r := range s.rows {
-				if !r.save && r.accepted == r.committed {
+				if !r.save && r.accepted == r.committed && r.replies == 0 {
 					delete(s.rows, seq)
 				}
 			}

@@ -157,3 +157,18 @@ func (s *State) setRole(r *Request, c chat.SetRole, m *member) {
 	}
 	s.queueBarrier(it)
 }
+
+func (s *State) setPermissions(r *Request, c chat.SetPermissions, m *member) {
+	if !c.Permissions.Valid() {
+		s.fail(r, fmt.Errorf("%w: role", chat.ErrInvalid))
+		return
+	}
+	to := c.Permissions.Over(s.head.Permissions)
+	if to.WithDefaults() == s.head.Permissions.WithDefaults() {
+		s.reply(r, chat.Result{View: s.view(m)})
+		return
+	}
+	it := item{req: r, has: true, ev: s.event(r, chat.EventConversation)}
+	it.ev.Change, it.ev.Permissions = chat.ChangePermissions, to.WithDefaults()
+	s.queueBarrier(it)
+}

@@ -162,7 +162,9 @@ type Read struct {
 	Count  uint64
 	Err    error
 
-	req  *Request
-	dup  bool         // the answer is a duplicate's event
-	late []chat.Event // ReadRange: events committed since
+	req *Request
+	dup bool // the answer is a duplicate's event
+	// replyTo: of the message that a Send answers.
+	replyTo bool
+	late    []chat.Event // ReadRange: events committed since
 }

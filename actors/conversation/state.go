@@ -70,6 +70,9 @@ type State struct {
 	held     []Output // of the barrier's commit, until its derived rows are saved
 	deferred []*Request
 	parked   map[*Read]struct{}
+	// answering are the senders one of whose messages waits for the one that it answers to be read. Their others wait in
+	// deferred: a sender's messages stay in order.
+	answering map[chat.UserID]struct{}
 
 	ord, committedOrd uint64
 	lastAt            time.Time // of the newest accepted event
@@ -95,7 +98,8 @@ type State struct {
 
 type sentRef struct {
 	chat.SenderClientID
-	seq uint64
+	seq     uint64
+	replyTo uint64 // place of the message that it answers; 0: none
 }
 
 type typist struct {
@@ -109,6 +113,7 @@ type row struct {
 	committed *chat.Event // with every committed change; nil: as in the store
 	ord       uint64      // of the newest accepted change
 	save      bool        // committed is to be saved
+	replies   int         // accepted messages that answer it: the row stays until they are committed
 }
 
 // New returns a state that knows nothing yet: its first command makes it ask for Load.
@@ -271,9 +276,10 @@ func (s *State) loaded(in *Loaded) {
 	for i := range in.Tail {
 		e := &in.Tail[i]
 		s.lastAt = later(s.lastAt, e.At)
-		message := s.lookup(e.MessageSeq, nil)
-		if message == nil && e.MessageSeq >= in.Tail[0].Seq && e.MessageSeq < e.Seq {
-			message = &in.Tail[e.MessageSeq-in.Tail[0].Seq]
+		about := subject(e)
+		message := s.lookup(about, nil)
+		if message == nil && about >= in.Tail[0].Seq && about < e.Seq {
+			message = &in.Tail[about-in.Tail[0].Seq]
 		}
 		if row := changed(message, e); row != nil {
 			s.setRow(row)
@@ -356,7 +362,7 @@ func (s *State) abort(err error) {
 	for _, m := range s.marks {
 		s.fail(m.req, err)
 	}
-	s.pending, s.deferred, s.parked, s.marks, s.typing = nil, nil, nil, nil, nil
+	s.pending, s.deferred, s.parked, s.marks, s.typing, s.answering = nil, nil, nil, nil, nil, nil
 	s.inflight, s.write, s.batch = false, nil, nil
 	s.phase = dead
 }

@@ -86,9 +86,7 @@ func answer(m *pb.Answer) (chat.Answer, error) {
 
 func putSnapshot(m *pb.Snapshot, s *chat.Snapshot) {
 	m.Gone, m.Exists, m.Known, m.Moved, m.Version = s.Gone, s.Exists, s.Known, s.Moved, s.Version
-	if s.Head != (chat.Head{}) {
-		m.Head = putHead(&s.Head)
-	}
+	m.Head = putHead(&s.Head)
 	if s.Me != (chat.Member{}) {
 		m.Me = pb.MemberFromVTPool()
 		putMember(m.Me, &s.Me)

@@ -21,13 +21,24 @@ func putCommand(c chat.Command) (*pb.Command, error) {
 	case chat.Send:
 		m.Type = pb.CommandType_COMMAND_SEND
 		m.ClientId, m.Content, m.IsVoice, m.File = c.ClientID, c.Content, c.IsVoice, putFile(c.File)
+		m.Extras = putSendExtras(&chat.Extras{ReplyTo: c.ReplyTo, Mentions: c.Mentions, MentionAll: c.MentionAll, Forwarded: c.Forwarded})
+	case chat.Forward:
+		m.Type = pb.CommandType_COMMAND_FORWARD
+		m.FromHi, m.FromLo = halves(c.From)
+		m.MessageHi, m.MessageLo = halves(c.Message)
+		m.ClientId = c.ClientID
 	case chat.Edit:
 		m.Type = pb.CommandType_COMMAND_EDIT
 		m.MessageHi, m.MessageLo = halves(c.Message)
 		m.Content = c.Content
+		m.Extras = putSendExtras(&chat.Extras{Mentions: c.Mentions, MentionAll: c.MentionAll})
 	case chat.Delete:
 		m.Type = pb.CommandType_COMMAND_DELETE
 		m.MessageHi, m.MessageLo = halves(c.Message)
+	case chat.Pin:
+		m.Type = pb.CommandType_COMMAND_PIN
+		m.MessageHi, m.MessageLo = halves(c.Message)
+		m.Remove = c.Remove
 	case chat.React:
 		m.Type = pb.CommandType_COMMAND_REACT
 		m.MessageHi, m.MessageLo = halves(c.Message)
@@ -56,6 +67,9 @@ func putCommand(c chat.Command) (*pb.Command, error) {
 	case chat.SetRole:
 		m.Type = pb.CommandType_COMMAND_SET_ROLE
 		m.User, m.Role = string(c.User), uint32(c.Role)
+	case chat.SetPermissions:
+		m.Type = pb.CommandType_COMMAND_SET_PERMISSIONS
+		m.Permissions = putPermissions(c.Permissions)
 	case chat.Archive:
 		m.Type = pb.CommandType_COMMAND_ARCHIVE
 		m.On = c.On
@@ -71,6 +85,21 @@ func putCommand(c chat.Command) (*pb.Command, error) {
 	return m, nil
 }
 
+// putSendExtras leaves out what most commands have none of.
+func putSendExtras(x *chat.Extras) *pb.Extras {
+	if x.ReplyTo.IsZero() && len(x.Mentions) == 0 && !x.MentionAll && x.Forwarded == (chat.Attribution{}) {
+		return nil
+	}
+	return putExtras(x)
+}
+
+func sendExtras(m *pb.Extras) chat.Extras {
+	if x := extras(m); x != nil {
+		return *x
+	}
+	return chat.Extras{}
+}
+
 func command(m *pb.Command) (chat.Command, error) {
 	if m == nil {
 		return nil, fmt.Errorf("%w: no command", ErrUnknownType)
@@ -81,11 +110,19 @@ func command(m *pb.Command) (chat.Command, error) {
 	case pb.CommandType_COMMAND_CREATE:
 		return chat.Create{Conversation: conversation, Kind: chat.Kind(m.Kind), Title: m.Title, Members: usersOf(m.Users)}, nil
 	case pb.CommandType_COMMAND_SEND:
-		return chat.Send{Conversation: conversation, ClientID: m.ClientId, Content: m.Content, IsVoice: m.IsVoice, File: file(m.File)}, nil
+		x := sendExtras(m.Extras)
+		return chat.Send{Conversation: conversation, ClientID: m.ClientId, Content: m.Content, IsVoice: m.IsVoice, File: file(m.File),
+			ReplyTo: x.ReplyTo, Mentions: x.Mentions, MentionAll: x.MentionAll, Forwarded: x.Forwarded}, nil
+	case pb.CommandType_COMMAND_FORWARD:
+		return chat.Forward{Conversation: conversation, From: whole[chat.ConversationID](m.FromHi, m.FromLo), Message: message,
+			ClientID: m.ClientId}, nil
 	case pb.CommandType_COMMAND_EDIT:
-		return chat.Edit{Conversation: conversation, Message: message, Content: m.Content}, nil
+		x := sendExtras(m.Extras)
+		return chat.Edit{Conversation: conversation, Message: message, Content: m.Content, Mentions: x.Mentions, MentionAll: x.MentionAll}, nil
 	case pb.CommandType_COMMAND_DELETE:
 		return chat.Delete{Conversation: conversation, Message: message}, nil
+	case pb.CommandType_COMMAND_PIN:
+		return chat.Pin{Conversation: conversation, Message: message, Remove: m.Remove}, nil
 	case pb.CommandType_COMMAND_REACT:
 		return chat.React{Conversation: conversation, Message: message, Emoji: m.Emoji, Remove: m.Remove}, nil
 	case pb.CommandType_COMMAND_TYPING:
@@ -104,6 +141,8 @@ func command(m *pb.Command) (chat.Command, error) {
 		return chat.Rename{Conversation: conversation, Title: m.Title}, nil
 	case pb.CommandType_COMMAND_SET_ROLE:
 		return chat.SetRole{Conversation: conversation, User: chat.UserID(m.User), Role: chat.Role(m.Role)}, nil
+	case pb.CommandType_COMMAND_SET_PERMISSIONS:
+		return chat.SetPermissions{Conversation: conversation, Permissions: permissions(m.Permissions)}, nil
 	case pb.CommandType_COMMAND_ARCHIVE:
 		return chat.Archive{Conversation: conversation, On: m.On}, nil
 	case pb.CommandType_COMMAND_ATTACH:

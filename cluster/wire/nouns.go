@@ -46,6 +46,11 @@ func putHead(h *chat.Head) *pb.Head {
 	m.LastSender = string(h.Last.Sender)
 	m.LastText = h.Last.Text
 	m.LastAt = micros(h.Last.At)
+	m.Permissions = putPermissions(h.Permissions)
+	for _, id := range h.Pins {
+		hi, lo := halves(id)
+		m.Pins = append(m.Pins, hi, lo)
+	}
 	return m
 }
 
@@ -71,6 +76,52 @@ func head(m *pb.Head) chat.Head {
 			Text:   m.LastText,
 			At:     instant(m.LastAt),
 		},
+		Permissions: permissions(m.Permissions),
+		Pins:        pins(m.Pins),
+	}
+}
+
+func pins(m []uint64) []chat.MessageID {
+	var ids []chat.MessageID
+	for ; len(m) >= 2; m = m[2:] {
+		ids = append(ids, whole[chat.MessageID](m[0], m[1]))
+	}
+	return ids
+}
+
+func putPermissions(p chat.Permissions) *pb.Permissions {
+	if p == (chat.Permissions{}) {
+		return nil
+	}
+	m := pb.PermissionsFromVTPool()
+	m.Add, m.Pin, m.MentionAll = uint32(p.Add), uint32(p.Pin), uint32(p.MentionAll)
+	return m
+}
+
+func permissions(m *pb.Permissions) chat.Permissions {
+	return chat.Permissions{Add: chat.Role(m.GetAdd()), Pin: chat.Role(m.GetPin()), MentionAll: chat.Role(m.GetMentionAll())}
+}
+
+func putExtras(x *chat.Extras) *pb.Extras {
+	if x == nil {
+		return nil
+	}
+	m := pb.ExtrasFromVTPool()
+	m.ReplyHi, m.ReplyLo = halves(x.ReplyTo)
+	m.Replies, m.LastReply = x.Replies, x.LastReply
+	m.Mentions, m.MentionAll = putUsers(m.Mentions, x.Mentions), x.MentionAll
+	m.ForwardedUser, m.ForwardedName = string(x.Forwarded.User), x.Forwarded.Name
+	return m
+}
+
+func extras(m *pb.Extras) *chat.Extras {
+	if m == nil {
+		return nil
+	}
+	return &chat.Extras{
+		ReplyTo: whole[chat.MessageID](m.ReplyHi, m.ReplyLo), Replies: m.Replies, LastReply: m.LastReply,
+		Mentions: usersOf(m.Mentions), MentionAll: m.MentionAll,
+		Forwarded: chat.Attribution{User: chat.UserID(m.ForwardedUser), Name: m.ForwardedName},
 	}
 }
 
@@ -156,6 +207,8 @@ func putEvent(m *pb.Event, e *chat.Event) {
 	m.Role = uint32(e.Role)
 	m.Name = e.Name
 	m.Kind = uint32(e.Kind)
+	m.Permissions = putPermissions(e.Permissions)
+	m.Extras = putExtras(e.Extras)
 	m.File = putFile(e.File)
 }
 
@@ -210,7 +263,10 @@ func event(m *pb.Event, e *chat.Event) {
 		Role:       chat.Role(m.Role),
 		Name:       m.Name,
 		Kind:       chat.Kind(m.Kind),
-		File:       file(m.File),
+
+		Permissions: permissions(m.Permissions),
+		Extras:      extras(m.Extras),
+		File:        file(m.File),
 	}
 }
 

@@ -43,8 +43,16 @@ type ClientFrame struct {
 	Resumes   []ResumePoint
 	Token     string
 	Search    *chat.SearchQuery // search: checked, but for the conversation
-	File      *File             // send_message
-	Upload    chat.FileID       // send_message
+	User      chat.UserID       // set_role
+	Role      chat.Role         // set_role
+	// ReplyTo of send_message; Mentions and MentionAll of that and of edit.
+	ReplyTo    chat.MessageID
+	Mentions   []chat.UserID
+	MentionAll bool
+	// Permissions of set_permissions; at least one is set.
+	Permissions chat.Permissions
+	File        *File       // send_message
+	Upload      chat.FileID // send_message
 }
 
 // File is a file within a frame.
@@ -152,7 +160,7 @@ func (v *values) fields(f *ClientFrame) *Error {
 		f.Emoji, err = chat.NormalizeEmoji(f.Emoji)
 		return fromChat(err)
 	case Edit:
-		if err := firstOf(v.messageID(f, true), v.str(fieldContent, &f.Content)); err != nil {
+		if err := firstOf(v.messageID(f, true), v.str(fieldContent, &f.Content), v.mentions(f)); err != nil {
 			return err
 		}
 		return f.normalize()
@@ -174,6 +182,19 @@ func (v *values) fields(f *ClientFrame) *Error {
 		}
 	case Search:
 		return v.search(f)
+	case Pin:
+		return firstOf(v.messageID(f, true), v.boolean(fieldRemove, &f.Remove))
+	case Forward:
+		if err := firstOf(v.messageID(f, true), v.clientID(f)); err != nil {
+			return err
+		}
+	case SetRole:
+		if v[fieldRole] == nil {
+			return missing(fieldRole)
+		}
+		return firstOf(v.user(fieldUserID, &f.User), v.role(fieldRole, &f.Role))
+	case SetPermissions:
+		return v.permissions(f)
 	}
 	return nil // Ping and Leave have no fields
 }
@@ -187,8 +208,12 @@ func reference(raw []byte) string {
 }
 
 func (v *values) sendMessage(f *ClientFrame) *Error {
-	if err := firstOf(v.str(fieldContent, &f.Content), v.str(fieldClientID, &f.ClientID), v.boolean(fieldIsVoice, &f.IsVoice)); err != nil {
+	if err := firstOf(v.str(fieldContent, &f.Content), v.boolean(fieldIsVoice, &f.IsVoice),
+		v.mentions(f)); err != nil {
 		return err
+	}
+	if raw := v[fieldReplyTo]; raw != nil && !uuid(raw, (*[16]byte)(&f.ReplyTo)) {
+		return wrongType(fieldReplyTo, "a UUID")
 	}
 	if raw := v[fieldFile]; raw != nil {
 		if err := v.file(f); err != nil {
@@ -202,16 +227,26 @@ func (v *values) sendMessage(f *ClientFrame) *Error {
 	if f.IsVoice && !attached { // a voice message is a file (defect D-30)
 		return &Error{Code: CodeMissingField, Text: TextInvalidFile}
 	}
-	if id, err := chat.NormalizeClientID(f.ClientID); err != nil {
-		return &Error{Code: CodeInvalid, Text: "client_id: at most 128 bytes"}
-	} else {
-		f.ClientID = id
+	if err := v.clientID(f); err != nil {
+		return err
 	}
 	if attached && strings.TrimSpace(f.Content) == "" {
 		f.Content = ""
 		return nil
 	}
 	return f.normalize()
+}
+
+func (v *values) clientID(f *ClientFrame) *Error {
+	if err := v.str(fieldClientID, &f.ClientID); err != nil {
+		return err
+	}
+	id, err := chat.NormalizeClientID(f.ClientID)
+	if err != nil {
+		return &Error{Code: CodeInvalid, Text: "client_id: at most 128 bytes"}
+	}
+	f.ClientID = id
+	return nil
 }
 
 // file reads the object that the original's clients send: name, content in base64, and a size that nobody looks at.
@@ -265,8 +300,21 @@ func (v *values) addContact(f *ClientFrame) *Error {
 	return fromChat(err)
 }
 
+func (v *values) mentions(f *ClientFrame) *Error {
+	if v[fieldMentions] == nil && v[fieldMentionAll] == nil {
+		return nil
+	}
+	if err := firstOf(v.users(fieldMentions, &f.Mentions), v.boolean(fieldMentionAll, &f.MentionAll)); err != nil {
+		return err
+	}
+	if len(f.Mentions) > chat.MaxMentions {
+		return &Error{Code: CodeTooLong, Text: "mentions: at most 50 users"}
+	}
+	return nil
+}
+
 func (v *values) createGroup(f *ClientFrame) *Error {
-	if err := firstOf(v.str(fieldGroupName, &f.Name), v.users(fieldMembers, f)); err != nil {
+	if err := firstOf(v.str(fieldGroupName, &f.Name), v.users(fieldMembers, &f.Users)); err != nil {
 		return err
 	}
 	if err := f.groupName(); err != nil {
@@ -279,7 +327,7 @@ func (v *values) createGroup(f *ClientFrame) *Error {
 }
 
 func (v *values) participants(f *ClientFrame) *Error {
-	if err := v.users(fieldUserIDs, f); err != nil {
+	if err := v.users(fieldUserIDs, &f.Users); err != nil {
 		return err
 	}
 	if len(f.Users) == 0 {
@@ -408,7 +456,43 @@ func (v *values) messageID(f *ClientFrame, required bool) *Error {
 	return nil
 }
 
-func (v *values) users(f field, dst *ClientFrame) *Error {
+// user reads a user id that must be there.
+func (v *values) user(f field, dst *chat.UserID) *Error {
+	raw := v[f]
+	switch {
+	case raw == nil:
+		return missing(f)
+	case dst.UnmarshalJSON(raw) != nil:
+		return wrongType(f, "a user id")
+	}
+	return nil
+}
+
+func (v *values) role(f field, dst *chat.Role) *Error {
+	raw := v[f]
+	if raw == nil {
+		return nil
+	}
+	var ok bool
+	if raw[0] == '"' {
+		*dst, ok = chat.ParseRole(unquote(raw))
+	}
+	if !ok {
+		return wrongType(f, "owner, admin or member")
+	}
+	return nil
+}
+
+func (v *values) permissions(f *ClientFrame) *Error {
+	p := &f.Permissions
+	err := firstOf(v.role(fieldWhoCanAdd, &p.Add), v.role(fieldWhoCanPin, &p.Pin), v.role(fieldWhoCanMentionAll, &p.MentionAll))
+	if err == nil && *p == (chat.Permissions{}) {
+		return missing(fieldWhoCanAdd)
+	}
+	return err
+}
+
+func (v *values) users(f field, dst *[]chat.UserID) *Error {
 	raw := v[f]
 	if raw == nil {
 		return nil
@@ -424,7 +508,7 @@ func (v *values) users(f field, dst *ClientFrame) *Error {
 			bad = wrongType(f, "an array of user ids")
 			return false
 		}
-		dst.Users = append(dst.Users, id)
+		*dst = append(*dst, id)
 		return true
 	})
 	return bad

@@ -28,12 +28,16 @@ func AppendEvent(b []byte, conversation chat.ConversationID, e *chat.Event, isRe
 		b = appendUUID(b, "message_id", e.Message)
 		b = appendString(b, "content", e.Content)
 		b = appendTime(b, "edited_at", e.At)
+		b = appendMentions(b, e.Extras)
 	case chat.EventDeleted:
 		b = appendUUID(b, "message_id", e.Message)
 		b = appendTime(b, "deleted_at", e.At)
 	case chat.EventReaction:
 		b = appendUUID(b, "message_id", e.Message)
 		b = appendString(b, "emoji", e.Emoji)
+		b = appendBool(b, "removed", e.Removed)
+	case chat.EventPin:
+		b = appendUUID(b, "message_id", e.Message)
 		b = appendBool(b, "removed", e.Removed)
 	case chat.EventParticipants:
 		b = appendString(b, "change", e.Change.String())
@@ -43,6 +47,13 @@ func AppendEvent(b []byte, conversation chat.ConversationID, e *chat.Event, isRe
 		}
 	case chat.EventConversation:
 		b = appendString(b, "change", e.Change.String())
+		if e.Change == chat.ChangePermissions {
+			p := e.Permissions.WithDefaults()
+			b = appendString(b, "who_can_add", p.Add.String())
+			b = appendString(b, "who_can_pin", p.Pin.String())
+			b = appendString(b, "who_can_mention_all", p.MentionAll.String())
+			break
+		}
 		b = appendString(b, "name", e.Name)
 		if e.Change == chat.ChangeCreated {
 			b = appendString(b, "kind", e.Kind.String())
@@ -104,7 +115,40 @@ func appendMessage(b []byte, conversation chat.ConversationID, e *chat.Event, is
 	if !e.DeletedAt.IsZero() {
 		b = appendTime(b, "deleted_at", e.DeletedAt)
 	}
+	b = appendExtras(b, e.Extras)
 	return appendEnd(b, ref)
+}
+
+func appendExtras(b []byte, x *chat.Extras) []byte {
+	if x == nil {
+		return b
+	}
+	if !x.ReplyTo.IsZero() {
+		b = appendUUID(b, "reply_to", x.ReplyTo)
+	}
+	if x.Replies > 0 {
+		b = appendUint(b, "reply_count", x.Replies)
+	}
+	b = appendMentions(b, x)
+	if x.Forwarded.User != "" {
+		b = append(b, `,"forwarded_from":{"user":`...)
+		b = chat.AppendJSONString(b, x.Forwarded.Name)
+		b = append(appendUser(b, "user_id", x.Forwarded.User), '}')
+	}
+	return b
+}
+
+func appendMentions(b []byte, x *chat.Extras) []byte {
+	if x == nil {
+		return b
+	}
+	if len(x.Mentions) > 0 {
+		b = appendUserList(b, "mentions", x.Mentions)
+	}
+	if x.MentionAll {
+		b = appendBool(b, "mention_all", true)
+	}
+	return b
 }
 
 // AppendTyping appends a typing frame.
@@ -286,8 +330,10 @@ func appendUint(b []byte, key string, n uint64) []byte {
 
 func appendUser(b []byte, key string, u chat.UserID) []byte { return u.AppendJSON(appendKey(b, key)) }
 
-func appendUsers(b []byte, users []chat.UserID) []byte {
-	b = append(appendKey(b, "user_ids"), '[')
+func appendUsers(b []byte, users []chat.UserID) []byte { return appendUserList(b, "user_ids", users) }
+
+func appendUserList(b []byte, key string, users []chat.UserID) []byte {
+	b = append(appendKey(b, key), '[')
 	for i, u := range users {
 		if i > 0 {
 			b = append(b, ',')

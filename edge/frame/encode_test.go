@@ -41,7 +41,19 @@ func vectors() []string {
 		v.EditedAt, v.DeletedAt = at, at.Add(time.Second)
 	}), true, `"r1"`)
 	event(e(chat.EventEdited, func(v *chat.Event) { v.Content = "new" }), false, "12")
+	event(e(chat.EventMessage, func(v *chat.Event) {
+		v.Content, v.Extras = "@all", &chat.Extras{ReplyTo: msg, Replies: 3, LastReply: 9, Mentions: []chat.UserID{"2", "bob"}, MentionAll: true,
+			Forwarded: chat.Attribution{User: "9", Name: `"z"`}}
+	}), false, `"r1"`)
+	event(e(chat.EventEdited, func(v *chat.Event) {
+		v.Content, v.Extras = "new", &chat.Extras{Mentions: []chat.UserID{"2"}, MentionAll: true}
+	}), false, "")
 	event(e(chat.EventDeleted, func(*chat.Event) {}), false, "")
+	event(e(chat.EventPin, func(*chat.Event) {}), false, `"r1"`)
+	event(e(chat.EventPin, func(v *chat.Event) { v.Removed = true }), false, "")
+	event(e(chat.EventConversation, func(v *chat.Event) {
+		v.Change, v.Permissions = chat.ChangePermissions, chat.Permissions{Add: chat.RoleOwner}
+	}), false, "")
 	event(e(chat.EventReaction, func(v *chat.Event) { v.Emoji = "👍" }), false, "")
 	event(e(chat.EventReaction, func(v *chat.Event) { v.Emoji, v.Removed = "👍", true }), false, "")
 	event(e(chat.EventParticipants, func(v *chat.Event) { v.Change, v.Users = chat.ChangeAdded, []chat.UserID{"2", "bob"} }), false, "")

@@ -21,6 +21,10 @@ const (
 	Leave
 	Auth
 	Search
+	SetRole
+	SetPermissions
+	Forward
+	Pin
 )
 
 // String returns the name that the wire uses.
@@ -32,7 +36,8 @@ func (t Type) String() string {
 }
 
 var clientTypes = [...]string{"send_message", "typing", "read", "delivered", "create_group", "add_contact", "ping",
-	"resume", "react", "edit", "delete", "rename", "add_participants", "remove_participants", "leave", "auth", "search"}
+	"resume", "react", "edit", "delete", "rename", "add_participants", "remove_participants", "leave", "auth", "search",
+	"set_role", "set_permissions", "forward", "pin"}
 
 // InConversation reports whether frames of the type are about one conversation: on the path of all
 // conversations they must name it. A resume may name several in its own list instead.
@@ -73,6 +78,14 @@ const (
 	fieldDateFrom
 	fieldDateTo
 	fieldHasAttachments
+	fieldUserID
+	fieldRole
+	fieldWhoCanAdd
+	fieldWhoCanPin
+	fieldWhoCanMentionAll
+	fieldReplyTo
+	fieldMentions
+	fieldMentionAll
 	fieldUploadID
 	numFields
 )
@@ -80,6 +93,8 @@ const (
 var fieldNames = [numFields]string{"type", "ref", "conversation_id", "content", "file", "is_voice", "client_id",
 	"is_typing", "message_id", "up_to_seq", "seq", "group_name", "members", "email", "name", "last_seq",
 	"conversations", "emoji", "remove", "user_ids", "token", "query", "sender_id", "date_from", "date_to", "has_attachments",
+	"user_id", "role", "who_can_add", "who_can_pin", "who_can_mention_all",
+	"reply_to", "mentions", "mention_all",
 	"upload_id"}
 
 var (
@@ -129,7 +144,10 @@ var Types = []FrameType{
 		{"client_id", "string", false, "the client's own id of the message, up to 128 bytes: sending it again yields the same message"},
 		{"file", "object or null", false, "{name, content, size}: a file whose content is base64 (RFC 4648 §4, padded); size is ignored"},
 		{"upload_id", "uuid", false, "instead of file: a file that was uploaded before (REST uploads/)"},
-		{"is_voice", "bool", false, "default false; the file is a voice message: mp3, wav, webm or ogg"}}},
+		{"is_voice", "bool", false, "default false; the file is a voice message: mp3, wav, webm or ogg"},
+		{"reply_to", "uuid", false, "the message of the same conversation that this one answers; not a deleted one"},
+		{"mentions", "[user]", false, "up to 50 users whom it mentions, beside those whose id stands behind an @ in content; others than members are left out"},
+		{"mention_all", "bool", false, "mentions everybody, as does @all in the content of one who may"}}},
 	{"typing", true, true, "", "Tell the others that the user types, or stopped.", []Field{
 		{"is_typing", "bool", false, "default false"}}},
 	{"read", true, true, "", "Mark everything up to a message as read.", []Field{
@@ -154,7 +172,9 @@ var Types = []FrameType{
 		{"remove", "bool", false, "default false"}}},
 	{"edit", true, true, "", "Replace the content of one's own message.", []Field{
 		{"message_id", "uuid", true, ""},
-		{"content", "string", true, "as in send_message"}}},
+		{"content", "string", true, "as in send_message"},
+		{"mentions", "[user]", false, "as in send_message; they replace those there were"},
+		{"mention_all", "bool", false, "as in send_message"}}},
 	{"delete", true, true, "", "Empty a message for all. Idempotent.", []Field{
 		{"message_id", "uuid", true, ""}}},
 	{"rename", true, true, "", "Rename a group; admins only.", []Field{
@@ -173,6 +193,16 @@ var Types = []FrameType{
 		{"date_from", "time", false, "only messages sent then or later; a date or a date and time"},
 		{"date_to", "time", false, "only messages sent until then; a date means all of that day (UTC)"},
 		{"has_attachments", "bool", false, ""}}},
+	{"set_role", true, true, "", "Make a member of a group an admin, a plain member, or hand ownership over; the owner only.", []Field{
+		{"user_id", "user", true, ""},
+		{"role", "string", true, "owner, admin or member"}}},
+	{"set_permissions", true, true, "", "Say who may do what in a group; admins only. What is not given stays.", permissionFields},
+	{"forward", true, true, "", "Send a copy of a message that one may read, of any conversation, into this one. The answer is the message frame.", []Field{
+		{"message_id", "uuid", true, ""},
+		{"client_id", "string", false, "as in send_message"}}},
+	{"pin", true, true, "", "Pin a message for all, or take that back. Idempotent.", []Field{
+		{"message_id", "uuid", true, ""},
+		{"remove", "bool", false, "default false"}}},
 
 	{"status", false, false, "", "The first frame of every connection.", []Field{
 		{"message", "string", true, "Connected"},
@@ -193,6 +223,11 @@ var Types = []FrameType{
 		{"reactions", "[object]", false, "{user_id, emoji}, in the order of arrival"},
 		{"edited_at", "time", false, ""},
 		{"deleted_at", "time", false, ""},
+		{"reply_to", "uuid", false, "the message that it answers"},
+		{"reply_count", "integer", false, "how many messages answer it, deleted ones included"},
+		{"mentions", "[user]", false, "members whom it mentions"},
+		{"mention_all", "bool", false, "true: it mentions everybody"},
+		{"forwarded_from", "object", false, "{user, user_id}: who wrote what was forwarded"},
 		{"ref", "", false, ""}}},
 	{"typing", false, true, "typing_status", "Somebody types, or stopped. May be dropped.", []Field{
 		{"typing_user", "string", true, "username"},
@@ -216,7 +251,9 @@ var Types = []FrameType{
 	{"message_edited", false, true, "", "A message has new content.", append([]Field{
 		{"message_id", "uuid", true, ""},
 		{"content", "string", true, ""},
-		{"edited_at", "time", true, ""}}, eventFields...)},
+		{"edited_at", "time", true, ""},
+		{"mentions", "[user]", false, "members whom it mentions now"},
+		{"mention_all", "bool", false, ""}}, eventFields...)},
 	{"message_deleted", false, true, "", "A message has been emptied.", append([]Field{
 		{"message_id", "uuid", true, ""},
 		{"deleted_at", "time", true, ""}}, eventFields...)},
@@ -224,15 +261,21 @@ var Types = []FrameType{
 		{"message_id", "uuid", true, ""},
 		{"emoji", "string", true, ""},
 		{"removed", "bool", true, ""}}, eventFields...)},
+	{"message_pinned", false, true, "", "A message was pinned, or is no more. One that is deleted is pinned no more, without this frame.", append([]Field{
+		{"message_id", "uuid", true, ""},
+		{"removed", "bool", true, ""}}, eventFields...)},
 	{"participants_changed", false, true, "", "Members came, went, or got another role.", append([]Field{
 		{"change", "string", true, "added, removed, left or role"},
 		{"user_ids", "[user]", true, "whom it is about"},
 		{"role", "string", false, "owner, admin or member, with change role"}}, eventFields...)},
-	{"conversation_updated", false, true, "", "The conversation was created (event 1) or renamed.", append([]Field{
-		{"change", "string", true, "created or renamed"},
-		{"name", "string", true, ""},
+	{"conversation_updated", false, true, "", "The conversation was created (event 1) or renamed, or who may do what changed.", append([]Field{
+		{"change", "string", true, "created, renamed or permissions"},
+		{"name", "string", false, "with change created or renamed"},
 		{"kind", "string", false, "direct or group, with change created"},
-		{"user_ids", "[user]", false, "the members, with change created"}}, eventFields...)},
+		{"user_ids", "[user]", false, "the members, with change created"},
+		{"who_can_add", "string", false, "with change permissions, as are the next two: owner, admin or member"},
+		{"who_can_pin", "string", false, ""},
+		{"who_can_mention_all", "string", false, ""}}, eventFields...)},
 	{"group_created", false, false, "group_created", "A group with this user in it was created.", []Field{
 		{"group", "object", true, "{name, id, participant_count}"},
 		{"ref", "", false, ""}}},
@@ -273,6 +316,13 @@ var Types = []FrameType{
 		{"retry_after_ms", "integer", false, ""}}},
 	{"goaway", false, false, "", "The connection will be closed; come back after the given time.", []Field{
 		{"retry_after_ms", "integer", true, ""}}},
+}
+
+// permissionFields say the lowest role that may do something.
+var permissionFields = []Field{
+	{"who_can_add", "string", false, "members: owner, admin or member; at first member"},
+	{"who_can_pin", "string", false, "and unpin messages; at first admin"},
+	{"who_can_mention_all", "string", false, "at first admin"},
 }
 
 // eventFields end every frame of a log event but message.

@@ -74,13 +74,16 @@ func table() []route {
 	post := func(h handler) methods { return methods{http.MethodPost: h} }
 	return []route{
 		{m + "/conversations", signedIn, methods{"GET": (*API).listConversations, "POST": (*API).createConversation}},
-		{conversation, signedIn, methods{"GET": (*API).getConversation, "PATCH": (*API).renameConversation}},
+		{conversation, signedIn, methods{"GET": (*API).getConversation, "PATCH": (*API).changeConversation}},
 		{conversation + "/mark_read", signedIn, post((*API).markRead)},
 		{conversation + "/add_participants", signedIn, post((*API).addParticipants)},
 		{conversation + "/remove_participants", signedIn, post((*API).removeParticipants)},
 		// The original's spelling.
 		{conversation + "/remove_participant", signedIn, post((*API).removeParticipants)},
 		{conversation + "/set_role", signedIn, post((*API).setRole)},
+		{conversation + "/transfer_ownership", signedIn, post((*API).transferOwnership)},
+		{conversation + "/pins", signedIn, methods{"GET": (*API).listPins}},
+		{conversation + "/events", signedIn, methods{"GET": (*API).listEvents}},
 		{conversation + "/leave", signedIn, post((*API).leave)},
 		{conversation + "/archive", signedIn, post((*API).archive)},
 		{conversation + "/unarchive", signedIn, post((*API).unarchive)},
@@ -88,6 +91,10 @@ func table() []route {
 		{m + "/messages/search", signedIn, methods{"GET": (*API).searchMessages, "POST": (*API).searchMessagesBody}},
 		{m + "/messages/{id}", signedIn,
 			methods{"GET": (*API).getMessage, "PATCH": (*API).editMessage, "DELETE": (*API).deleteMessage}},
+		{m + "/messages/{id}/forward", signedIn, post((*API).forwardMessage)},
+		{m + "/messages/{id}/pin", signedIn, post((*API).pinMessage)},
+		{m + "/messages/{id}/unpin", signedIn, post((*API).unpinMessage)},
+		{m + "/messages/{id}/replies", signedIn, methods{"GET": (*API).listReplies}},
 		{prefix + "/auth/token", development, post((*API).obtainToken)},
 		{prefix + "/auth/token/refresh", development, post((*API).refreshToken)},
 		{prefix + "/auth/token/blacklist", development, post((*API).blacklistToken)},

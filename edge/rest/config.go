@@ -21,6 +21,10 @@ type Hub interface {
 	Conversation(ctx context.Context, p chat.Principal, id chat.ConversationID) (chat.ConversationItem, error)
 	Messages(ctx context.Context, p chat.Principal, q chat.MessageQuery) (chat.MessagePage, error)
 	Message(ctx context.Context, p chat.Principal, id chat.MessageID) (chat.MessageItem, error)
+	// Pins are the pinned messages of a conversation.
+	Pins(ctx context.Context, p chat.Principal, id chat.ConversationID) ([]chat.MessageItem, error)
+	// Events reads a part of a conversation's log.
+	Events(ctx context.Context, p chat.Principal, q chat.EventQuery) (chat.EventPage, error)
 	// Search answers at most chat.MaxSearchResults messages, newest first.
 	Search(ctx context.Context, p chat.Principal, q chat.SearchQuery) ([]chat.SearchItem, error)
 }

@@ -178,8 +178,8 @@ func (a *API) getConversation(ctx context.Context, c *call) response {
 	return ok(detailConversation(&it))
 }
 
-// PATCH conversations/{id}/: only the name can change.
-func (a *API) renameConversation(ctx context.Context, c *call) response {
+// PATCH conversations/{id}/: the name, and who may do what.
+func (a *API) changeConversation(ctx context.Context, c *call) response {
 	id, bad := conversationID(c)
 	if bad != nil {
 		return *bad
@@ -192,8 +192,18 @@ func (a *API) renameConversation(ctx context.Context, c *call) response {
 	if len(b.errs["name"]) == 0 {
 		name = b.checkName(name)
 	}
+	var may chat.Permissions
+	b.role("who_can_add", &may.Add)
+	b.role("who_can_pin", &may.Pin)
+	b.role("who_can_mention_all", &may.MentionAll)
 	if res, bad := b.invalid(); bad {
 		return res
+	}
+	if may != (chat.Permissions{}) {
+		t := texts{name: "set_permissions", direct: "A direct conversation has no permissions.", write: true}
+		if _, err := a.cfg.Hub.Do(ctx, c.p, chat.SetPermissions{Conversation: id, Permissions: may}); err != nil {
+			return a.failure(err, t)
+		}
 	}
 	if _, given := b.fields["name"]; given {
 		t := texts{name: "rename", direct: "Cannot rename a direct conversation.", write: true}
@@ -276,11 +286,11 @@ func (a *API) setRole(ctx context.Context, c *call) response {
 		return *bad
 	}
 	user := b.user("user_id")
-	name := b.required("role")
-	role, known := chat.ParseRole(name)
-	if !known && len(b.errs["role"]) == 0 {
-		b.fault("role", "Must be one of owner, admin, member.")
+	var role chat.Role
+	if b.get("role") == nil {
+		b.missing("role")
 	}
+	b.role("role", &role)
 	if res, bad := b.invalid(); bad {
 		return res
 	}
@@ -289,6 +299,39 @@ func (a *API) setRole(ctx context.Context, c *call) response {
 		return a.failure(err, t)
 	}
 	return a.envelope(nil, "Role changed")
+}
+
+// role reads a role, if it is given.
+func (b *body) role(field string, to *chat.Role) {
+	name, given := b.text(field)
+	if !given {
+		return
+	}
+	var known bool
+	if *to, known = chat.ParseRole(name); !known {
+		b.fault(field, "Must be one of owner, admin, member.")
+	}
+}
+
+// POST conversations/{id}/transfer_ownership/: the owner makes another member the owner, and is an admin then.
+func (a *API) transferOwnership(ctx context.Context, c *call) response {
+	id, bad := conversationID(c)
+	if bad != nil {
+		return *bad
+	}
+	b, bad := a.readBody(c.w, c.r)
+	if bad != nil {
+		return *bad
+	}
+	user := b.user("user_id")
+	if res, bad := b.invalid(); bad {
+		return res
+	}
+	t := texts{name: "set_role", users: "user_id", direct: "A direct conversation has no roles.", write: true}
+	if _, err := a.cfg.Hub.Do(ctx, c.p, chat.SetRole{Conversation: id, User: user, Role: chat.RoleOwner}); err != nil {
+		return a.failure(err, t)
+	}
+	return a.envelope(nil, "Ownership transferred")
 }
 
 // POST conversations/{id}/leave/

@@ -52,7 +52,8 @@ func TestReq105_Group(t *testing.T) {
 	id := a.ok(201)["id"].(string)
 	a.is(201, `{"id":"`+id+`","name":"trio","participants":[`+ann+`,`+bob+`,`+cid+`],"last_message_text":"\u003cb\u003ehi\u003c/b\u003e",
 		"last_message_at":"`+at0+`","last_message_sender_id":"00000000-0000-0000-0000-000000000001","unread_count":0,"is_group":true,
-		"other_participant":null,"updated_at":"`+at0+`","can_leave":true,"can_add_participants":true,"created_at":"`+at0+`"}`)
+		"other_participant":null,"updated_at":"`+at0+`","can_leave":true,"can_add_participants":true,"created_at":"`+at0+`",
+		"my_role":"owner","who_can_add":"member","who_can_pin":"admin","who_can_mention_all":"admin"}`)
 	b.as("2", "GET", convs, "").is(200, `{"count":1,"next":null,"previous":null,"results":[{"id":"`+id+`","name":"trio",
 		"participants":[`+hidden+`,`+strings.Replace(bob, `"email":""`, `"email":"bob@example.org"`, 1)+`,`+cid+`],
 		"last_message_text":"\u003cb\u003ehi\u003c/b\u003e","last_message_at":"`+at0+`",

@@ -106,6 +106,10 @@ func (h *fakeHub) Do(ctx context.Context, p chat.Principal, cmd chat.Command) (c
 		return chat.Result{}, nil
 	case chat.Send:
 		return h.send(p, c, me, cmd, now)
+	case chat.Pin:
+		return chat.Result{}, nil
+	case chat.Forward:
+		return h.send(p, c, me, chat.Send{Conversation: cmd.Conversation, ClientID: cmd.ClientID, Content: "copy"}, now)
 	case chat.Edit:
 		e := c.message(cmd.Message)
 		if e.Actor != p.User {
@@ -159,6 +163,27 @@ func (h *fakeHub) Do(ctx context.Context, p chat.Principal, cmd chat.Command) (c
 		}
 		c.head.Name = cmd.Title
 		return chat.Result{}, nil
+	case chat.SetRole:
+		switch t := c.member(cmd.User); {
+		case direct:
+			return chat.Result{}, chat.ErrDirect
+		case me.Role < chat.RoleOwner:
+			return chat.Result{}, chat.ErrForbidden
+		case t == nil:
+			return chat.Result{}, chat.ErrNotFound
+		default:
+			t.Role = cmd.Role
+		}
+		return chat.Result{}, nil
+	case chat.SetPermissions:
+		switch {
+		case direct:
+			return chat.Result{}, chat.ErrDirect
+		case me.Role < chat.RoleAdmin:
+			return chat.Result{}, chat.ErrForbidden
+		}
+		c.head.Permissions = cmd.Permissions.Over(c.head.Permissions)
+		return chat.Result{}, nil
 	case chat.Archive:
 		me.ArchivedAt = 0
 		if cmd.On {
@@ -167,6 +192,41 @@ func (h *fakeHub) Do(ctx context.Context, p chat.Principal, cmd chat.Command) (c
 		return chat.Result{}, nil
 	}
 	panic("fake: " + cmd.Name())
+}
+
+func (h *fakeHub) Pins(ctx context.Context, p chat.Principal, id chat.ConversationID) ([]chat.MessageItem, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.check(ctx, "list_pins"); err != nil {
+		return nil, err
+	}
+	if _, _, err := h.find(p, id); err != nil {
+		return nil, chat.ErrNotFound
+	}
+	return nil, nil
+}
+
+func (h *fakeHub) Events(ctx context.Context, p chat.Principal, q chat.EventQuery) (chat.EventPage, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.check(ctx, "list_events"); err != nil {
+		return chat.EventPage{}, err
+	}
+	c, _, err := h.find(p, q.Conversation)
+	if err != nil {
+		return chat.EventPage{}, chat.ErrNotFound
+	}
+	page := chat.EventPage{Head: c.head.Seq}
+	for _, e := range c.events {
+		if q.After == nil && (q.Before == 0 || e.Seq < q.Before) {
+			page.Items = slices.Insert(page.Items, 0, chat.EventItem{Event: e})
+		} else if q.After != nil && e.Seq > *q.After {
+			page.Items = append(page.Items, chat.EventItem{Event: e})
+		}
+	}
+	page.More = len(page.Items) > q.Limit
+	page.Items = page.Items[:min(len(page.Items), q.Limit)]
+	return page, nil
 }
 
 func (c *fakeConv) message(id chat.MessageID) *chat.Event {

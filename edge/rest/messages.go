@@ -34,7 +34,39 @@ func (a *API) listMessages(ctx context.Context, c *call) response {
 			return invalid("before", "Enter a date and time in ISO 8601 format, or the id of a message.")
 		}
 	}
-	n, valid := pageNumber(q.Get("page"))
+	if s := q.Get("reply_to"); s != "" {
+		id, err := chat.ParseMessageID(s)
+		if err != nil {
+			return invalid("reply_to", "Must be a valid UUID.")
+		}
+		if id.IsZero() { // would mean "all"
+			return notFound
+		}
+		query.ReplyTo = id
+	}
+	return a.messagePage(ctx, c, query)
+}
+
+// GET messages/{id}/replies/
+func (a *API) listReplies(ctx context.Context, c *call) response {
+	id, bad := messageID(c)
+	if bad != nil {
+		return *bad
+	}
+	query := chat.MessageQuery{ReplyTo: id, Limit: pageSize}
+	if s := c.r.URL.Query().Get("before"); s != "" {
+		before, err := chat.ParseMessageID(s)
+		if err != nil || before.IsZero() {
+			return invalid("before", "Must be a valid UUID.")
+		}
+		query.Before = before
+	}
+	return a.messagePage(ctx, c, query)
+}
+
+// messagePage answers the page of messages that the request names.
+func (a *API) messagePage(ctx context.Context, c *call, query chat.MessageQuery) response {
+	n, valid := pageNumber(c.r.URL.Query().Get("page"))
 	if !valid {
 		return invalidPage
 	}
@@ -165,6 +197,14 @@ func (a *API) newMessage(b *body, file bool) (send chat.Send, field string, uplo
 	target := b.required(field)
 	content, _ := b.text("content")
 	send = chat.Send{ClientID: b.clientID(), Content: content, IsVoice: b.flag("is_voice")}
+	if s, given := b.text("reply_to"); given {
+		id, err := chat.ParseMessageID(s)
+		if err != nil || id.IsZero() {
+			b.fault("reply_to", "Must be a valid UUID.")
+		}
+		send.ReplyTo = id
+	}
+	send.Mentions, send.MentionAll = b.mentions()
 	if len(b.errs[field]) == 0 {
 		id, err := chat.ParseConversationID(target)
 		if err != nil || id.IsZero() {
@@ -202,7 +242,46 @@ func (a *API) send(ctx context.Context, c *call, send chat.Send, field, blame st
 	if err != nil {
 		return a.failure(err, texts{name: "send", conversation: field, write: true})
 	}
-	e := res.Event
+	return a.sent(c, send.Conversation, res.Event)
+}
+
+// POST messages/{id}/forward/
+func (a *API) forwardMessage(ctx context.Context, c *call) response {
+	id, bad := messageID(c)
+	if bad != nil {
+		return *bad
+	}
+	b, bad := a.readBody(c.w, c.r)
+	if bad != nil {
+		return *bad
+	}
+	target, clientID := b.required("conversation_id"), b.clientID()
+	to, err := chat.ParseConversationID(target)
+	if len(b.errs["conversation_id"]) == 0 && (err != nil || to.IsZero()) {
+		b.fault("conversation_id", "Must be a valid UUID.")
+	}
+	if res, bad := b.invalid(); bad {
+		return res
+	}
+	if res := a.limit(c); res != nil {
+		return *res
+	}
+	it, err := a.cfg.Hub.Message(ctx, c.p, id)
+	if err != nil {
+		return a.failure(err, texts{name: "get_message"})
+	}
+	if !it.Event.DeletedAt.IsZero() {
+		return notFound
+	}
+	res, err := a.cfg.Hub.Do(ctx, c.p, chat.Forward{Conversation: to, From: it.Conversation, Message: id, ClientID: clientID})
+	if err != nil {
+		return a.failure(err, texts{name: "forward", conversation: "conversation_id", write: true})
+	}
+	return a.sent(c, to, res.Event)
+}
+
+// sent is the answer to a message that was sent.
+func (a *API) sent(c *call, to chat.ConversationID, e *chat.Event) response {
 	f := a.fileFields(c, e)
 	return response{status: http.StatusCreated, body: sentView{
 		Content:      e.Content,
@@ -210,13 +289,25 @@ func (a *API) send(ctx context.Context, c *call, send chat.Send, field, blame st
 		VoiceMessage: f.voice,
 		IsVoice:      e.IsVoice,
 		ID:           e.Message.String(),
-		Conversation: send.Conversation.String(),
+		Conversation: to.String(),
 		Sender:       viewUser(c.user, c.p.User),
 		Timestamp:    stamp(e.At),
 		Seq:          e.Seq,
 		ClientID:     orNull(e.ClientID),
+		extrasView:   viewMore(e),
 		Attachment:   viewAttachment(e.File),
 	}}
+}
+
+// mentions are the users and "all" whom a body says to mention.
+func (b *body) mentions() ([]chat.UserID, bool) {
+	var users []chat.UserID
+	if raw := b.get("mentions"); raw != nil && string(raw) != "[]" {
+		if users = b.users("mentions"); len(users) > chat.MaxMentions {
+			b.fault("mentions", "At most 50 users can be mentioned.")
+		}
+	}
+	return users, b.flag("mention_all")
 }
 
 // checkContent says what is wrong with the content of a message. That it is empty is said of the message as a
@@ -277,6 +368,7 @@ func (a *API) editMessage(ctx context.Context, c *call) response {
 	if len(b.errs) == 0 {
 		b.checkContent(content, "This field may not be blank.")
 	}
+	mentions, all := b.mentions()
 	if res, bad := b.invalid(); bad {
 		return res
 	}
@@ -288,7 +380,7 @@ func (a *API) editMessage(ctx context.Context, c *call) response {
 	if err != nil {
 		return a.failure(err, texts{name: "edit"})
 	}
-	if _, err := a.cfg.Hub.Do(ctx, c.p, chat.Edit{Conversation: it.Conversation, Message: id, Content: content}); err != nil {
+	if _, err := a.cfg.Hub.Do(ctx, c.p, chat.Edit{Conversation: it.Conversation, Message: id, Content: content, Mentions: mentions, MentionAll: all}); err != nil {
 		return a.failure(err, t)
 	}
 	return a.getMessage(ctx, c)

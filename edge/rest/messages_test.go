@@ -16,6 +16,9 @@ import (
 
 func publicURL(s string) func(*rest.Config) { return func(c *rest.Config) { c.PublicURL = s } }
 
+// nothingMore is what most messages say of what few have.
+const nothingMore = `,"reply_to":null,"reply_count":0,"mentions":[],"mention_all":false,"forwarded_from":null`
+
 func TestReq105_Messages(t *testing.T) {
 	b := newBench(t)
 	conv := b.direct()
@@ -23,20 +26,20 @@ func TestReq105_Messages(t *testing.T) {
 	a := b.as("1", "POST", msgs, `{"conversation_id":"`+conv+`","content":"  hello ","is_voice":false,"client_id":"c-1"}`)
 	id := a.ok(201)["id"].(string)
 	sent := `{"content":"hello","file":null,"voice_message":null,"is_voice":false,"id":"` + id + `","conversation":"` + conv + `",
-		"sender":` + ann + `,"timestamp":"` + at1 + `","seq":2,"client_id":"c-1","attachment":null}`
+		"sender":` + ann + `,"timestamp":"` + at1 + `","seq":2,"client_id":"c-1"` + nothingMore + `,"attachment":null}`
 	a.is(201, sent)
 	b.tick()
 	b.as("1", "POST", msgs, `{"conversation":"`+strings.ReplaceAll(conv, "-", "")+`","content":"again","client_id":"c-1"}`).is(201, sent)
 
 	b.as("1", "GET", msgs+"?conversation="+conv, "").is(200, `{"count":1,"next":null,"previous":null,"results":[{"id":"`+id+`",
 		"conversation":"`+conv+`","sender":`+ann+`,"content":"hello","is_own":true,"has_attachment":false,"is_read":false,"is_voice":false,
-		"timestamp":"`+at1+`","seq":2,"client_id":"c-1","reactions":[],"edited_at":null,"deleted_at":null,"attachment":null}]}`)
+		"timestamp":"`+at1+`","seq":2,"client_id":"c-1","reactions":[],"edited_at":null,"deleted_at":null`+nothingMore+`,"attachment":null}]}`)
 
 	b.as("2", "POST", convs+conv+"/mark_read/", "").ok(200)
 	const at2 = "2026-03-04T05:06:09.800000Z"
 	detail := `{"id":"` + id + `","conversation":"` + conv + `","sender":` + hidden + `,"content":"hello","file":null,"file_url":null,
 		"voice_message":null,"voice_message_url":null,"is_voice":false,"is_read":true,"is_own":false,"read_by":[{"user_id":"2","read_at":"` + at2 + `"}],
-		"timestamp":"` + at1 + `","seq":2,"client_id":null,"reactions":[],"edited_at":null,"deleted_at":null,"attachment":null}`
+		"timestamp":"` + at1 + `","seq":2,"client_id":null,"reactions":[],"edited_at":null,"deleted_at":null` + nothingMore + `,"attachment":null}`
 	b.as("2", "GET", msgs+id+"/", "").is(200, detail)
 	b.as("2", "GET", msgs+strings.ReplaceAll(id, "-", ""), "").is(200, detail)
 

@@ -16,6 +16,7 @@ type userView struct {
 	LastName  string      `json:"last_name"`
 	FullName  string      `json:"full_name"`
 	AvatarURL *string     `json:"avatar_url"`
+	Role      string      `json:"role,omitempty"` // of a participant of a group
 }
 
 func viewUser(u chat.User, caller chat.UserID) userView {
@@ -57,6 +58,15 @@ type conversationDetail struct {
 	CanLeave           bool  `json:"can_leave"`
 	CanAddParticipants bool  `json:"can_add_participants"`
 	CreatedAt          stamp `json:"created_at"`
+	*permissionsView         // of a group
+}
+
+// permissionsView says who may do what in a group, and what the caller's role is.
+type permissionsView struct {
+	MyRole     string `json:"my_role"`
+	Add        string `json:"who_can_add"`
+	Pin        string `json:"who_can_pin"`
+	MentionAll string `json:"who_can_mention_all"`
 }
 
 // preview is a string, or null without a message; it is absent from details.
@@ -81,6 +91,9 @@ func viewConversation(it *chat.ConversationItem) conversationView {
 	}
 	for i, u := range it.Members {
 		v.Participants[i] = viewUser(u, caller)
+		if v.IsGroup && i < len(it.Roles) {
+			v.Participants[i].Role = it.Roles[i].String()
+		}
 	}
 	if it.Other != nil {
 		o := viewUser(*it.Other, caller)
@@ -113,6 +126,10 @@ func detailConversation(it *chat.ConversationItem) conversationView {
 		CanAddParticipants: it.Head.Kind == chat.Group && it.CanAdd,
 		CreatedAt:          stamp(it.Head.CreatedAt),
 	}
+	if v.IsGroup {
+		p := it.Head.Permissions.WithDefaults()
+		v.permissionsView = &permissionsView{it.Me.Role.String(), p.Add.String(), p.Pin.String(), p.MentionAll.String()}
+	}
 	return v
 }
 
@@ -135,8 +152,38 @@ type extras struct {
 	Reactions []reactionView `json:"reactions"`
 	EditedAt  stamp          `json:"edited_at"`
 	DeletedAt stamp          `json:"deleted_at"`
+	extrasView
 	// Attachment tells more of the file than the original's fields do.
 	Attachment *attachmentView `json:"attachment"`
+}
+
+// extrasView is what few messages have.
+type extrasView struct {
+	ReplyTo       *string          `json:"reply_to"`
+	ReplyCount    uint64           `json:"reply_count"`
+	Mentions      []chat.UserID    `json:"mentions"`
+	MentionAll    bool             `json:"mention_all"`
+	ForwardedFrom *attributionView `json:"forwarded_from"`
+}
+
+type attributionView struct {
+	User   string      `json:"user"`
+	UserID chat.UserID `json:"user_id"`
+}
+
+func viewMore(e *chat.Event) extrasView {
+	x := e.More()
+	v := extrasView{ReplyCount: x.Replies, Mentions: x.Mentions, MentionAll: x.MentionAll}
+	if v.Mentions == nil {
+		v.Mentions = []chat.UserID{}
+	}
+	if !x.ReplyTo.IsZero() {
+		v.ReplyTo = orNull(x.ReplyTo.String())
+	}
+	if x.Forwarded.User != "" {
+		v.ForwardedFrom = &attributionView{x.Forwarded.Name, x.Forwarded.User}
+	}
+	return v
 }
 
 type reactionView struct {
@@ -145,7 +192,8 @@ type reactionView struct {
 }
 
 func viewExtras(e *chat.Event, own bool) extras {
-	x := extras{Seq: e.Seq, EditedAt: stamp(e.EditedAt), DeletedAt: stamp(e.DeletedAt), Attachment: viewAttachment(e.File), Reactions: make([]reactionView, len(e.Reactions))}
+	x := extras{Seq: e.Seq, EditedAt: stamp(e.EditedAt), DeletedAt: stamp(e.DeletedAt), Attachment: viewAttachment(e.File), Reactions: make([]reactionView, len(e.Reactions)),
+		extrasView: viewMore(e)}
 	if own { // a client's own id means something to that client only
 		x.ClientID = orNull(e.ClientID)
 	}
@@ -256,6 +304,7 @@ type sentView struct {
 	Timestamp    stamp    `json:"timestamp"`
 	Seq          uint64   `json:"seq"`
 	ClientID     *string  `json:"client_id"`
+	extrasView
 
 	Attachment *attachmentView `json:"attachment"`
 }

@@ -178,7 +178,8 @@ func command(q *request, f *frame.ClientFrame) (chat.Command, error) {
 	c := q.target
 	switch f.Type {
 	case frame.SendMessage:
-		return chat.Send{Conversation: c, ClientID: f.ClientID, Content: f.Content, IsVoice: f.IsVoice}, nil
+		return chat.Send{Conversation: c, ClientID: f.ClientID, Content: f.Content, IsVoice: f.IsVoice,
+			ReplyTo: f.ReplyTo, Mentions: f.Mentions, MentionAll: f.MentionAll}, nil
 	case frame.Typing:
 		return chat.Typing{Conversation: c, On: f.IsTyping}, nil
 	case frame.Read:
@@ -191,7 +192,7 @@ func command(q *request, f *frame.ClientFrame) (chat.Command, error) {
 	case frame.React:
 		return chat.React{Conversation: c, Message: f.MessageID, Emoji: f.Emoji, Remove: f.Remove}, nil
 	case frame.Edit:
-		return chat.Edit{Conversation: c, Message: f.MessageID, Content: f.Content}, nil
+		return chat.Edit{Conversation: c, Message: f.MessageID, Content: f.Content, Mentions: f.Mentions, MentionAll: f.MentionAll}, nil
 	case frame.Delete:
 		return chat.Delete{Conversation: c, Message: f.MessageID}, nil
 	case frame.Rename:
@@ -200,6 +201,14 @@ func command(q *request, f *frame.ClientFrame) (chat.Command, error) {
 		return chat.AddMembers{Conversation: c, Users: f.Users}, nil
 	case frame.RemoveParticipants:
 		return chat.RemoveMembers{Conversation: c, Users: f.Users}, nil
+	case frame.Pin:
+		return chat.Pin{Conversation: c, Message: f.MessageID, Remove: f.Remove}, nil
+	case frame.Forward:
+		return chat.Forward{Conversation: c, Message: f.MessageID, ClientID: f.ClientID}, nil
+	case frame.SetRole:
+		return chat.SetRole{Conversation: c, User: f.User, Role: f.Role}, nil
+	case frame.SetPermissions:
+		return chat.SetPermissions{Conversation: c, Permissions: f.Permissions}, nil
 	case frame.Leave:
 		return chat.Leave{Conversation: c}, nil
 	case frame.CreateGroup:

@@ -45,6 +45,7 @@ func RunStore(t *testing.T, open Open) {
 		run  func(*testing.T, *storage.Store, storage.Engine)
 	}{
 		{"EventsRoundTrip", storeEvents},
+		{"Replies", storeReplies},
 		{"AppendRefuses", storeAppendRefuses},
 		{"Groups", storeGroups},
 		{"Buckets", storeBuckets},
@@ -166,6 +167,10 @@ func storeEvents(t *testing.T, s *storage.Store, _ storage.Engine) {
 		{Seq: 5, Epoch: 4, MsgNo: 1, Type: chat.EventEdited, At: At(8), Actor: "7", Message: chat.MessageID{1, 15: 2}, MessageSeq: 2, Content: "edit"},
 		{Seq: 6, Epoch: 4, MsgNo: 1, Type: chat.EventDeleted, At: At(9), Actor: "7", Message: chat.MessageID{1, 15: 2}, MessageSeq: 2},
 		{Seq: 7, Epoch: 9, MsgNo: 2, Type: chat.EventMessage, At: At(9), Actor: "7"},
+		{Seq: 8, Epoch: 9, MsgNo: 3, Type: chat.EventMessage, At: At(9), Actor: "7", Extras: &chat.Extras{ReplyTo: chat.MessageID{1, 15: 2},
+			Replies: 3, LastReply: 11, Mentions: []chat.UserID{"a", "é"}, MentionAll: true, Forwarded: chat.Attribution{User: "9", Name: "n"}}},
+		{Seq: 9, Epoch: 9, MsgNo: 3, Type: chat.EventConversation, At: At(9), Actor: "7", Change: chat.ChangePermissions,
+			Permissions: chat.Permissions{Add: chat.RoleOwner, Pin: chat.RoleMember, MentionAll: chat.RoleAdmin}},
 	}
 	must(t, s.AppendEvents(t.Context(), key, events[:4]))
 	must(t, s.AppendEvents(t.Context(), key, events[4:]))
@@ -180,7 +185,7 @@ func storeEvents(t *testing.T, s *storage.Store, _ storage.Engine) {
 		must(t, err)
 		equal(t, e, events[i])
 	}
-	for _, seq := range []uint64{0, 8, math.MaxUint64} {
+	for _, seq := range []uint64{0, 10, math.MaxUint64} {
 		if _, err := s.GetEvent(t.Context(), key, seq); !errors.Is(err, chat.ErrNotFound) {
 			t.Error(seq, err)
 		}

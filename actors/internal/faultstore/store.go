@@ -41,6 +41,7 @@ type conv struct {
 	members  map[chat.UserID]chat.Member
 	receipts []chat.Receipt
 	sent     map[chat.SenderClientID]uint64
+	replies  []chat.Reply
 }
 
 // New returns an empty store.
@@ -371,6 +372,11 @@ func (s *Store) save(key chat.ConversationKey, d chat.Derived) {
 	}
 	for _, e := range d.Rewritten {
 		c.log[e.Seq-1] = e
+	}
+	for _, x := range d.Replies {
+		if !slices.Contains(c.replies, x) {
+			c.replies = append(c.replies, x)
+		}
 	}
 	for _, x := range d.Sent {
 		c.sent[x.SenderClientID] = x.Seq

@@ -37,23 +37,26 @@ const (
 type CommandType int32
 
 const (
-	CommandType_COMMAND_NONE           CommandType = 0
-	CommandType_COMMAND_CREATE         CommandType = 1
-	CommandType_COMMAND_SEND           CommandType = 2
-	CommandType_COMMAND_EDIT           CommandType = 3
-	CommandType_COMMAND_DELETE         CommandType = 4
-	CommandType_COMMAND_REACT          CommandType = 5
-	CommandType_COMMAND_TYPING         CommandType = 6
-	CommandType_COMMAND_MARK_READ      CommandType = 7
-	CommandType_COMMAND_MARK_DELIVERED CommandType = 8
-	CommandType_COMMAND_ADD_MEMBERS    CommandType = 9
-	CommandType_COMMAND_REMOVE_MEMBERS CommandType = 10
-	CommandType_COMMAND_LEAVE          CommandType = 11
-	CommandType_COMMAND_RENAME         CommandType = 12
-	CommandType_COMMAND_SET_ROLE       CommandType = 13
-	CommandType_COMMAND_ARCHIVE        CommandType = 14
-	CommandType_COMMAND_ATTACH         CommandType = 15
-	CommandType_COMMAND_RESUME         CommandType = 16
+	CommandType_COMMAND_NONE            CommandType = 0
+	CommandType_COMMAND_CREATE          CommandType = 1
+	CommandType_COMMAND_SEND            CommandType = 2
+	CommandType_COMMAND_EDIT            CommandType = 3
+	CommandType_COMMAND_DELETE          CommandType = 4
+	CommandType_COMMAND_REACT           CommandType = 5
+	CommandType_COMMAND_TYPING          CommandType = 6
+	CommandType_COMMAND_MARK_READ       CommandType = 7
+	CommandType_COMMAND_MARK_DELIVERED  CommandType = 8
+	CommandType_COMMAND_ADD_MEMBERS     CommandType = 9
+	CommandType_COMMAND_REMOVE_MEMBERS  CommandType = 10
+	CommandType_COMMAND_LEAVE           CommandType = 11
+	CommandType_COMMAND_RENAME          CommandType = 12
+	CommandType_COMMAND_SET_ROLE        CommandType = 13
+	CommandType_COMMAND_ARCHIVE         CommandType = 14
+	CommandType_COMMAND_ATTACH          CommandType = 15
+	CommandType_COMMAND_RESUME          CommandType = 16
+	CommandType_COMMAND_SET_PERMISSIONS CommandType = 40
+	CommandType_COMMAND_FORWARD         CommandType = 41
+	CommandType_COMMAND_PIN             CommandType = 42
 )
 
 // Enum value maps for CommandType.
@@ -76,25 +79,31 @@ var (
 		14: "COMMAND_ARCHIVE",
 		15: "COMMAND_ATTACH",
 		16: "COMMAND_RESUME",
+		40: "COMMAND_SET_PERMISSIONS",
+		41: "COMMAND_FORWARD",
+		42: "COMMAND_PIN",
 	}
 	CommandType_value = map[string]int32{
-		"COMMAND_NONE":           0,
-		"COMMAND_CREATE":         1,
-		"COMMAND_SEND":           2,
-		"COMMAND_EDIT":           3,
-		"COMMAND_DELETE":         4,
-		"COMMAND_REACT":          5,
-		"COMMAND_TYPING":         6,
-		"COMMAND_MARK_READ":      7,
-		"COMMAND_MARK_DELIVERED": 8,
-		"COMMAND_ADD_MEMBERS":    9,
-		"COMMAND_REMOVE_MEMBERS": 10,
-		"COMMAND_LEAVE":          11,
-		"COMMAND_RENAME":         12,
-		"COMMAND_SET_ROLE":       13,
-		"COMMAND_ARCHIVE":        14,
-		"COMMAND_ATTACH":         15,
-		"COMMAND_RESUME":         16,
+		"COMMAND_NONE":            0,
+		"COMMAND_CREATE":          1,
+		"COMMAND_SEND":            2,
+		"COMMAND_EDIT":            3,
+		"COMMAND_DELETE":          4,
+		"COMMAND_REACT":           5,
+		"COMMAND_TYPING":          6,
+		"COMMAND_MARK_READ":       7,
+		"COMMAND_MARK_DELIVERED":  8,
+		"COMMAND_ADD_MEMBERS":     9,
+		"COMMAND_REMOVE_MEMBERS":  10,
+		"COMMAND_LEAVE":           11,
+		"COMMAND_RENAME":          12,
+		"COMMAND_SET_ROLE":        13,
+		"COMMAND_ARCHIVE":         14,
+		"COMMAND_ATTACH":          15,
+		"COMMAND_RESUME":          16,
+		"COMMAND_SET_PERMISSIONS": 40,
+		"COMMAND_FORWARD":         41,
+		"COMMAND_PIN":             42,
 	}
 )
 
@@ -1100,6 +1109,8 @@ type Head struct {
 	LastSender    string                 `protobuf:"bytes,16,opt,name=last_sender,json=lastSender,proto3" json:"last_sender,omitempty"`
 	LastText      string                 `protobuf:"bytes,17,opt,name=last_text,json=lastText,proto3" json:"last_text,omitempty"`
 	LastAt        int64                  `protobuf:"fixed64,18,opt,name=last_at,json=lastAt,proto3" json:"last_at,omitempty"`
+	Permissions   *Permissions           `protobuf:"bytes,40,opt,name=permissions,proto3" json:"permissions,omitempty"`
+	Pins          []uint64               `protobuf:"fixed64,41,rep,packed,name=pins,proto3" json:"pins,omitempty"` // two for each
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1260,6 +1271,81 @@ func (x *Head) GetLastAt() int64 {
 	return 0
 }
 
+func (x *Head) GetPermissions() *Permissions {
+	if x != nil {
+		return x.Permissions
+	}
+	return nil
+}
+
+func (x *Head) GetPins() []uint64 {
+	if x != nil {
+		return x.Pins
+	}
+	return nil
+}
+
+// Roles.
+type Permissions struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Add           uint32                 `protobuf:"varint,1,opt,name=add,proto3" json:"add,omitempty"`
+	Pin           uint32                 `protobuf:"varint,2,opt,name=pin,proto3" json:"pin,omitempty"`
+	MentionAll    uint32                 `protobuf:"varint,3,opt,name=mention_all,json=mentionAll,proto3" json:"mention_all,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Permissions) Reset() {
+	*x = Permissions{}
+	mi := &file_cluster_wire_wire_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Permissions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Permissions) ProtoMessage() {}
+
+func (x *Permissions) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_wire_wire_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Permissions.ProtoReflect.Descriptor instead.
+func (*Permissions) Descriptor() ([]byte, []int) {
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Permissions) GetAdd() uint32 {
+	if x != nil {
+		return x.Add
+	}
+	return 0
+}
+
+func (x *Permissions) GetPin() uint32 {
+	if x != nil {
+		return x.Pin
+	}
+	return 0
+}
+
+func (x *Permissions) GetMentionAll() uint32 {
+	if x != nil {
+		return x.MentionAll
+	}
+	return 0
+}
+
 type Member struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	User           string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
@@ -1281,7 +1367,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[14]
+	mi := &file_cluster_wire_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1293,7 +1379,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[14]
+	mi := &file_cluster_wire_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1306,7 +1392,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{14}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Member) GetUser() string {
@@ -1414,7 +1500,7 @@ type View struct {
 
 func (x *View) Reset() {
 	*x = View{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[15]
+	mi := &file_cluster_wire_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1426,7 +1512,7 @@ func (x *View) String() string {
 func (*View) ProtoMessage() {}
 
 func (x *View) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[15]
+	mi := &file_cluster_wire_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1439,7 +1525,7 @@ func (x *View) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use View.ProtoReflect.Descriptor instead.
 func (*View) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{15}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *View) GetHead() *Head {
@@ -1495,7 +1581,7 @@ type Reaction struct {
 
 func (x *Reaction) Reset() {
 	*x = Reaction{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[16]
+	mi := &file_cluster_wire_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1507,7 +1593,7 @@ func (x *Reaction) String() string {
 func (*Reaction) ProtoMessage() {}
 
 func (x *Reaction) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[16]
+	mi := &file_cluster_wire_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1520,7 +1606,7 @@ func (x *Reaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reaction.ProtoReflect.Descriptor instead.
 func (*Reaction) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{16}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Reaction) GetUser() string {
@@ -1542,6 +1628,107 @@ func (x *Reaction) GetAt() int64 {
 		return x.At
 	}
 	return 0
+}
+
+// Of messages: what few have.
+type Extras struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ReplyHi       uint64                 `protobuf:"fixed64,1,opt,name=reply_hi,json=replyHi,proto3" json:"reply_hi,omitempty"`
+	ReplyLo       uint64                 `protobuf:"fixed64,2,opt,name=reply_lo,json=replyLo,proto3" json:"reply_lo,omitempty"`
+	Replies       uint64                 `protobuf:"varint,3,opt,name=replies,proto3" json:"replies,omitempty"`
+	LastReply     uint64                 `protobuf:"varint,4,opt,name=last_reply,json=lastReply,proto3" json:"last_reply,omitempty"`
+	Mentions      []string               `protobuf:"bytes,5,rep,name=mentions,proto3" json:"mentions,omitempty"`
+	MentionAll    bool                   `protobuf:"varint,6,opt,name=mention_all,json=mentionAll,proto3" json:"mention_all,omitempty"`
+	ForwardedUser string                 `protobuf:"bytes,7,opt,name=forwarded_user,json=forwardedUser,proto3" json:"forwarded_user,omitempty"`
+	ForwardedName string                 `protobuf:"bytes,8,opt,name=forwarded_name,json=forwardedName,proto3" json:"forwarded_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Extras) Reset() {
+	*x = Extras{}
+	mi := &file_cluster_wire_wire_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Extras) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Extras) ProtoMessage() {}
+
+func (x *Extras) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_wire_wire_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Extras.ProtoReflect.Descriptor instead.
+func (*Extras) Descriptor() ([]byte, []int) {
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Extras) GetReplyHi() uint64 {
+	if x != nil {
+		return x.ReplyHi
+	}
+	return 0
+}
+
+func (x *Extras) GetReplyLo() uint64 {
+	if x != nil {
+		return x.ReplyLo
+	}
+	return 0
+}
+
+func (x *Extras) GetReplies() uint64 {
+	if x != nil {
+		return x.Replies
+	}
+	return 0
+}
+
+func (x *Extras) GetLastReply() uint64 {
+	if x != nil {
+		return x.LastReply
+	}
+	return 0
+}
+
+func (x *Extras) GetMentions() []string {
+	if x != nil {
+		return x.Mentions
+	}
+	return nil
+}
+
+func (x *Extras) GetMentionAll() bool {
+	if x != nil {
+		return x.MentionAll
+	}
+	return false
+}
+
+func (x *Extras) GetForwardedUser() string {
+	if x != nil {
+		return x.ForwardedUser
+	}
+	return ""
+}
+
+func (x *Extras) GetForwardedName() string {
+	if x != nil {
+		return x.ForwardedName
+	}
+	return ""
 }
 
 type Event struct {
@@ -1569,6 +1756,8 @@ type Event struct {
 	Role          uint32                 `protobuf:"varint,21,opt,name=role,proto3" json:"role,omitempty"`
 	Name          string                 `protobuf:"bytes,22,opt,name=name,proto3" json:"name,omitempty"`
 	Kind          uint32                 `protobuf:"varint,23,opt,name=kind,proto3" json:"kind,omitempty"`
+	Permissions   *Permissions           `protobuf:"bytes,40,opt,name=permissions,proto3" json:"permissions,omitempty"`
+	Extras        *Extras                `protobuf:"bytes,41,opt,name=extras,proto3" json:"extras,omitempty"`
 	File          *File                  `protobuf:"bytes,60,opt,name=file,proto3" json:"file,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1576,7 +1765,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[17]
+	mi := &file_cluster_wire_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1588,7 +1777,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[17]
+	mi := &file_cluster_wire_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1601,7 +1790,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{17}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Event) GetSeq() uint64 {
@@ -1765,6 +1954,20 @@ func (x *Event) GetKind() uint32 {
 	return 0
 }
 
+func (x *Event) GetPermissions() *Permissions {
+	if x != nil {
+		return x.Permissions
+	}
+	return nil
+}
+
+func (x *Event) GetExtras() *Extras {
+	if x != nil {
+		return x.Extras
+	}
+	return nil
+}
+
 func (x *Event) GetFile() *File {
 	if x != nil {
 		return x.File
@@ -1785,7 +1988,7 @@ type File struct {
 
 func (x *File) Reset() {
 	*x = File{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[18]
+	mi := &file_cluster_wire_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1797,7 +2000,7 @@ func (x *File) String() string {
 func (*File) ProtoMessage() {}
 
 func (x *File) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[18]
+	mi := &file_cluster_wire_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1810,7 +2013,7 @@ func (x *File) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use File.ProtoReflect.Descriptor instead.
 func (*File) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{18}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *File) GetIdHi() uint64 {
@@ -1862,7 +2065,7 @@ type Pair struct {
 
 func (x *Pair) Reset() {
 	*x = Pair{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[19]
+	mi := &file_cluster_wire_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1874,7 +2077,7 @@ func (x *Pair) String() string {
 func (*Pair) ProtoMessage() {}
 
 func (x *Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[19]
+	mi := &file_cluster_wire_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1887,7 +2090,7 @@ func (x *Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pair.ProtoReflect.Descriptor instead.
 func (*Pair) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{19}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Pair) GetTenant() string {
@@ -1949,7 +2152,7 @@ type Side struct {
 
 func (x *Side) Reset() {
 	*x = Side{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[20]
+	mi := &file_cluster_wire_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1961,7 +2164,7 @@ func (x *Side) String() string {
 func (*Side) ProtoMessage() {}
 
 func (x *Side) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[20]
+	mi := &file_cluster_wire_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1974,7 +2177,7 @@ func (x *Side) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Side.ProtoReflect.Descriptor instead.
 func (*Side) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{20}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Side) GetContactSince() int64 {
@@ -2063,6 +2266,10 @@ type Command struct {
 	On             bool                   `protobuf:"varint,18,opt,name=on,proto3" json:"on,omitempty"`
 	Private        bool                   `protobuf:"varint,19,opt,name=private,proto3" json:"private,omitempty"`
 	Join           bool                   `protobuf:"varint,20,opt,name=join,proto3" json:"join,omitempty"`
+	Permissions    *Permissions           `protobuf:"bytes,40,opt,name=permissions,proto3" json:"permissions,omitempty"`
+	Extras         *Extras                `protobuf:"bytes,41,opt,name=extras,proto3" json:"extras,omitempty"`
+	FromHi         uint64                 `protobuf:"fixed64,42,opt,name=from_hi,json=fromHi,proto3" json:"from_hi,omitempty"`
+	FromLo         uint64                 `protobuf:"fixed64,43,opt,name=from_lo,json=fromLo,proto3" json:"from_lo,omitempty"`
 	File           *File                  `protobuf:"bytes,60,opt,name=file,proto3" json:"file,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -2070,7 +2277,7 @@ type Command struct {
 
 func (x *Command) Reset() {
 	*x = Command{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[21]
+	mi := &file_cluster_wire_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2289,7 @@ func (x *Command) String() string {
 func (*Command) ProtoMessage() {}
 
 func (x *Command) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[21]
+	mi := &file_cluster_wire_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2302,7 @@ func (x *Command) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command.ProtoReflect.Descriptor instead.
 func (*Command) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{21}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Command) GetType() CommandType {
@@ -2238,6 +2445,34 @@ func (x *Command) GetJoin() bool {
 	return false
 }
 
+func (x *Command) GetPermissions() *Permissions {
+	if x != nil {
+		return x.Permissions
+	}
+	return nil
+}
+
+func (x *Command) GetExtras() *Extras {
+	if x != nil {
+		return x.Extras
+	}
+	return nil
+}
+
+func (x *Command) GetFromHi() uint64 {
+	if x != nil {
+		return x.FromHi
+	}
+	return 0
+}
+
+func (x *Command) GetFromLo() uint64 {
+	if x != nil {
+		return x.FromLo
+	}
+	return 0
+}
+
 func (x *Command) GetFile() *File {
 	if x != nil {
 		return x.File
@@ -2263,7 +2498,7 @@ type PeopleCommand struct {
 
 func (x *PeopleCommand) Reset() {
 	*x = PeopleCommand{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[22]
+	mi := &file_cluster_wire_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2275,7 +2510,7 @@ func (x *PeopleCommand) String() string {
 func (*PeopleCommand) ProtoMessage() {}
 
 func (x *PeopleCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[22]
+	mi := &file_cluster_wire_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2288,7 +2523,7 @@ func (x *PeopleCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeopleCommand.ProtoReflect.Descriptor instead.
 func (*PeopleCommand) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{22}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PeopleCommand) GetType() PeopleCommandType {
@@ -2369,7 +2604,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[23]
+	mi := &file_cluster_wire_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2381,7 +2616,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[23]
+	mi := &file_cluster_wire_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2394,7 +2629,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{23}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Result) GetEvent() *Event {
@@ -2457,7 +2692,7 @@ type CarryOut struct {
 
 func (x *CarryOut) Reset() {
 	*x = CarryOut{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[24]
+	mi := &file_cluster_wire_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2469,7 +2704,7 @@ func (x *CarryOut) String() string {
 func (*CarryOut) ProtoMessage() {}
 
 func (x *CarryOut) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[24]
+	mi := &file_cluster_wire_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2482,7 +2717,7 @@ func (x *CarryOut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CarryOut.ProtoReflect.Descriptor instead.
 func (*CarryOut) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{24}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CarryOut) GetPrincipal() *Principal {
@@ -2517,7 +2752,7 @@ type Read struct {
 
 func (x *Read) Reset() {
 	*x = Read{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[25]
+	mi := &file_cluster_wire_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2529,7 +2764,7 @@ func (x *Read) String() string {
 func (*Read) ProtoMessage() {}
 
 func (x *Read) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[25]
+	mi := &file_cluster_wire_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2542,7 +2777,7 @@ func (x *Read) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Read.ProtoReflect.Descriptor instead.
 func (*Read) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{25}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Read) GetPrincipal() *Principal {
@@ -2578,7 +2813,7 @@ type Peek struct {
 
 func (x *Peek) Reset() {
 	*x = Peek{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[26]
+	mi := &file_cluster_wire_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2590,7 +2825,7 @@ func (x *Peek) String() string {
 func (*Peek) ProtoMessage() {}
 
 func (x *Peek) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[26]
+	mi := &file_cluster_wire_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2603,7 +2838,7 @@ func (x *Peek) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peek.ProtoReflect.Descriptor instead.
 func (*Peek) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{26}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Peek) GetUser() string {
@@ -2645,7 +2880,7 @@ type FoundDirect struct {
 
 func (x *FoundDirect) Reset() {
 	*x = FoundDirect{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[27]
+	mi := &file_cluster_wire_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2657,7 +2892,7 @@ func (x *FoundDirect) String() string {
 func (*FoundDirect) ProtoMessage() {}
 
 func (x *FoundDirect) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[27]
+	mi := &file_cluster_wire_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2670,7 +2905,7 @@ func (x *FoundDirect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundDirect.ProtoReflect.Descriptor instead.
 func (*FoundDirect) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{27}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *FoundDirect) GetPrincipal() *Principal {
@@ -2704,7 +2939,7 @@ type Relate struct {
 
 func (x *Relate) Reset() {
 	*x = Relate{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[28]
+	mi := &file_cluster_wire_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2716,7 +2951,7 @@ func (x *Relate) String() string {
 func (*Relate) ProtoMessage() {}
 
 func (x *Relate) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[28]
+	mi := &file_cluster_wire_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2729,7 +2964,7 @@ func (x *Relate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relate.ProtoReflect.Descriptor instead.
 func (*Relate) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{28}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Relate) GetCaller() *Principal {
@@ -2756,7 +2991,7 @@ type Bar struct {
 
 func (x *Bar) Reset() {
 	*x = Bar{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[29]
+	mi := &file_cluster_wire_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2768,7 +3003,7 @@ func (x *Bar) String() string {
 func (*Bar) ProtoMessage() {}
 
 func (x *Bar) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[29]
+	mi := &file_cluster_wire_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2781,7 +3016,7 @@ func (x *Bar) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bar.ProtoReflect.Descriptor instead.
 func (*Bar) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{29}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Bar) GetPair() *Pair {
@@ -2811,7 +3046,7 @@ type Prefer struct {
 
 func (x *Prefer) Reset() {
 	*x = Prefer{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[30]
+	mi := &file_cluster_wire_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2823,7 +3058,7 @@ func (x *Prefer) String() string {
 func (*Prefer) ProtoMessage() {}
 
 func (x *Prefer) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[30]
+	mi := &file_cluster_wire_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2836,7 +3071,7 @@ func (x *Prefer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefer.ProtoReflect.Descriptor instead.
 func (*Prefer) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{30}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Prefer) GetTenant() string {
@@ -2877,7 +3112,7 @@ type AskPresence struct {
 
 func (x *AskPresence) Reset() {
 	*x = AskPresence{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[31]
+	mi := &file_cluster_wire_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2889,7 +3124,7 @@ func (x *AskPresence) String() string {
 func (*AskPresence) ProtoMessage() {}
 
 func (x *AskPresence) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[31]
+	mi := &file_cluster_wire_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2902,7 +3137,7 @@ func (x *AskPresence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskPresence.ProtoReflect.Descriptor instead.
 func (*AskPresence) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{31}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AskPresence) GetTenant() string {
@@ -2930,7 +3165,7 @@ type Declare struct {
 
 func (x *Declare) Reset() {
 	*x = Declare{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[32]
+	mi := &file_cluster_wire_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2942,7 +3177,7 @@ func (x *Declare) String() string {
 func (*Declare) ProtoMessage() {}
 
 func (x *Declare) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[32]
+	mi := &file_cluster_wire_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2955,7 +3190,7 @@ func (x *Declare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Declare.ProtoReflect.Descriptor instead.
 func (*Declare) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{32}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Declare) GetTenant() string {
@@ -2988,7 +3223,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[33]
+	mi := &file_cluster_wire_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3000,7 +3235,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[33]
+	mi := &file_cluster_wire_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3013,7 +3248,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{33}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Done) GetResult() *Result {
@@ -3033,7 +3268,7 @@ type Reading struct {
 
 func (x *Reading) Reset() {
 	*x = Reading{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[34]
+	mi := &file_cluster_wire_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3045,7 +3280,7 @@ func (x *Reading) String() string {
 func (*Reading) ProtoMessage() {}
 
 func (x *Reading) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[34]
+	mi := &file_cluster_wire_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3058,7 +3293,7 @@ func (x *Reading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reading.ProtoReflect.Descriptor instead.
 func (*Reading) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{34}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Reading) GetView() *View {
@@ -3084,7 +3319,7 @@ type Snapshots struct {
 
 func (x *Snapshots) Reset() {
 	*x = Snapshots{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[35]
+	mi := &file_cluster_wire_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3096,7 +3331,7 @@ func (x *Snapshots) String() string {
 func (*Snapshots) ProtoMessage() {}
 
 func (x *Snapshots) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[35]
+	mi := &file_cluster_wire_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3109,7 +3344,7 @@ func (x *Snapshots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshots.ProtoReflect.Descriptor instead.
 func (*Snapshots) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{35}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Snapshots) GetList() []*Snapshot {
@@ -3137,7 +3372,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[36]
+	mi := &file_cluster_wire_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3149,7 +3384,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[36]
+	mi := &file_cluster_wire_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3162,7 +3397,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{36}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Snapshot) GetHead() *Head {
@@ -3244,7 +3479,7 @@ type Related struct {
 
 func (x *Related) Reset() {
 	*x = Related{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[37]
+	mi := &file_cluster_wire_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3256,7 +3491,7 @@ func (x *Related) String() string {
 func (*Related) ProtoMessage() {}
 
 func (x *Related) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[37]
+	mi := &file_cluster_wire_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3269,7 +3504,7 @@ func (x *Related) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Related.ProtoReflect.Descriptor instead.
 func (*Related) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{37}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Related) GetPair() *Pair {
@@ -3289,7 +3524,7 @@ type Preferred struct {
 
 func (x *Preferred) Reset() {
 	*x = Preferred{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[38]
+	mi := &file_cluster_wire_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3301,7 +3536,7 @@ func (x *Preferred) String() string {
 func (*Preferred) ProtoMessage() {}
 
 func (x *Preferred) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[38]
+	mi := &file_cluster_wire_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3314,7 +3549,7 @@ func (x *Preferred) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Preferred.ProtoReflect.Descriptor instead.
 func (*Preferred) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{38}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Preferred) GetHideReceipts() bool {
@@ -3340,7 +3575,7 @@ type PresenceOf struct {
 
 func (x *PresenceOf) Reset() {
 	*x = PresenceOf{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[39]
+	mi := &file_cluster_wire_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3352,7 +3587,7 @@ func (x *PresenceOf) String() string {
 func (*PresenceOf) ProtoMessage() {}
 
 func (x *PresenceOf) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[39]
+	mi := &file_cluster_wire_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3365,7 +3600,7 @@ func (x *PresenceOf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PresenceOf.ProtoReflect.Descriptor instead.
 func (*PresenceOf) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{39}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PresenceOf) GetList() []*Presence {
@@ -3386,7 +3621,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[40]
+	mi := &file_cluster_wire_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3398,7 +3633,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[40]
+	mi := &file_cluster_wire_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3411,7 +3646,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{40}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Presence) GetConnected() bool {
@@ -3443,7 +3678,7 @@ type Noted struct {
 
 func (x *Noted) Reset() {
 	*x = Noted{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[41]
+	mi := &file_cluster_wire_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3455,7 +3690,7 @@ func (x *Noted) String() string {
 func (*Noted) ProtoMessage() {}
 
 func (x *Noted) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[41]
+	mi := &file_cluster_wire_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3468,7 +3703,7 @@ func (x *Noted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Noted.ProtoReflect.Descriptor instead.
 func (*Noted) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{41}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{43}
 }
 
 type Forward struct {
@@ -3481,7 +3716,7 @@ type Forward struct {
 
 func (x *Forward) Reset() {
 	*x = Forward{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[42]
+	mi := &file_cluster_wire_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3493,7 +3728,7 @@ func (x *Forward) String() string {
 func (*Forward) ProtoMessage() {}
 
 func (x *Forward) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[42]
+	mi := &file_cluster_wire_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3506,7 +3741,7 @@ func (x *Forward) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forward.ProtoReflect.Descriptor instead.
 func (*Forward) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{42}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Forward) GetDelivery() *Delivery {
@@ -3539,7 +3774,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[43]
+	mi := &file_cluster_wire_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3551,7 +3786,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[43]
+	mi := &file_cluster_wire_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3564,7 +3799,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{43}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Delivery) GetTenant() string {
@@ -3636,7 +3871,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[44]
+	mi := &file_cluster_wire_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3648,7 +3883,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[44]
+	mi := &file_cluster_wire_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3661,7 +3896,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{44}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Notice) GetEvent() *Event {
@@ -3710,7 +3945,7 @@ type TypingNotice struct {
 
 func (x *TypingNotice) Reset() {
 	*x = TypingNotice{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[45]
+	mi := &file_cluster_wire_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3722,7 +3957,7 @@ func (x *TypingNotice) String() string {
 func (*TypingNotice) ProtoMessage() {}
 
 func (x *TypingNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[45]
+	mi := &file_cluster_wire_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3735,7 +3970,7 @@ func (x *TypingNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TypingNotice.ProtoReflect.Descriptor instead.
 func (*TypingNotice) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{45}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *TypingNotice) GetUser() string {
@@ -3774,7 +4009,7 @@ type ReadNotice struct {
 
 func (x *ReadNotice) Reset() {
 	*x = ReadNotice{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[46]
+	mi := &file_cluster_wire_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3786,7 +4021,7 @@ func (x *ReadNotice) String() string {
 func (*ReadNotice) ProtoMessage() {}
 
 func (x *ReadNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[46]
+	mi := &file_cluster_wire_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3799,7 +4034,7 @@ func (x *ReadNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadNotice.ProtoReflect.Descriptor instead.
 func (*ReadNotice) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{46}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ReadNotice) GetKind() uint32 {
@@ -3860,7 +4095,7 @@ type HeadNotice struct {
 
 func (x *HeadNotice) Reset() {
 	*x = HeadNotice{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[47]
+	mi := &file_cluster_wire_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3872,7 +4107,7 @@ func (x *HeadNotice) String() string {
 func (*HeadNotice) ProtoMessage() {}
 
 func (x *HeadNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[47]
+	mi := &file_cluster_wire_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3885,7 +4120,7 @@ func (x *HeadNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeadNotice.ProtoReflect.Descriptor instead.
 func (*HeadNotice) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{47}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *HeadNotice) GetSeq() uint64 {
@@ -3908,7 +4143,7 @@ type Enrol struct {
 
 func (x *Enrol) Reset() {
 	*x = Enrol{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[48]
+	mi := &file_cluster_wire_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3920,7 +4155,7 @@ func (x *Enrol) String() string {
 func (*Enrol) ProtoMessage() {}
 
 func (x *Enrol) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[48]
+	mi := &file_cluster_wire_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3933,7 +4168,7 @@ func (x *Enrol) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enrol.ProtoReflect.Descriptor instead.
 func (*Enrol) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{48}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Enrol) GetShard() uint32 {
@@ -3980,7 +4215,7 @@ type Digests struct {
 
 func (x *Digests) Reset() {
 	*x = Digests{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[49]
+	mi := &file_cluster_wire_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3992,7 +4227,7 @@ func (x *Digests) String() string {
 func (*Digests) ProtoMessage() {}
 
 func (x *Digests) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[49]
+	mi := &file_cluster_wire_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4005,7 +4240,7 @@ func (x *Digests) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Digests.ProtoReflect.Descriptor instead.
 func (*Digests) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{49}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Digests) GetList() []*ShardDigest {
@@ -4026,7 +4261,7 @@ type ShardDigest struct {
 
 func (x *ShardDigest) Reset() {
 	*x = ShardDigest{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[50]
+	mi := &file_cluster_wire_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4038,7 +4273,7 @@ func (x *ShardDigest) String() string {
 func (*ShardDigest) ProtoMessage() {}
 
 func (x *ShardDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[50]
+	mi := &file_cluster_wire_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4051,7 +4286,7 @@ func (x *ShardDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardDigest.ProtoReflect.Descriptor instead.
 func (*ShardDigest) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{50}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ShardDigest) GetShard() uint32 {
@@ -4085,7 +4320,7 @@ type Recount struct {
 
 func (x *Recount) Reset() {
 	*x = Recount{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[51]
+	mi := &file_cluster_wire_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4097,7 +4332,7 @@ func (x *Recount) String() string {
 func (*Recount) ProtoMessage() {}
 
 func (x *Recount) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[51]
+	mi := &file_cluster_wire_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4110,7 +4345,7 @@ func (x *Recount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recount.ProtoReflect.Descriptor instead.
 func (*Recount) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{51}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Recount) GetShards() *ShardSet {
@@ -4136,7 +4371,7 @@ type Charges struct {
 
 func (x *Charges) Reset() {
 	*x = Charges{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[52]
+	mi := &file_cluster_wire_wire_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4148,7 +4383,7 @@ func (x *Charges) String() string {
 func (*Charges) ProtoMessage() {}
 
 func (x *Charges) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[52]
+	mi := &file_cluster_wire_wire_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4161,7 +4396,7 @@ func (x *Charges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Charges.ProtoReflect.Descriptor instead.
 func (*Charges) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{52}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Charges) GetList() []*Charge {
@@ -4181,7 +4416,7 @@ type Charge struct {
 
 func (x *Charge) Reset() {
 	*x = Charge{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[53]
+	mi := &file_cluster_wire_wire_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4193,7 +4428,7 @@ func (x *Charge) String() string {
 func (*Charge) ProtoMessage() {}
 
 func (x *Charge) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[53]
+	mi := &file_cluster_wire_wire_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4206,7 +4441,7 @@ func (x *Charge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Charge.ProtoReflect.Descriptor instead.
 func (*Charge) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{53}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Charge) GetUser() *UserKey {
@@ -4298,7 +4533,7 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\tMemberSet\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x14\n" +
 	"\x05users\x18\x02 \x01(\tR\x05users\x12\x18\n" +
-	"\alengths\x18\x03 \x03(\rR\alengths\"\xc9\x03\n" +
+	"\alengths\x18\x03 \x03(\rR\alengths\"\x9c\x04\n" +
 	"\x04Head\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x0e\n" +
 	"\x02hi\x18\x02 \x01(\x06R\x02hi\x12\x0e\n" +
@@ -4322,7 +4557,14 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\vlast_sender\x18\x10 \x01(\tR\n" +
 	"lastSender\x12\x1b\n" +
 	"\tlast_text\x18\x11 \x01(\tR\blastText\x12\x17\n" +
-	"\alast_at\x18\x12 \x01(\x10R\x06lastAt\"\x91\x03\n" +
+	"\alast_at\x18\x12 \x01(\x10R\x06lastAt\x12=\n" +
+	"\vpermissions\x18( \x01(\v2\x1b.hub.cluster.v1.PermissionsR\vpermissions\x12\x12\n" +
+	"\x04pins\x18) \x03(\x06R\x04pins\"R\n" +
+	"\vPermissions\x12\x10\n" +
+	"\x03add\x18\x01 \x01(\rR\x03add\x12\x10\n" +
+	"\x03pin\x18\x02 \x01(\rR\x03pin\x12\x1f\n" +
+	"\vmention_all\x18\x03 \x01(\rR\n" +
+	"mentionAll\"\x91\x03\n" +
 	"\x06Member\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\rR\x04role\x12\x1b\n" +
@@ -4350,7 +4592,18 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\bReaction\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x14\n" +
 	"\x05emoji\x18\x02 \x01(\tR\x05emoji\x12\x0e\n" +
-	"\x02at\x18\x03 \x01(\x10R\x02at\"\x88\x05\n" +
+	"\x02at\x18\x03 \x01(\x10R\x02at\"\x82\x02\n" +
+	"\x06Extras\x12\x19\n" +
+	"\breply_hi\x18\x01 \x01(\x06R\areplyHi\x12\x19\n" +
+	"\breply_lo\x18\x02 \x01(\x06R\areplyLo\x12\x18\n" +
+	"\areplies\x18\x03 \x01(\x04R\areplies\x12\x1d\n" +
+	"\n" +
+	"last_reply\x18\x04 \x01(\x04R\tlastReply\x12\x1a\n" +
+	"\bmentions\x18\x05 \x03(\tR\bmentions\x12\x1f\n" +
+	"\vmention_all\x18\x06 \x01(\bR\n" +
+	"mentionAll\x12%\n" +
+	"\x0eforwarded_user\x18\a \x01(\tR\rforwardedUser\x12%\n" +
+	"\x0eforwarded_name\x18\b \x01(\tR\rforwardedName\"\xf7\x05\n" +
 	"\x05Event\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x15\n" +
@@ -4380,7 +4633,9 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x05users\x18\x14 \x03(\tR\x05users\x12\x12\n" +
 	"\x04role\x18\x15 \x01(\rR\x04role\x12\x12\n" +
 	"\x04name\x18\x16 \x01(\tR\x04name\x12\x12\n" +
-	"\x04kind\x18\x17 \x01(\rR\x04kind\x12(\n" +
+	"\x04kind\x18\x17 \x01(\rR\x04kind\x12=\n" +
+	"\vpermissions\x18( \x01(\v2\x1b.hub.cluster.v1.PermissionsR\vpermissions\x12.\n" +
+	"\x06extras\x18) \x01(\v2\x16.hub.cluster.v1.ExtrasR\x06extras\x12(\n" +
 	"\x04file\x18< \x01(\v2\x14.hub.cluster.v1.FileR\x04file\"l\n" +
 	"\x04File\x12\x13\n" +
 	"\x05id_hi\x18\x01 \x01(\x06R\x04idHi\x12\x13\n" +
@@ -4407,7 +4662,7 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\rrequest_state\x18\x06 \x01(\rR\frequestState\x12,\n" +
 	"\x12request_created_at\x18\a \x01(\x10R\x10requestCreatedAt\x12,\n" +
 	"\x12request_decided_at\x18\b \x01(\x10R\x10requestDecidedAt\x12#\n" +
-	"\rrequest_quiet\x18\t \x01(\bR\frequestQuiet\"\xc2\x04\n" +
+	"\rrequest_quiet\x18\t \x01(\bR\frequestQuiet\"\xe3\x05\n" +
 	"\aCommand\x12/\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x1b.hub.cluster.v1.CommandTypeR\x04type\x12'\n" +
 	"\x0fconversation_hi\x18\x02 \x01(\x06R\x0econversationHi\x12'\n" +
@@ -4431,7 +4686,11 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x06remove\x18\x11 \x01(\bR\x06remove\x12\x0e\n" +
 	"\x02on\x18\x12 \x01(\bR\x02on\x12\x18\n" +
 	"\aprivate\x18\x13 \x01(\bR\aprivate\x12\x12\n" +
-	"\x04join\x18\x14 \x01(\bR\x04join\x12(\n" +
+	"\x04join\x18\x14 \x01(\bR\x04join\x12=\n" +
+	"\vpermissions\x18( \x01(\v2\x1b.hub.cluster.v1.PermissionsR\vpermissions\x12.\n" +
+	"\x06extras\x18) \x01(\v2\x16.hub.cluster.v1.ExtrasR\x06extras\x12\x17\n" +
+	"\afrom_hi\x18* \x01(\x06R\x06fromHi\x12\x17\n" +
+	"\afrom_lo\x18+ \x01(\x06R\x06fromLo\x12(\n" +
 	"\x04file\x18< \x01(\v2\x14.hub.cluster.v1.FileR\x04file\"\x84\x02\n" +
 	"\rPeopleCommand\x125\n" +
 	"\x04type\x18\x01 \x01(\x0e2!.hub.cluster.v1.PeopleCommandTypeR\x04type\x12\x12\n" +
@@ -4577,7 +4836,7 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x04list\x18\x01 \x03(\v2\x16.hub.cluster.v1.ChargeR\x04list\"M\n" +
 	"\x06Charge\x12+\n" +
 	"\x04user\x18\x01 \x01(\v2\x17.hub.cluster.v1.UserKeyR\x04user\x12\x16\n" +
-	"\x06amount\x18\x02 \x01(\x01R\x06amount*\xf4\x02\n" +
+	"\x06amount\x18\x02 \x01(\x01R\x06amount*\xb7\x03\n" +
 	"\vCommandType\x12\x10\n" +
 	"\fCOMMAND_NONE\x10\x00\x12\x12\n" +
 	"\x0eCOMMAND_CREATE\x10\x01\x12\x10\n" +
@@ -4596,7 +4855,10 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x10COMMAND_SET_ROLE\x10\r\x12\x13\n" +
 	"\x0fCOMMAND_ARCHIVE\x10\x0e\x12\x12\n" +
 	"\x0eCOMMAND_ATTACH\x10\x0f\x12\x12\n" +
-	"\x0eCOMMAND_RESUME\x10\x10*\xe7\x01\n" +
+	"\x0eCOMMAND_RESUME\x10\x10\x12\x1b\n" +
+	"\x17COMMAND_SET_PERMISSIONS\x10(\x12\x13\n" +
+	"\x0fCOMMAND_FORWARD\x10)\x12\x0f\n" +
+	"\vCOMMAND_PIN\x10**\xe7\x01\n" +
 	"\x11PeopleCommandType\x12\x0f\n" +
 	"\vPEOPLE_NONE\x10\x00\x12\x16\n" +
 	"\x12PEOPLE_ADD_CONTACT\x10\x01\x12\x17\n" +
@@ -4621,7 +4883,7 @@ func file_cluster_wire_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_cluster_wire_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_cluster_wire_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_cluster_wire_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_cluster_wire_wire_proto_goTypes = []any{
 	(CommandType)(0),        // 0: hub.cluster.v1.CommandType
 	(PeopleCommandType)(0),  // 1: hub.cluster.v1.PeopleCommandType
@@ -4639,130 +4901,137 @@ var file_cluster_wire_wire_proto_goTypes = []any{
 	(*ShardSet)(nil),        // 13: hub.cluster.v1.ShardSet
 	(*MemberSet)(nil),       // 14: hub.cluster.v1.MemberSet
 	(*Head)(nil),            // 15: hub.cluster.v1.Head
-	(*Member)(nil),          // 16: hub.cluster.v1.Member
-	(*View)(nil),            // 17: hub.cluster.v1.View
-	(*Reaction)(nil),        // 18: hub.cluster.v1.Reaction
-	(*Event)(nil),           // 19: hub.cluster.v1.Event
-	(*File)(nil),            // 20: hub.cluster.v1.File
-	(*Pair)(nil),            // 21: hub.cluster.v1.Pair
-	(*Side)(nil),            // 22: hub.cluster.v1.Side
-	(*Command)(nil),         // 23: hub.cluster.v1.Command
-	(*PeopleCommand)(nil),   // 24: hub.cluster.v1.PeopleCommand
-	(*Result)(nil),          // 25: hub.cluster.v1.Result
-	(*CarryOut)(nil),        // 26: hub.cluster.v1.CarryOut
-	(*Read)(nil),            // 27: hub.cluster.v1.Read
-	(*Peek)(nil),            // 28: hub.cluster.v1.Peek
-	(*FoundDirect)(nil),     // 29: hub.cluster.v1.FoundDirect
-	(*Relate)(nil),          // 30: hub.cluster.v1.Relate
-	(*Bar)(nil),             // 31: hub.cluster.v1.Bar
-	(*Prefer)(nil),          // 32: hub.cluster.v1.Prefer
-	(*AskPresence)(nil),     // 33: hub.cluster.v1.AskPresence
-	(*Declare)(nil),         // 34: hub.cluster.v1.Declare
-	(*Done)(nil),            // 35: hub.cluster.v1.Done
-	(*Reading)(nil),         // 36: hub.cluster.v1.Reading
-	(*Snapshots)(nil),       // 37: hub.cluster.v1.Snapshots
-	(*Snapshot)(nil),        // 38: hub.cluster.v1.Snapshot
-	(*Related)(nil),         // 39: hub.cluster.v1.Related
-	(*Preferred)(nil),       // 40: hub.cluster.v1.Preferred
-	(*PresenceOf)(nil),      // 41: hub.cluster.v1.PresenceOf
-	(*Presence)(nil),        // 42: hub.cluster.v1.Presence
-	(*Noted)(nil),           // 43: hub.cluster.v1.Noted
-	(*Forward)(nil),         // 44: hub.cluster.v1.Forward
-	(*Delivery)(nil),        // 45: hub.cluster.v1.Delivery
-	(*Notice)(nil),          // 46: hub.cluster.v1.Notice
-	(*TypingNotice)(nil),    // 47: hub.cluster.v1.TypingNotice
-	(*ReadNotice)(nil),      // 48: hub.cluster.v1.ReadNotice
-	(*HeadNotice)(nil),      // 49: hub.cluster.v1.HeadNotice
-	(*Enrol)(nil),           // 50: hub.cluster.v1.Enrol
-	(*Digests)(nil),         // 51: hub.cluster.v1.Digests
-	(*ShardDigest)(nil),     // 52: hub.cluster.v1.ShardDigest
-	(*Recount)(nil),         // 53: hub.cluster.v1.Recount
-	(*Charges)(nil),         // 54: hub.cluster.v1.Charges
-	(*Charge)(nil),          // 55: hub.cluster.v1.Charge
+	(*Permissions)(nil),     // 16: hub.cluster.v1.Permissions
+	(*Member)(nil),          // 17: hub.cluster.v1.Member
+	(*View)(nil),            // 18: hub.cluster.v1.View
+	(*Reaction)(nil),        // 19: hub.cluster.v1.Reaction
+	(*Extras)(nil),          // 20: hub.cluster.v1.Extras
+	(*Event)(nil),           // 21: hub.cluster.v1.Event
+	(*File)(nil),            // 22: hub.cluster.v1.File
+	(*Pair)(nil),            // 23: hub.cluster.v1.Pair
+	(*Side)(nil),            // 24: hub.cluster.v1.Side
+	(*Command)(nil),         // 25: hub.cluster.v1.Command
+	(*PeopleCommand)(nil),   // 26: hub.cluster.v1.PeopleCommand
+	(*Result)(nil),          // 27: hub.cluster.v1.Result
+	(*CarryOut)(nil),        // 28: hub.cluster.v1.CarryOut
+	(*Read)(nil),            // 29: hub.cluster.v1.Read
+	(*Peek)(nil),            // 30: hub.cluster.v1.Peek
+	(*FoundDirect)(nil),     // 31: hub.cluster.v1.FoundDirect
+	(*Relate)(nil),          // 32: hub.cluster.v1.Relate
+	(*Bar)(nil),             // 33: hub.cluster.v1.Bar
+	(*Prefer)(nil),          // 34: hub.cluster.v1.Prefer
+	(*AskPresence)(nil),     // 35: hub.cluster.v1.AskPresence
+	(*Declare)(nil),         // 36: hub.cluster.v1.Declare
+	(*Done)(nil),            // 37: hub.cluster.v1.Done
+	(*Reading)(nil),         // 38: hub.cluster.v1.Reading
+	(*Snapshots)(nil),       // 39: hub.cluster.v1.Snapshots
+	(*Snapshot)(nil),        // 40: hub.cluster.v1.Snapshot
+	(*Related)(nil),         // 41: hub.cluster.v1.Related
+	(*Preferred)(nil),       // 42: hub.cluster.v1.Preferred
+	(*PresenceOf)(nil),      // 43: hub.cluster.v1.PresenceOf
+	(*Presence)(nil),        // 44: hub.cluster.v1.Presence
+	(*Noted)(nil),           // 45: hub.cluster.v1.Noted
+	(*Forward)(nil),         // 46: hub.cluster.v1.Forward
+	(*Delivery)(nil),        // 47: hub.cluster.v1.Delivery
+	(*Notice)(nil),          // 48: hub.cluster.v1.Notice
+	(*TypingNotice)(nil),    // 49: hub.cluster.v1.TypingNotice
+	(*ReadNotice)(nil),      // 50: hub.cluster.v1.ReadNotice
+	(*HeadNotice)(nil),      // 51: hub.cluster.v1.HeadNotice
+	(*Enrol)(nil),           // 52: hub.cluster.v1.Enrol
+	(*Digests)(nil),         // 53: hub.cluster.v1.Digests
+	(*ShardDigest)(nil),     // 54: hub.cluster.v1.ShardDigest
+	(*Recount)(nil),         // 55: hub.cluster.v1.Recount
+	(*Charges)(nil),         // 56: hub.cluster.v1.Charges
+	(*Charge)(nil),          // 57: hub.cluster.v1.Charge
 }
 var file_cluster_wire_wire_proto_depIdxs = []int32{
-	26, // 0: hub.cluster.v1.Question.carry_out:type_name -> hub.cluster.v1.CarryOut
-	27, // 1: hub.cluster.v1.Question.read:type_name -> hub.cluster.v1.Read
-	28, // 2: hub.cluster.v1.Question.peek:type_name -> hub.cluster.v1.Peek
-	29, // 3: hub.cluster.v1.Question.found_direct:type_name -> hub.cluster.v1.FoundDirect
-	30, // 4: hub.cluster.v1.Question.relate:type_name -> hub.cluster.v1.Relate
-	31, // 5: hub.cluster.v1.Question.bar:type_name -> hub.cluster.v1.Bar
-	32, // 6: hub.cluster.v1.Question.prefer:type_name -> hub.cluster.v1.Prefer
-	33, // 7: hub.cluster.v1.Question.ask_presence:type_name -> hub.cluster.v1.AskPresence
-	34, // 8: hub.cluster.v1.Question.declare:type_name -> hub.cluster.v1.Declare
+	28, // 0: hub.cluster.v1.Question.carry_out:type_name -> hub.cluster.v1.CarryOut
+	29, // 1: hub.cluster.v1.Question.read:type_name -> hub.cluster.v1.Read
+	30, // 2: hub.cluster.v1.Question.peek:type_name -> hub.cluster.v1.Peek
+	31, // 3: hub.cluster.v1.Question.found_direct:type_name -> hub.cluster.v1.FoundDirect
+	32, // 4: hub.cluster.v1.Question.relate:type_name -> hub.cluster.v1.Relate
+	33, // 5: hub.cluster.v1.Question.bar:type_name -> hub.cluster.v1.Bar
+	34, // 6: hub.cluster.v1.Question.prefer:type_name -> hub.cluster.v1.Prefer
+	35, // 7: hub.cluster.v1.Question.ask_presence:type_name -> hub.cluster.v1.AskPresence
+	36, // 8: hub.cluster.v1.Question.declare:type_name -> hub.cluster.v1.Declare
 	5,  // 9: hub.cluster.v1.Answer.error:type_name -> hub.cluster.v1.Error
-	35, // 10: hub.cluster.v1.Answer.done:type_name -> hub.cluster.v1.Done
-	36, // 11: hub.cluster.v1.Answer.reading:type_name -> hub.cluster.v1.Reading
-	37, // 12: hub.cluster.v1.Answer.snapshots:type_name -> hub.cluster.v1.Snapshots
-	39, // 13: hub.cluster.v1.Answer.related:type_name -> hub.cluster.v1.Related
-	40, // 14: hub.cluster.v1.Answer.preferred:type_name -> hub.cluster.v1.Preferred
-	41, // 15: hub.cluster.v1.Answer.presence_of:type_name -> hub.cluster.v1.PresenceOf
-	43, // 16: hub.cluster.v1.Answer.noted:type_name -> hub.cluster.v1.Noted
-	44, // 17: hub.cluster.v1.Parcel.to_home:type_name -> hub.cluster.v1.Forward
-	44, // 18: hub.cluster.v1.Parcel.to_edge:type_name -> hub.cluster.v1.Forward
-	50, // 19: hub.cluster.v1.Parcel.enrol:type_name -> hub.cluster.v1.Enrol
-	51, // 20: hub.cluster.v1.Parcel.digests:type_name -> hub.cluster.v1.Digests
-	53, // 21: hub.cluster.v1.Parcel.recount:type_name -> hub.cluster.v1.Recount
-	54, // 22: hub.cluster.v1.Parcel.charges:type_name -> hub.cluster.v1.Charges
+	37, // 10: hub.cluster.v1.Answer.done:type_name -> hub.cluster.v1.Done
+	38, // 11: hub.cluster.v1.Answer.reading:type_name -> hub.cluster.v1.Reading
+	39, // 12: hub.cluster.v1.Answer.snapshots:type_name -> hub.cluster.v1.Snapshots
+	41, // 13: hub.cluster.v1.Answer.related:type_name -> hub.cluster.v1.Related
+	42, // 14: hub.cluster.v1.Answer.preferred:type_name -> hub.cluster.v1.Preferred
+	43, // 15: hub.cluster.v1.Answer.presence_of:type_name -> hub.cluster.v1.PresenceOf
+	45, // 16: hub.cluster.v1.Answer.noted:type_name -> hub.cluster.v1.Noted
+	46, // 17: hub.cluster.v1.Parcel.to_home:type_name -> hub.cluster.v1.Forward
+	46, // 18: hub.cluster.v1.Parcel.to_edge:type_name -> hub.cluster.v1.Forward
+	52, // 19: hub.cluster.v1.Parcel.enrol:type_name -> hub.cluster.v1.Enrol
+	53, // 20: hub.cluster.v1.Parcel.digests:type_name -> hub.cluster.v1.Digests
+	55, // 21: hub.cluster.v1.Parcel.recount:type_name -> hub.cluster.v1.Recount
+	56, // 22: hub.cluster.v1.Parcel.charges:type_name -> hub.cluster.v1.Charges
 	6,  // 23: hub.cluster.v1.Error.field:type_name -> hub.cluster.v1.FieldError
 	7,  // 24: hub.cluster.v1.Error.rate_limit:type_name -> hub.cluster.v1.RateLimitError
 	8,  // 25: hub.cluster.v1.Error.rule:type_name -> hub.cluster.v1.RuleError
-	15, // 26: hub.cluster.v1.View.head:type_name -> hub.cluster.v1.Head
-	16, // 27: hub.cluster.v1.View.me:type_name -> hub.cluster.v1.Member
-	14, // 28: hub.cluster.v1.View.members:type_name -> hub.cluster.v1.MemberSet
-	18, // 29: hub.cluster.v1.Event.reactions:type_name -> hub.cluster.v1.Reaction
-	20, // 30: hub.cluster.v1.Event.file:type_name -> hub.cluster.v1.File
-	22, // 31: hub.cluster.v1.Pair.lo_side:type_name -> hub.cluster.v1.Side
-	22, // 32: hub.cluster.v1.Pair.hi_side:type_name -> hub.cluster.v1.Side
-	0,  // 33: hub.cluster.v1.Command.type:type_name -> hub.cluster.v1.CommandType
-	20, // 34: hub.cluster.v1.Command.file:type_name -> hub.cluster.v1.File
-	1,  // 35: hub.cluster.v1.PeopleCommand.type:type_name -> hub.cluster.v1.PeopleCommandType
-	19, // 36: hub.cluster.v1.Result.event:type_name -> hub.cluster.v1.Event
-	17, // 37: hub.cluster.v1.Result.view:type_name -> hub.cluster.v1.View
-	19, // 38: hub.cluster.v1.Result.events:type_name -> hub.cluster.v1.Event
-	9,  // 39: hub.cluster.v1.CarryOut.principal:type_name -> hub.cluster.v1.Principal
-	10, // 40: hub.cluster.v1.CarryOut.origin:type_name -> hub.cluster.v1.Origin
-	23, // 41: hub.cluster.v1.CarryOut.command:type_name -> hub.cluster.v1.Command
-	9,  // 42: hub.cluster.v1.Read.principal:type_name -> hub.cluster.v1.Principal
-	11, // 43: hub.cluster.v1.Peek.keys:type_name -> hub.cluster.v1.ConversationKey
-	9,  // 44: hub.cluster.v1.FoundDirect.principal:type_name -> hub.cluster.v1.Principal
-	10, // 45: hub.cluster.v1.FoundDirect.origin:type_name -> hub.cluster.v1.Origin
-	23, // 46: hub.cluster.v1.FoundDirect.create:type_name -> hub.cluster.v1.Command
-	9,  // 47: hub.cluster.v1.Relate.caller:type_name -> hub.cluster.v1.Principal
-	24, // 48: hub.cluster.v1.Relate.command:type_name -> hub.cluster.v1.PeopleCommand
-	21, // 49: hub.cluster.v1.Bar.pair:type_name -> hub.cluster.v1.Pair
-	9,  // 50: hub.cluster.v1.Bar.by:type_name -> hub.cluster.v1.Principal
-	25, // 51: hub.cluster.v1.Done.result:type_name -> hub.cluster.v1.Result
-	17, // 52: hub.cluster.v1.Reading.view:type_name -> hub.cluster.v1.View
-	19, // 53: hub.cluster.v1.Reading.rewritten:type_name -> hub.cluster.v1.Event
-	38, // 54: hub.cluster.v1.Snapshots.list:type_name -> hub.cluster.v1.Snapshot
-	15, // 55: hub.cluster.v1.Snapshot.head:type_name -> hub.cluster.v1.Head
-	16, // 56: hub.cluster.v1.Snapshot.me:type_name -> hub.cluster.v1.Member
-	14, // 57: hub.cluster.v1.Snapshot.set:type_name -> hub.cluster.v1.MemberSet
-	16, // 58: hub.cluster.v1.Snapshot.members:type_name -> hub.cluster.v1.Member
-	19, // 59: hub.cluster.v1.Snapshot.rewritten:type_name -> hub.cluster.v1.Event
-	21, // 60: hub.cluster.v1.Related.pair:type_name -> hub.cluster.v1.Pair
-	42, // 61: hub.cluster.v1.PresenceOf.list:type_name -> hub.cluster.v1.Presence
-	45, // 62: hub.cluster.v1.Forward.delivery:type_name -> hub.cluster.v1.Delivery
-	13, // 63: hub.cluster.v1.Forward.shards:type_name -> hub.cluster.v1.ShardSet
-	14, // 64: hub.cluster.v1.Delivery.recipients:type_name -> hub.cluster.v1.MemberSet
-	46, // 65: hub.cluster.v1.Delivery.notices:type_name -> hub.cluster.v1.Notice
-	19, // 66: hub.cluster.v1.Notice.event:type_name -> hub.cluster.v1.Event
-	47, // 67: hub.cluster.v1.Notice.typing:type_name -> hub.cluster.v1.TypingNotice
-	48, // 68: hub.cluster.v1.Notice.read:type_name -> hub.cluster.v1.ReadNotice
-	49, // 69: hub.cluster.v1.Notice.head:type_name -> hub.cluster.v1.HeadNotice
-	10, // 70: hub.cluster.v1.Notice.origin:type_name -> hub.cluster.v1.Origin
-	12, // 71: hub.cluster.v1.Enrol.came:type_name -> hub.cluster.v1.UserKey
-	12, // 72: hub.cluster.v1.Enrol.left:type_name -> hub.cluster.v1.UserKey
-	52, // 73: hub.cluster.v1.Digests.list:type_name -> hub.cluster.v1.ShardDigest
-	13, // 74: hub.cluster.v1.Recount.shards:type_name -> hub.cluster.v1.ShardSet
-	55, // 75: hub.cluster.v1.Charges.list:type_name -> hub.cluster.v1.Charge
-	12, // 76: hub.cluster.v1.Charge.user:type_name -> hub.cluster.v1.UserKey
-	77, // [77:77] is the sub-list for method output_type
-	77, // [77:77] is the sub-list for method input_type
-	77, // [77:77] is the sub-list for extension type_name
-	77, // [77:77] is the sub-list for extension extendee
-	0,  // [0:77] is the sub-list for field type_name
+	16, // 26: hub.cluster.v1.Head.permissions:type_name -> hub.cluster.v1.Permissions
+	15, // 27: hub.cluster.v1.View.head:type_name -> hub.cluster.v1.Head
+	17, // 28: hub.cluster.v1.View.me:type_name -> hub.cluster.v1.Member
+	14, // 29: hub.cluster.v1.View.members:type_name -> hub.cluster.v1.MemberSet
+	19, // 30: hub.cluster.v1.Event.reactions:type_name -> hub.cluster.v1.Reaction
+	16, // 31: hub.cluster.v1.Event.permissions:type_name -> hub.cluster.v1.Permissions
+	20, // 32: hub.cluster.v1.Event.extras:type_name -> hub.cluster.v1.Extras
+	22, // 33: hub.cluster.v1.Event.file:type_name -> hub.cluster.v1.File
+	24, // 34: hub.cluster.v1.Pair.lo_side:type_name -> hub.cluster.v1.Side
+	24, // 35: hub.cluster.v1.Pair.hi_side:type_name -> hub.cluster.v1.Side
+	0,  // 36: hub.cluster.v1.Command.type:type_name -> hub.cluster.v1.CommandType
+	16, // 37: hub.cluster.v1.Command.permissions:type_name -> hub.cluster.v1.Permissions
+	20, // 38: hub.cluster.v1.Command.extras:type_name -> hub.cluster.v1.Extras
+	22, // 39: hub.cluster.v1.Command.file:type_name -> hub.cluster.v1.File
+	1,  // 40: hub.cluster.v1.PeopleCommand.type:type_name -> hub.cluster.v1.PeopleCommandType
+	21, // 41: hub.cluster.v1.Result.event:type_name -> hub.cluster.v1.Event
+	18, // 42: hub.cluster.v1.Result.view:type_name -> hub.cluster.v1.View
+	21, // 43: hub.cluster.v1.Result.events:type_name -> hub.cluster.v1.Event
+	9,  // 44: hub.cluster.v1.CarryOut.principal:type_name -> hub.cluster.v1.Principal
+	10, // 45: hub.cluster.v1.CarryOut.origin:type_name -> hub.cluster.v1.Origin
+	25, // 46: hub.cluster.v1.CarryOut.command:type_name -> hub.cluster.v1.Command
+	9,  // 47: hub.cluster.v1.Read.principal:type_name -> hub.cluster.v1.Principal
+	11, // 48: hub.cluster.v1.Peek.keys:type_name -> hub.cluster.v1.ConversationKey
+	9,  // 49: hub.cluster.v1.FoundDirect.principal:type_name -> hub.cluster.v1.Principal
+	10, // 50: hub.cluster.v1.FoundDirect.origin:type_name -> hub.cluster.v1.Origin
+	25, // 51: hub.cluster.v1.FoundDirect.create:type_name -> hub.cluster.v1.Command
+	9,  // 52: hub.cluster.v1.Relate.caller:type_name -> hub.cluster.v1.Principal
+	26, // 53: hub.cluster.v1.Relate.command:type_name -> hub.cluster.v1.PeopleCommand
+	23, // 54: hub.cluster.v1.Bar.pair:type_name -> hub.cluster.v1.Pair
+	9,  // 55: hub.cluster.v1.Bar.by:type_name -> hub.cluster.v1.Principal
+	27, // 56: hub.cluster.v1.Done.result:type_name -> hub.cluster.v1.Result
+	18, // 57: hub.cluster.v1.Reading.view:type_name -> hub.cluster.v1.View
+	21, // 58: hub.cluster.v1.Reading.rewritten:type_name -> hub.cluster.v1.Event
+	40, // 59: hub.cluster.v1.Snapshots.list:type_name -> hub.cluster.v1.Snapshot
+	15, // 60: hub.cluster.v1.Snapshot.head:type_name -> hub.cluster.v1.Head
+	17, // 61: hub.cluster.v1.Snapshot.me:type_name -> hub.cluster.v1.Member
+	14, // 62: hub.cluster.v1.Snapshot.set:type_name -> hub.cluster.v1.MemberSet
+	17, // 63: hub.cluster.v1.Snapshot.members:type_name -> hub.cluster.v1.Member
+	21, // 64: hub.cluster.v1.Snapshot.rewritten:type_name -> hub.cluster.v1.Event
+	23, // 65: hub.cluster.v1.Related.pair:type_name -> hub.cluster.v1.Pair
+	44, // 66: hub.cluster.v1.PresenceOf.list:type_name -> hub.cluster.v1.Presence
+	47, // 67: hub.cluster.v1.Forward.delivery:type_name -> hub.cluster.v1.Delivery
+	13, // 68: hub.cluster.v1.Forward.shards:type_name -> hub.cluster.v1.ShardSet
+	14, // 69: hub.cluster.v1.Delivery.recipients:type_name -> hub.cluster.v1.MemberSet
+	48, // 70: hub.cluster.v1.Delivery.notices:type_name -> hub.cluster.v1.Notice
+	21, // 71: hub.cluster.v1.Notice.event:type_name -> hub.cluster.v1.Event
+	49, // 72: hub.cluster.v1.Notice.typing:type_name -> hub.cluster.v1.TypingNotice
+	50, // 73: hub.cluster.v1.Notice.read:type_name -> hub.cluster.v1.ReadNotice
+	51, // 74: hub.cluster.v1.Notice.head:type_name -> hub.cluster.v1.HeadNotice
+	10, // 75: hub.cluster.v1.Notice.origin:type_name -> hub.cluster.v1.Origin
+	12, // 76: hub.cluster.v1.Enrol.came:type_name -> hub.cluster.v1.UserKey
+	12, // 77: hub.cluster.v1.Enrol.left:type_name -> hub.cluster.v1.UserKey
+	54, // 78: hub.cluster.v1.Digests.list:type_name -> hub.cluster.v1.ShardDigest
+	13, // 79: hub.cluster.v1.Recount.shards:type_name -> hub.cluster.v1.ShardSet
+	57, // 80: hub.cluster.v1.Charges.list:type_name -> hub.cluster.v1.Charge
+	12, // 81: hub.cluster.v1.Charge.user:type_name -> hub.cluster.v1.UserKey
+	82, // [82:82] is the sub-list for method output_type
+	82, // [82:82] is the sub-list for method input_type
+	82, // [82:82] is the sub-list for extension type_name
+	82, // [82:82] is the sub-list for extension extendee
+	0,  // [0:82] is the sub-list for field type_name
 }
 
 func init() { file_cluster_wire_wire_proto_init() }
@@ -4776,7 +5045,7 @@ func file_cluster_wire_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cluster_wire_wire_proto_rawDesc), len(file_cluster_wire_wire_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   54,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
