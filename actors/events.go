@@ -37,7 +37,9 @@ func (h *Hub) Events(ctx context.Context, p chat.Principal, q chat.EventQuery) (
 	}
 	for i := range events {
 		it := chat.EventItem{Event: events[i]}
-		if it.Event.IsMessage() {
+		if r.hides(it.Event.Concerns()) {
+			it.Event = it.Event.Concealed()
+		} else if it.Event.IsMessage() {
 			it.Event = r.present(it.Event)
 			it.IsRead = r.view.ReadByOther(it.Event.Actor, it.Event.Seq)
 		}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"time"
 
@@ -39,6 +40,7 @@ type reader struct {
 	changed map[uint64]*chat.Event // rows newer than the store's
 	next    uint64                 // seq to go on from; 0: at the end
 	buf     []chat.Event           // messages read, newest first
+	hidden  []chat.HiddenMessage   // by seq: the member does not see these
 }
 
 // reader asks the conversation for leave to read, and how far.
@@ -48,6 +50,12 @@ func (h *Hub) reader(ctx context.Context, p chat.Principal, id chat.Conversation
 		return nil, err
 	}
 	r := &reader{h: h, view: got.View, next: got.View.Head.Seq}
+	if got.View.Me.HiddenMessages > 0 {
+		if r.hidden, err = h.store.ListHidden(ctx, r.key(), p.User); err != nil {
+			return nil, fmt.Errorf("list hidden messages: %w", err)
+		}
+		r.hidden = slices.DeleteFunc(r.hidden, func(x chat.HiddenMessage) bool { return x.Seq > r.next }) // since
+	}
 	for _, e := range got.Rewritten {
 		if r.changed == nil {
 			r.changed = make(map[uint64]*chat.Event)
@@ -77,7 +85,7 @@ func (r *reader) fill(ctx context.Context, want int) error {
 		err := r.h.store.ReadEventsReverse(ctx, r.key(), from, limit, func(e chat.Event) bool {
 			r.next = e.Seq - 1
 			n++
-			if e.IsMessage() {
+			if e.IsMessage() && !r.hides(e.Seq) {
 				r.buf = append(r.buf, r.present(e))
 			}
 			return true
@@ -144,12 +152,12 @@ func (r *reader) skip(ctx context.Context, n int) error {
 	if n <= 0 {
 		return nil
 	}
-	if uint64(n) >= r.view.Head.MsgNo {
+	if uint64(n) >= r.total() {
 		r.next = 0
 		return nil
 	}
 	if n > deep {
-		last := r.view.Head.MsgNo - uint64(n)
+		last := r.numbered(r.total() - uint64(n))
 		seq, err := r.search(ctx, func(e *chat.Event) bool { return e.MsgNo <= last })
 		r.next = seq
 		return err
@@ -177,10 +185,10 @@ func (h *Hub) Messages(ctx context.Context, p chat.Principal, q chat.MessageQuer
 	if err != nil {
 		return chat.MessagePage{}, err
 	}
-	page := chat.MessagePage{Total: int(r.view.Head.MsgNo)}
+	page := chat.MessagePage{Total: int(r.total())}
 	switch {
 	case !q.Before.IsZero():
-		e, err := r.find(ctx, q.Before)
+		e, err := r.findAny(ctx, q.Before)
 		if err != nil {
 			return chat.MessagePage{}, err
 		}
@@ -233,6 +241,15 @@ func (r *reader) walk(ctx context.Context, n int) error {
 
 // find reads the message that id names, or says chat.ErrNotFound.
 func (r *reader) find(ctx context.Context, id chat.MessageID) (chat.Event, error) {
+	e, err := r.findAny(ctx, id)
+	if err == nil && r.hides(e.Seq) {
+		return chat.Event{}, fmt.Errorf("message %s: %w", id, chat.ErrNotFound)
+	}
+	return e, err
+}
+
+// findAny is find, also of one that the reader has hidden: to go on behind it, or to hide it again.
+func (r *reader) findAny(ctx context.Context, id chat.MessageID) (chat.Event, error) {
 	seq := id.Seq()
 	if !id.MayBelongTo(r.key()) || seq == 0 || seq > r.view.Head.Seq {
 		return chat.Event{}, fmt.Errorf("message %s: %w", id, chat.ErrNotFound)
@@ -297,6 +314,15 @@ func (h *Hub) Message(ctx context.Context, p chat.Principal, id chat.MessageID) 
 
 // locate finds the conversation of a message among the caller's.
 func (h *Hub) locate(ctx context.Context, p chat.Principal, id chat.MessageID) (*reader, chat.Event, error) {
+	r, e, err := h.locateAny(ctx, p, id)
+	if err == nil && r.hides(e.Seq) {
+		return nil, chat.Event{}, fmt.Errorf("message %s: %w", id, chat.ErrNotFound)
+	}
+	return r, e, err
+}
+
+// locateAny is locate, also of a message that the caller has hidden.
+func (h *Hub) locateAny(ctx context.Context, p chat.Principal, id chat.MessageID) (*reader, chat.Event, error) {
 	rows, err := h.store.ListMemberships(ctx, p.Key())
 	if err != nil {
 		return nil, chat.Event{}, fmt.Errorf("list memberships: %w", err)
@@ -308,7 +334,7 @@ func (h *Hub) locate(ctx context.Context, p chat.Principal, id chat.MessageID) (
 		r, err := h.reader(ctx, p, row.Key.ID)
 		var e chat.Event
 		if err == nil {
-			e, err = r.find(ctx, id)
+			e, err = r.findAny(ctx, id)
 		}
 		if err == nil || !errors.Is(err, chat.ErrNotFound) {
 			return r, e, err
@@ -349,7 +375,7 @@ func (h *Hub) allMessages(ctx context.Context, p chat.Principal, q chat.MessageQ
 	}
 	limit := position{at: q.BeforeTime}
 	if !q.Before.IsZero() {
-		_, e, err := h.locate(ctx, p, q.Before)
+		_, e, err := h.locateAny(ctx, p, q.Before)
 		if err != nil {
 			return chat.MessagePage{}, err
 		}
@@ -358,7 +384,7 @@ func (h *Hub) allMessages(ctx context.Context, p chat.Principal, q chat.MessageQ
 	var page chat.MessagePage
 	var queue sources
 	for _, s := range all {
-		page.Total += int(s.head.MsgNo)
+		page.Total += int(s.head.MsgNo - min(s.me.HiddenMessages, s.head.MsgNo))
 		if s.head.MsgNo > 0 {
 			queue = append(queue, &source{pos: position{s.head.Last.At, s.head.Last.ID}, id: s.head.Key.ID})
 		}

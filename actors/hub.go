@@ -27,6 +27,8 @@ import (
 type Store interface {
 	conversation.Store
 	projection.Store
+	AreHidden(ctx context.Context, user chat.UserID, refs []chat.EventRef) ([]bool, error)
+	GetDrafts(ctx context.Context, k chat.UserKey, ids []chat.ConversationID) ([]chat.Draft, error)
 	GetEvents(ctx context.Context, refs []chat.EventRef) ([]chat.Event, error)
 	GetHead(ctx context.Context, key chat.ConversationKey) (chat.Head, error)
 	ReadReplies(ctx context.Context, key chat.ConversationKey, to, before uint64, limit int) ([]uint64, error)
@@ -259,6 +261,8 @@ func (h *Hub) Submit(p chat.Principal, o chat.Origin, cmd chat.Command, done fun
 		h.forward(p, o, c, done)
 	case chat.AddMembers:
 		h.addMembers(p, o, c, done)
+	case chat.PinConversation:
+		h.pinConversation(p, o, c, done)
 	case chat.MarkRead:
 		h.mark(p, o, cmd, c.Private, done)
 	case chat.MarkDelivered:

@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -26,7 +25,7 @@ type MembersLister interface {
 	ListMembers(ctx context.Context, keys []chat.ConversationKey, limit int) ([][]chat.Member, error)
 }
 
-// Conversations lists the caller's conversations, newest activity first. It reads the store a constant number
+// Conversations lists the caller's conversations: those that are pinned, then the newest activity first. It reads the store a constant number
 // of times, however many there are.
 func (h *Hub) Conversations(ctx context.Context, p chat.Principal, q chat.ListQuery) (chat.ConversationPage, error) {
 	all, err := h.standings(ctx, p.Key())
@@ -36,12 +35,7 @@ func (h *Hub) Conversations(ctx context.Context, p chat.Principal, q chat.ListQu
 	all = slices.DeleteFunc(all, func(s standing) bool {
 		return q.Kind != 0 && s.head.Kind != q.Kind || s.me.Archived(s.head.MsgNo) != q.Archived
 	})
-	slices.SortFunc(all, func(a, b standing) int {
-		if c := b.head.UpdatedAt.Compare(a.head.UpdatedAt); c != 0 {
-			return c
-		}
-		return bytes.Compare(b.head.Key.ID[:], a.head.Key.ID[:])
-	})
+	slices.SortFunc(all, byActivity)
 	page := chat.ConversationPage{Total: len(all)}
 	from, to := window(q.Offset, q.Limit, len(all))
 	items, err := h.items(ctx, p, all[from:to], listMembers)
@@ -105,6 +99,9 @@ func (h *Hub) items(ctx context.Context, p chat.Principal, page []standing, limi
 	if err := users.fetch(ctx, h.store); err != nil {
 		return nil, err
 	}
+	if err := h.lastVisible(ctx, p, page); err != nil {
+		return nil, err
+	}
 	out := make([]chat.ConversationItem, len(page))
 	for i, s := range page {
 		it := chat.ConversationItem{Head: s.head, Me: s.me, Unread: s.me.Unread(s.head.MsgNo),
@@ -118,7 +115,7 @@ func (h *Hub) items(ctx context.Context, p chat.Principal, page []standing, limi
 		}
 		out[i] = it
 	}
-	return out, nil
+	return out, h.drafts(ctx, p, out)
 }
 
 // listMembers reads the members of conversations that are not in memory.

@@ -24,7 +24,7 @@ func (h *Hub) Pins(ctx context.Context, p chat.Principal, id chat.ConversationID
 	}
 	var rows []found
 	for _, e := range events {
-		if e.IsMessage() {
+		if e.IsMessage() && !r.hides(e.Seq) {
 			rows = append(rows, found{r, r.present(e)})
 		}
 	}

@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/zumodra/hub/chat"
 )
@@ -18,7 +19,7 @@ func (h *Hub) replies(ctx context.Context, p chat.Principal, q chat.MessageQuery
 	}
 	before := r.view.Head.Seq + 1
 	if !q.Before.IsZero() {
-		e, err := r.find(ctx, q.Before)
+		e, err := r.findAny(ctx, q.Before)
 		if err != nil {
 			return chat.MessagePage{}, err
 		}
@@ -29,11 +30,13 @@ func (h *Hub) replies(ctx context.Context, p chat.Principal, q chat.MessageQuery
 		}
 		before = r.next + 1
 	}
-	seqs, err := r.replies(ctx, parent.Seq, before, q.Offset+q.Limit+1)
+	hidden := r.hiddenReplies(parent.Seq)
+	seqs, err := r.replies(ctx, parent.Seq, before, q.Offset+q.Limit+1+hidden)
 	if err != nil {
 		return chat.MessagePage{}, err
 	}
-	page := chat.MessagePage{Total: int(parent.More().Replies), More: len(seqs) > q.Offset+q.Limit}
+	seqs = slices.DeleteFunc(seqs, r.hides)
+	page := chat.MessagePage{Total: int(parent.More().Replies) - hidden, More: len(seqs) > q.Offset+q.Limit}
 	from, to := window(q.Offset, q.Limit, len(seqs))
 	refs := make([]chat.EventRef, 0, to-from)
 	for _, seq := range seqs[from:to] {

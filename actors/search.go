@@ -173,7 +173,7 @@ func (h *Hub) confirm(ctx context.Context, p chat.Principal, q *chat.SearchQuery
 	if len(hits) == 0 {
 		return nil, nil
 	}
-	heads, changed, err := h.openAll(ctx, p, hits)
+	heads, changed, hides, err := h.openAll(ctx, p, hits)
 	if err != nil {
 		return nil, err
 	}
@@ -185,6 +185,10 @@ func (h *Hub) confirm(ctx context.Context, p chat.Principal, q *chat.SearchQuery
 			kept = append(kept, x)
 		}
 	}
+	hidden, err := h.concealed(ctx, p.User, refs, hides)
+	if err != nil {
+		return nil, err
+	}
 	events, err := h.store.GetEvents(ctx, refs)
 	if err != nil {
 		return nil, fmt.Errorf("read messages: %w", err)
@@ -195,7 +199,7 @@ func (h *Hub) confirm(ctx context.Context, p chat.Principal, q *chat.SearchQuery
 		if c := changed[refs[i].Key][x.Seq]; c != nil {
 			e = *c
 		}
-		if !e.IsMessage() || e.Message != x.Message || !e.DeletedAt.IsZero() || !q.Admits(&e) {
+		if hidden[i] || !e.IsMessage() || e.Message != x.Message || !e.DeletedAt.IsZero() || !q.Admits(&e) {
 			continue
 		}
 		marked, matches := highlight(e.Content)
@@ -208,10 +212,11 @@ func (h *Hub) confirm(ctx context.Context, p chat.Principal, q *chat.SearchQuery
 	return items, nil
 }
 
-// openAll answers the heads of those of the hits' conversations that the caller may read, and the rows there that the
-// store does not show yet.
+// openAll answers the heads of those of the hits' conversations that the caller may read, the rows there that the
+// store does not show yet, and where the caller has hidden messages.
 func (h *Hub) openAll(ctx context.Context, p chat.Principal, hits []chat.SearchHit) (map[chat.ConversationID]*chat.Head,
-	map[chat.ConversationKey]map[uint64]*chat.Event, error) {
+	map[chat.ConversationKey]map[uint64]*chat.Event, map[chat.ConversationKey]bool, error) {
+	hides := make(map[chat.ConversationKey]bool)
 	heads := make(map[chat.ConversationID]*chat.Head)
 	changed := make(map[chat.ConversationKey]map[uint64]*chat.Event)
 	var keys, rest []chat.ConversationKey
@@ -228,6 +233,9 @@ func (h *Hub) openAll(ctx context.Context, p chat.Principal, hits []chat.SearchH
 			rest = append(rest, key)
 		case s.Exists && s.Me.User != "":
 			head := s.Head
+			if s.Me.HiddenMessages > 0 {
+				hides[key] = true
+			}
 			heads[key.ID] = &head
 			for _, e := range s.Rewritten {
 				if changed[key] == nil {
@@ -238,23 +246,26 @@ func (h *Hub) openAll(ctx context.Context, p chat.Principal, hits []chat.SearchH
 		}
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if len(rest) == 0 {
-		return heads, changed, nil
+		return heads, changed, hides, nil
 	}
 	stored, err := h.store.GetHeads(ctx, rest)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read heads: %w", err)
+		return nil, nil, nil, fmt.Errorf("read heads: %w", err)
 	}
 	mine, err := h.store.GetMembers(ctx, rest, p.User)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read memberships: %w", err)
+		return nil, nil, nil, fmt.Errorf("read memberships: %w", err)
 	}
 	for i := range rest {
 		if stored[i].Seq > 0 && mine[i].User != "" {
 			heads[rest[i].ID] = &stored[i]
+			if mine[i].HiddenMessages > 0 {
+				hides[rest[i]] = true
+			}
 		}
 	}
-	return heads, changed, nil
+	return heads, changed, hides, nil
 }

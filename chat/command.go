@@ -260,6 +260,7 @@ type Notice struct {
 	Typing *TypingNotice
 	Read   *ReadNotice
 	Head   *HeadNotice
+	Own    *OwnNotice // its delivery is for that member alone
 	// Origin is the session whose command caused it: it gets the same frame with its Ref.
 	Origin Origin
 }

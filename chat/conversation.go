@@ -79,6 +79,13 @@ type Member struct {
 	// Hidden is one more than the read position that others may know of, where Read is ahead of it because the
 	// member read privately; 0: they may know Read.
 	Hidden uint64
+
+	// HiddenMessages counts the messages that the member has deleted for itself, HiddenLast is the seq of the newest of
+	// them, and HiddenUnread counts those of others beyond Read: they are not unread.
+	HiddenMessages, HiddenLast, HiddenUnread uint64
+	MutedUntil                               time.Time // zero or past: not muted
+	PinnedAt                                 time.Time // zero: not pinned in the member's list
+	DraftAt                                  time.Time // zero: there is no draft
 }
 
 // Shown is the read position that others may know of.
@@ -91,8 +98,8 @@ func (m *Member) Shown() uint64 {
 
 // Unread is how many messages of others the member has not read, given the conversation's head.
 func (m *Member) Unread(head uint64) uint64 {
-	if own := m.Read.MsgNo + m.OwnAfterRead; own < head {
-		return head - own
+	if n := m.Read.MsgNo + m.OwnAfterRead + m.HiddenUnread; n < head {
+		return head - n
 	}
 	return 0
 }

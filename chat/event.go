@@ -16,6 +16,10 @@ const (
 
 	// LastEventType is the highest that is stored.
 	LastEventType = EventPin
+
+	// EventHidden is in no log: it stands for an event about a message that the reader has hidden. Only Seq, Epoch,
+	// MsgNo, At, Message and MessageSeq are set.
+	EventHidden EventType = 255
 )
 
 // String returns the name that the wire uses.
@@ -35,6 +39,8 @@ func (t EventType) String() string {
 		return "conversation_updated"
 	case EventPin:
 		return "message_pinned"
+	case EventHidden:
+		return "message_hidden"
 	}
 	return "unknown"
 }
@@ -149,3 +155,20 @@ func (e *Event) More() Extras {
 
 // IsMessage reports whether the event is a message.
 func (e *Event) IsMessage() bool { return e.Type == EventMessage }
+
+// Concerns is the place of the message that the event is, or is about; 0: none.
+func (e *Event) Concerns() uint64 {
+	switch e.Type {
+	case EventMessage:
+		return e.Seq
+	case EventEdited, EventDeleted, EventReaction, EventPin:
+		return e.MessageSeq
+	}
+	return 0
+}
+
+// Concealed is what a reader who has hidden its message is shown of the event.
+func (e *Event) Concealed() Event {
+	return Event{Seq: e.Seq, Epoch: e.Epoch, MsgNo: e.MsgNo, Type: EventHidden, At: e.At, Message: e.Message,
+		MessageSeq: e.Concerns()}
+}

@@ -76,6 +76,7 @@ type ConversationItem struct {
 	Roles   []Role // of Members
 	Other   *User  // direct: the other member
 	CanAdd  bool   // the caller may add members
+	Draft   *Draft // nil: the caller has none
 }
 
 // ConversationPage is a slice of the caller's conversations.

@@ -87,6 +87,7 @@ func (a *arena) memberColumns(m *chat.Member) []Value {
 	c[convDeliveredSeq], c[convDeliveredMsgNo] = number(m.Delivered.Seq), number(m.Delivered.MsgNo)
 	c[convDeliveredAt] = moment(m.Delivered.At)
 	c[convOwnAfterRead], c[convArchivedAt], c[convHidden] = number(m.OwnAfterRead), number(m.ArchivedAt), number(m.Hidden)
+	c[convOwn] = blob(a.keep(0, func(b []byte) []byte { return appendPersonal(b, m) })) // also when it is taken back
 	return c
 }
 
@@ -99,7 +100,8 @@ func decodeMember(user chat.UserID, c []Value) (m chat.Member, err error) {
 	m.Read = chat.Watermark{Seq: c[convReadSeq].uint(), MsgNo: c[convReadMsgNo].uint(), At: c[convReadAt].time()}
 	m.Delivered = chat.Watermark{Seq: c[convDeliveredSeq].uint(), MsgNo: c[convDeliveredMsgNo].uint(), At: c[convDeliveredAt].time()}
 	m.OwnAfterRead, m.ArchivedAt, m.Hidden = c[convOwnAfterRead].uint(), c[convArchivedAt].uint(), c[convHidden].uint()
-	return m, nil
+	err = decodePersonal(c[convOwn].B, &m)
+	return m, err
 }
 
 var (
@@ -314,6 +316,9 @@ func (s *Store) saveMemberships(ctx context.Context, key chat.ConversationKey, d
 			m.Columns = []Value{number(uint64(d.Head.Kind)), moment(joined[i].JoinedAt)}
 		} else {
 			user = d.Removed[i-len(joined)]
+			if err := s.dropPersonal(ctx, &key, user); err != nil {
+				return err
+			}
 		}
 		return s.engine.Apply(ctx, Batch{Table: TableMemberships, Partition: Key{text(key.Tenant), text(user)},
 			Mutations: []Mutation{m}, Durability: Relaxed})

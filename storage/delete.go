@@ -51,6 +51,9 @@ func (s *Store) DeleteConversation(ctx context.Context, key chat.ConversationKey
 // finishDeletion removes what the marker stands for and, last, the marker.
 func (s *Store) finishDeletion(ctx context.Context, key chat.ConversationKey, d deletion) error {
 	err := s.each(ctx, len(d.users), func(ctx context.Context, i int) error {
+		if err := s.dropPersonal(ctx, &key, d.users[i]); err != nil {
+			return err
+		}
 		return s.engine.Apply(ctx, Batch{Table: TableMemberships, Partition: Key{text(key.Tenant), text(d.users[i])},
 			Mutations: []Mutation{{Clustering: Key{blob(key.ID[:])}, Delete: true}}, Durability: Relaxed})
 	})

@@ -10,7 +10,8 @@ import (
 // older rows, but older binaries cannot read the new rows: it does.
 //
 // 2: search cursors, blobs, people. 3: leases of nodes and owners of shards. 4: fences, which older programs would ignore;
-// tenants, API keys, audit log; files. 5: permissions of groups, replies, mentions, forwarding, pins.
+// tenants, API keys, audit log; files. 5: permissions of groups, replies, mentions, forwarding, pins,
+// what members keep for themselves: hidden messages, drafts, muting, pinned conversations.
 const SchemaVersion = 5
 
 // OldestSchema is the oldest version that this program turns into SchemaVersion by itself: all that was written since
@@ -88,6 +89,7 @@ const (
 	convHidden
 	convPermissions // of the head, as packPermissions
 	convPins        // of the head: message ids one behind the other
+	convOwn         // of a member, as appendPersonal
 	convColumns
 )
 
@@ -142,7 +144,7 @@ var (
 			convDeliveredAt:    {Name: "delivered_at", Kind: Time},
 			convOwnAfterRead:   {Name: "own_after_read", Kind: Int}, convArchivedAt: {Name: "archived_at", Kind: Int},
 			convHidden: {Name: "hidden", Kind: Int}, convPermissions: {Name: "permissions", Kind: Int},
-			convPins: {Name: "pins", Kind: Blob},
+			convPins: {Name: "pins", Kind: Blob}, convOwn: {Name: "own", Kind: Blob},
 		},
 	}
 	// TableReceipts holds one row per advance of a watermark. Clustered by seq, so that the advances that reach a seq

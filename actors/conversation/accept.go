@@ -70,7 +70,15 @@ func (s *State) accept(r *Request, loaded *chat.Event) {
 	case chat.SetPermissions:
 		s.setPermissions(r, c, m)
 	case chat.Archive:
-		s.archive(r, c, m)
+		s.archive(r, c)
+	case chat.Mute:
+		s.mute(r, c)
+	case chat.PinConversation:
+		s.mark(mark{req: r})
+	case chat.SetDraft:
+		s.setDraft(r, c)
+	case chat.Hide:
+		s.hide(r, c, m)
 	case Bar:
 		s.setBar(r, c)
 	default:
@@ -245,6 +253,8 @@ func (s *State) readDone(rd *Read) {
 		s.reply(rd.req, chat.Result{Event: &rd.Events[0], Duplicate: true})
 	case s.barrier != 0 || s.phase != ready:
 		s.deferred = append(s.deferred, rd.req)
+	case rd.Kind == ReadHidden:
+		s.hidden(rd)
 	case rd.Kind == ReadRange:
 		s.resumed(rd)
 	case rd.Kind == ReadOne && len(rd.Events) == 1:
@@ -430,6 +440,8 @@ func (s *State) resume(r *Request, c chat.Resume, m *member) {
 		s.reply(r, chat.Result{Gap: true, View: s.view(m)})
 	case c.LastSeq == s.head.Seq:
 		s.reply(r, chat.Result{View: s.view(m)})
+	case m.HiddenMessages > 0:
+		s.park(&Read{Kind: ReadRange, From: c.LastSeq + 1, To: s.head.Seq, Conceal: true, User: m.User, req: r, hidden: m.HiddenMessages})
 	case s.recent.covers(c.LastSeq + 1):
 		from := s.recent.index(c.LastSeq + 1)
 		events := make([]chat.Event, 0, len(s.recent.events)-from)
@@ -449,6 +461,10 @@ func (s *State) resumed(rd *Read) {
 		s.fail(rd.req, chat.ErrNotMember)
 		return
 	}
+	if m.HiddenMessages != rd.hidden {
+		s.accept(rd.req, nil) // some were hidden meanwhile: they must not be told again
+		return
+	}
 	n := rd.To - rd.From + 1
 	if uint64(len(rd.Events)) < n {
 		s.fail(rd.req, fmt.Errorf("read log: %d of %d events: %w", len(rd.Events), n, chat.ErrUnavailable))
@@ -465,5 +481,6 @@ func (s *State) resumed(rd *Read) {
 		s.reply(rd.req, chat.Result{Gap: true, View: s.view(m)})
 		return
 	}
+	conceal(events, rd.Hidden)
 	s.reply(rd.req, chat.Result{Events: events, View: s.view(m)})
 }

@@ -151,7 +151,14 @@ func (a *activation) write(w *Write) *Write {
 	ctx, store := a.term.ctx, a.term.store
 	if w.Watermarks {
 		w.Err = a.untilKnown(false, func() error {
-			return a.owned(func() error { return store.SaveWatermarks(ctx, a.key, w.Members, w.Receipts) })
+			return a.owned(func() error {
+				if !w.Personal.IsZero() { // first: the members' rows say that it is there
+					if err := store.SavePersonal(ctx, a.key, w.Personal); err != nil {
+						return err
+					}
+				}
+				return store.SaveWatermarks(ctx, a.key, w.Members, w.Receipts)
+			})
 		})
 		w.Lost = w.Err == nil && !a.owns()
 		return w
@@ -173,8 +180,13 @@ func (a *activation) write(w *Write) *Write {
 // read looks into the log.
 func (a *activation) read(r *Read) *Read {
 	ctx, store := a.term.ctx, a.term.store
+	if r.Conceal || r.Kind == ReadHidden {
+		if r.Hidden, r.Err = store.ListHidden(ctx, a.key, r.User); r.Err != nil {
+			return r
+		}
+	}
 	switch r.Kind {
-	case ReadOne:
+	case ReadOne, ReadHidden:
 		var e chat.Event
 		if e, r.Err = store.GetEvent(ctx, a.key, r.To); r.Err == nil {
 			r.Events = []chat.Event{e}

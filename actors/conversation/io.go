@@ -129,6 +129,7 @@ type Write struct {
 	Watermarks bool
 	Members    []chat.Member
 	Receipts   []chat.Receipt
+	Personal   chat.Personal
 
 	Delete bool
 	Users  []chat.UserID
@@ -145,10 +146,11 @@ type Write struct {
 type ReadKind uint8
 
 const (
-	ReadOne   ReadKind = iota + 1 // the event at To
-	ReadRange                     // the events From … To
-	ReadBack                      // the events from To downwards until a message has been seen
-	ReadCount                     // how many messages of User lie in From … To
+	ReadOne    ReadKind = iota + 1 // the event at To
+	ReadRange                      // the events From … To
+	ReadBack                       // the events from To downwards until a message has been seen
+	ReadCount                      // how many messages of User lie in From … To
+	ReadHidden                     // the event at To, and what User has hidden
 )
 
 // Read is a look into the log below the committed head.
@@ -156,15 +158,19 @@ type Read struct {
 	Kind     ReadKind
 	From, To uint64
 	User     chat.UserID
+	// Conceal asks for what User has hidden as well.
+	Conceal bool
 
 	// The answer.
 	Events []chat.Event
 	Count  uint64
+	Hidden []chat.HiddenMessage // by seq
 	Err    error
 
 	req *Request
 	dup bool // the answer is a duplicate's event
 	// replyTo: of the message that a Send answers.
 	replyTo bool
+	hidden  uint64       // how many messages User had hidden when it was asked for
 	late    []chat.Event // ReadRange: events committed since
 }

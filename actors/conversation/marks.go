@@ -6,10 +6,11 @@ import (
 	"github.com/zumodra/hub/chat"
 )
 
-// mark is an accepted change of a member's own row that is not in the log: a position, or archiving.
+// mark is an accepted change of a member's own row that is not in the log: a position, or what the member keeps for
+// itself (own.go).
 type mark struct {
 	req     *Request
-	kind    chat.ReceiptKind // 0: archive
+	kind    chat.ReceiptKind // 0: what the request's command says
 	to      chat.Watermark
 	message chat.MessageID
 	// old is the read position that own and marked count from.
@@ -18,7 +19,11 @@ type mark struct {
 	marked uint64 // the others' there
 	// private: nobody else is told, nor finds it out.
 	private bool
-	value   uint64 // archive
+	// hidden is how many messages the member had hidden when it was counted, hiddenUnread how many of those of others lie
+	// in (old, to].
+	hidden, hiddenUnread uint64
+	value                uint64  // archive
+	hide                 *hiding // of Hide
 }
 
 // mark waits for its turn to be written.
@@ -76,9 +81,14 @@ func (s *State) countOwn(k mark, m *member) {
 		s.reply(k.req, chat.Result{})
 		return
 	}
+	k.hidden = m.HiddenMessages
 	switch {
 	case k.to.MsgNo == s.head.MsgNo:
-		k.own = m.OwnAfterRead
+		k.own, k.hiddenUnread = m.OwnAfterRead, m.HiddenUnread
+	case m.HiddenUnread > 0:
+		s.park(&Read{Kind: ReadCount, From: m.Read.Seq + 1, To: k.to.Seq, User: m.User, Conceal: true, req: k.req, hidden: k.hidden,
+			late: []chat.Event{{Seq: k.to.Seq, MsgNo: k.to.MsgNo, Message: k.message}}})
+		return
 	case m.OwnAfterRead == 0:
 	case s.recent.covers(m.Read.Seq + 1):
 		for seq := m.Read.Seq + 1; seq <= k.to.Seq; seq++ {
@@ -87,7 +97,7 @@ func (s *State) countOwn(k mark, m *member) {
 			}
 		}
 	default:
-		s.park(&Read{Kind: ReadCount, From: m.Read.Seq + 1, To: k.to.Seq, User: m.User, req: k.req,
+		s.park(&Read{Kind: ReadCount, From: m.Read.Seq + 1, To: k.to.Seq, User: m.User, req: k.req, hidden: k.hidden,
 			late: []chat.Event{{Seq: k.to.Seq, MsgNo: k.to.MsgNo, Message: k.message}}})
 		return
 	}
@@ -101,7 +111,7 @@ func (s *State) marking(k mark) {
 		s.reply(k.req, chat.Result{}) // nothing of others lies there
 		return
 	}
-	k.marked = k.to.MsgNo - m.Read.MsgNo - k.own
+	k.marked = k.to.MsgNo - m.Read.MsgNo - k.own - k.hiddenUnread
 	s.mark(k)
 }
 
@@ -113,12 +123,13 @@ func (s *State) markRd(rd *Read) {
 		return
 	}
 	if rd.Kind == ReadCount {
-		if m.Read.Seq+1 != rd.From {
+		if m.Read.Seq+1 != rd.From || m.HiddenMessages != rd.hidden {
 			s.accept(rd.req, nil) // another mark came between: count again
 			return
 		}
 		to := rd.late[0]
 		s.marking(mark{req: rd.req, kind: chat.ReceiptRead, old: m.Read.Seq, own: rd.Count,
+			hidden: rd.hidden, hiddenUnread: unreadOf(rd.Hidden, rd.From, to.Seq),
 			to: chat.Watermark{Seq: to.Seq, MsgNo: to.MsgNo}, message: to.Message})
 		return
 	}
@@ -155,14 +166,6 @@ func (s *State) markDelivered(r *Request, c chat.MarkDelivered, m *member, _ *ch
 	}
 }
 
-func (s *State) archive(r *Request, c chat.Archive, m *member) {
-	k := mark{req: r}
-	if c.On {
-		k.value = s.head.MsgNo + 1
-	}
-	s.mark(k)
-}
-
 // writeMarks freezes the positions that wait, one per member, into one write.
 func (s *State) writeMarks() {
 	queue := s.marks
@@ -180,8 +183,10 @@ func (s *State) writeMarks() {
 			s.fail(k.req, chat.ErrNotMember)
 		case taken[u]:
 			s.marks = append(s.marks, k)
-		case k.kind == chat.ReceiptRead && m.Read.Seq != k.old:
+		case k.counts() && (m.Read.Seq != k.old || m.HiddenMessages != k.hidden):
 			again = append(again, k.req)
+		case k.hide != nil && k.hide.row.Seq > s.savedSeq: // stored counts are exact as of the stored head
+			s.marks, s.urgent = append(s.marks, k), true
 		case k.kind == chat.ReceiptDelivered && k.to.Seq <= m.Delivered.Seq:
 			s.reply(k.req, chat.Result{})
 		default:
@@ -197,6 +202,7 @@ func (s *State) writeMarks() {
 				}
 			}
 			w.Members = append(w.Members, after)
+			k.keep(&w.Personal)
 			if k.kind != 0 && !k.private {
 				w.Receipts = append(w.Receipts, chat.Receipt{User: u, Kind: k.kind, Seq: k.to.Seq, At: k.to.At})
 			}
@@ -226,6 +232,7 @@ func (k *mark) applyTo(m *chat.Member) {
 		}
 		m.Read = k.to
 		m.OwnAfterRead -= min(k.own, m.OwnAfterRead)
+		m.HiddenUnread -= min(k.hiddenUnread, m.HiddenUnread)
 		if m.Delivered.Seq < k.to.Seq {
 			m.Delivered = k.to
 		}
@@ -234,7 +241,7 @@ func (k *mark) applyTo(m *chat.Member) {
 			m.Delivered = k.to
 		}
 	default:
-		m.ArchivedAt = k.value
+		k.applyOwn(m)
 	}
 }
 
@@ -253,6 +260,9 @@ func (s *State) marked(w *Write) {
 			s.advanced(m)
 		}
 		s.reply(k.req, chat.Result{Marked: k.marked})
+		if m != nil && k.kind == 0 {
+			s.tellOwn(k, m)
+		}
 		if m == nil || k.kind == 0 || k.private || s.bar.on || k.kind == chat.ReceiptDelivered && len(s.members) > deliveredNotices {
 			continue
 		}

@@ -124,7 +124,7 @@ func (m *member) sent(e *chat.Event) {
 		m.OwnAfterRead++
 	} else {
 		m.Read = chat.Watermark{Seq: e.Seq, MsgNo: e.MsgNo, At: e.At}
-		m.OwnAfterRead = 0
+		m.OwnAfterRead, m.HiddenUnread = 0, 0
 		if m.Delivered.Seq < m.Read.Seq {
 			m.Delivered = m.Read
 		}

@@ -24,6 +24,9 @@ type Store interface {
 	AppendEvents(ctx context.Context, key chat.ConversationKey, events []chat.Event) error
 	SaveDerived(ctx context.Context, key chat.ConversationKey, d chat.Derived) error
 	SaveWatermarks(ctx context.Context, key chat.ConversationKey, members []chat.Member, receipts []chat.Receipt) error
+	// SavePersonal may be relaxed: SaveWatermarks of the same members follows.
+	SavePersonal(ctx context.Context, key chat.ConversationKey, p chat.Personal) error
+	ListHidden(ctx context.Context, key chat.ConversationKey, user chat.UserID) ([]chat.HiddenMessage, error)
 	FindDuplicates(ctx context.Context, key chat.ConversationKey, ids []chat.SenderClientID) ([]uint64, error)
 	DeleteConversation(ctx context.Context, key chat.ConversationKey, members []chat.UserID) error
 	MarkDirty(ctx context.Context, key chat.ConversationKey) error

@@ -289,6 +289,9 @@ func (u *sessions) remove(s session) bool {
 
 // resolve finds the sessions of this group's users among the members that get the conversation's deliveries.
 func (g *group) resolve(p part, members *chat.MemberSet) *chat.SessionSet {
+	if len(members.Users) == 1 { // what one member did for itself: the set of all stays at hand
+		return g.find(p.key, members)
+	}
 	c := g.cache[p]
 	if c != nil && c.members == members && g.holds(c, p.key.Tenant) {
 		c.version = g.version

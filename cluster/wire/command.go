@@ -73,6 +73,19 @@ func putCommand(c chat.Command) (*pb.Command, error) {
 	case chat.Archive:
 		m.Type = pb.CommandType_COMMAND_ARCHIVE
 		m.On = c.On
+	case chat.Hide:
+		m.Type = pb.CommandType_COMMAND_HIDE
+		m.MessageHi, m.MessageLo = halves(c.Message)
+	case chat.Mute:
+		m.Type = pb.CommandType_COMMAND_MUTE
+		m.Until = micros(c.Until)
+	case chat.PinConversation:
+		m.Type = pb.CommandType_COMMAND_PIN_CONVERSATION
+		m.On = c.On
+	case chat.SetDraft:
+		m.Type = pb.CommandType_COMMAND_SET_DRAFT
+		m.Content = c.Text
+		m.MessageHi, m.MessageLo = halves(c.ReplyTo)
 	case chat.Attach:
 		m.Type = pb.CommandType_COMMAND_ATTACH
 		m.Join = c.Join
@@ -145,6 +158,14 @@ func command(m *pb.Command) (chat.Command, error) {
 		return chat.SetPermissions{Conversation: conversation, Permissions: permissions(m.Permissions)}, nil
 	case pb.CommandType_COMMAND_ARCHIVE:
 		return chat.Archive{Conversation: conversation, On: m.On}, nil
+	case pb.CommandType_COMMAND_HIDE:
+		return chat.Hide{Conversation: conversation, Message: message}, nil
+	case pb.CommandType_COMMAND_MUTE:
+		return chat.Mute{Conversation: conversation, Until: instant(m.Until)}, nil
+	case pb.CommandType_COMMAND_PIN_CONVERSATION:
+		return chat.PinConversation{Conversation: conversation, On: m.On}, nil
+	case pb.CommandType_COMMAND_SET_DRAFT:
+		return chat.SetDraft{Conversation: conversation, Text: m.Content, ReplyTo: message}, nil
 	case pb.CommandType_COMMAND_ATTACH:
 		return chat.Attach{Conversation: conversation, Join: m.Join}, nil
 	case pb.CommandType_COMMAND_RESUME:

@@ -135,6 +135,8 @@ func putMember(m *pb.Member, c *chat.Member) {
 	m.OwnAfterRead = c.OwnAfterRead
 	m.ArchivedAt = c.ArchivedAt
 	m.Hidden = c.Hidden
+	m.HiddenMessages, m.HiddenLast, m.HiddenUnread = c.HiddenMessages, c.HiddenLast, c.HiddenUnread
+	m.MutedUntil, m.PinnedAt, m.DraftAt = micros(c.MutedUntil), micros(c.PinnedAt), micros(c.DraftAt)
 }
 
 func member(m *pb.Member) chat.Member {
@@ -151,6 +153,9 @@ func member(m *pb.Member) chat.Member {
 		OwnAfterRead: m.OwnAfterRead,
 		ArchivedAt:   m.ArchivedAt,
 		Hidden:       m.Hidden,
+
+		HiddenMessages: m.HiddenMessages, HiddenLast: m.HiddenLast, HiddenUnread: m.HiddenUnread,
+		MutedUntil: instant(m.MutedUntil), PinnedAt: instant(m.PinnedAt), DraftAt: instant(m.DraftAt),
 	}
 }
 

@@ -152,7 +152,40 @@ func putNotice(m *pb.Notice, n *chat.Notice) {
 		m.Head = pb.HeadNoticeFromVTPool()
 		m.Head.Seq = h.Seq
 	}
+	if o := n.Own; o != nil {
+		m.Own = putOwn(o)
+	}
 	m.Origin = putOrigin(n.Origin)
+}
+
+func putOwn(o *chat.OwnNotice) *pb.OwnNotice {
+	m := pb.OwnNoticeFromVTPool()
+	m.HiddenHi, m.HiddenLo = halves(o.Hidden)
+	if s := o.Settings; s != nil {
+		m.Settings = pb.SettingsFromVTPool()
+		m.Settings.MutedUntil, m.Settings.Pinned, m.Settings.Archived = micros(s.MutedUntil), s.Pinned, s.Archived
+	}
+	if d := o.Draft; d != nil {
+		m.Draft = pb.DraftFromVTPool()
+		m.Draft.ConversationHi, m.Draft.ConversationLo = halves(d.Conversation)
+		m.Draft.ReplyHi, m.Draft.ReplyLo = halves(d.ReplyTo)
+		m.Draft.Text, m.Draft.At = d.Text, micros(d.At)
+	}
+	return m
+}
+
+func own(m *pb.OwnNotice) *chat.OwnNotice {
+	o := &chat.OwnNotice{Hidden: whole[chat.MessageID](m.HiddenHi, m.HiddenLo)}
+	if s := m.Settings; s != nil {
+		o.Settings = &chat.Settings{MutedUntil: instant(s.MutedUntil), Pinned: s.Pinned, Archived: s.Archived}
+	}
+	if d := m.Draft; d != nil {
+		o.Draft = &chat.Draft{
+			Conversation: whole[chat.ConversationID](d.ConversationHi, d.ConversationLo),
+			ReplyTo:      whole[chat.MessageID](d.ReplyHi, d.ReplyLo), Text: d.Text, At: instant(d.At),
+		}
+	}
+	return o
 }
 
 func notice(m *pb.Notice) chat.Notice {
@@ -168,6 +201,9 @@ func notice(m *pb.Notice) chat.Notice {
 	}
 	if h := m.Head; h != nil {
 		n.Head = &chat.HeadNotice{Seq: h.Seq}
+	}
+	if o := m.Own; o != nil {
+		n.Own = own(o)
 	}
 	return n
 }

@@ -37,6 +37,7 @@ type ClientFrame struct {
 	Seq       uint64 // delivered.seq, read.up_to_seq
 	Emoji     string
 	Remove    bool
+	ForMe     bool          // delete.scope
 	Name      string        // create_group.group_name, rename.name, add_contact.name
 	Email     string        // add_contact
 	Users     []chat.UserID // create_group.members, add_participants, remove_participants: in the order sent
@@ -165,7 +166,7 @@ func (v *values) fields(f *ClientFrame) *Error {
 		}
 		return f.normalize()
 	case Delete:
-		return v.messageID(f, true)
+		return firstOf(v.messageID(f, true), v.scope(&f.ForMe))
 	case Rename:
 		if err := v.required(fieldName, &f.Name); err != nil {
 			return err
@@ -479,6 +480,18 @@ func (v *values) role(f field, dst *chat.Role) *Error {
 	}
 	if !ok {
 		return wrongType(f, "owner, admin or member")
+	}
+	return nil
+}
+
+// scope tells deleting for oneself from deleting for all.
+func (v *values) scope(dst *bool) *Error {
+	switch string(v[fieldScope]) {
+	case "", `"all"`:
+	case `"me"`:
+		*dst = true
+	default:
+		return wrongType(fieldScope, "all or me")
 	}
 	return nil
 }

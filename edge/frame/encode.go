@@ -17,8 +17,11 @@ func AppendStatus(b []byte) []byte { return append(b, Status...) }
 // AppendEvent appends the frame of a log event. isRead is of messages only. ref is the JSON text of the
 // client's reference, empty for everybody but the session that caused the event.
 func AppendEvent(b []byte, conversation chat.ConversationID, e *chat.Event, isRead bool, ref string) []byte {
-	if e.Type == chat.EventMessage {
+	switch e.Type {
+	case chat.EventMessage:
 		return appendMessage(b, conversation, e, isRead, ref)
+	case chat.EventHidden:
+		return appendHidden(b, conversation, e.Message, e.Seq)
 	}
 	b = append(b, `{"type":"`...)
 	b = append(b, e.Type.String()...)

@@ -87,6 +87,7 @@ const (
 	fieldMentions
 	fieldMentionAll
 	fieldUploadID
+	fieldScope
 	numFields
 )
 
@@ -95,7 +96,7 @@ var fieldNames = [numFields]string{"type", "ref", "conversation_id", "content", 
 	"conversations", "emoji", "remove", "user_ids", "token", "query", "sender_id", "date_from", "date_to", "has_attachments",
 	"user_id", "role", "who_can_add", "who_can_pin", "who_can_mention_all",
 	"reply_to", "mentions", "mention_all",
-	"upload_id"}
+	"upload_id", "scope"}
 
 var (
 	fieldsByName = func() map[string]field {
@@ -175,8 +176,9 @@ var Types = []FrameType{
 		{"content", "string", true, "as in send_message"},
 		{"mentions", "[user]", false, "as in send_message; they replace those there were"},
 		{"mention_all", "bool", false, "as in send_message"}}},
-	{"delete", true, true, "", "Empty a message for all. Idempotent.", []Field{
-		{"message_id", "uuid", true, ""}}},
+	{"delete", true, true, "", "Empty a message for all, or hide it from oneself. Idempotent.", []Field{
+		{"message_id", "uuid", true, ""},
+		{"scope", "string", false, "all or me: me hides anybody's message from this user alone, for good; default all"}}},
 	{"rename", true, true, "", "Rename a group; admins only.", []Field{
 		{"name", "string", true, "1 to 255 code points after trimming"}}},
 	{"add_participants", true, true, "", "Add users to a group.", []Field{
@@ -264,6 +266,21 @@ var Types = []FrameType{
 	{"message_pinned", false, true, "", "A message was pinned, or is no more. One that is deleted is pinned no more, without this frame.", append([]Field{
 		{"message_id", "uuid", true, ""},
 		{"removed", "bool", true, ""}}, eventFields...)},
+	{"message_hidden", false, true, "", "The user has hidden a message (delete with scope me). Sent to that user's connections alone.", []Field{
+		{"message_id", "uuid", true, ""},
+		{"conversation_id", "uuid", true, ""},
+		{"seq", "integer", false, "in a replay and in the log over REST: of the event about that message that it stands for"}}},
+	{"conversation_settings", false, true, "", "The user has muted, pinned or archived a conversation, or taken that back. Sent to that user's connections alone.", []Field{
+		{"conversation_id", "uuid", true, ""},
+		{"is_muted", "bool", true, ""},
+		{"muted_until", "time", false, "if it is muted: until then; without it, without an end"},
+		{"is_pinned", "bool", true, "it comes first in the list"},
+		{"is_archived", "bool", true, ""}}},
+	{"draft", false, true, "", "The user has written something without sending it. Sent to that user's connections alone.", []Field{
+		{"conversation_id", "uuid", true, ""},
+		{"text", "string", true, "empty: there is no draft any more"},
+		{"reply_to", "uuid", false, "the message that it is to answer"},
+		{"updated_at", "time", true, "the draft with the latest counts"}}},
 	{"participants_changed", false, true, "", "Members came, went, or got another role.", append([]Field{
 		{"change", "string", true, "added, removed, left or role"},
 		{"user_ids", "[user]", true, "whom it is about"},

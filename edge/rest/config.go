@@ -21,6 +21,10 @@ type Hub interface {
 	Conversation(ctx context.Context, p chat.Principal, id chat.ConversationID) (chat.ConversationItem, error)
 	Messages(ctx context.Context, p chat.Principal, q chat.MessageQuery) (chat.MessagePage, error)
 	Message(ctx context.Context, p chat.Principal, id chat.MessageID) (chat.MessageItem, error)
+	// Hide deletes a message for the caller alone.
+	Hide(ctx context.Context, p chat.Principal, id chat.MessageID) error
+	// Draft is what the caller has not sent, without text if there is nothing.
+	Draft(ctx context.Context, p chat.Principal, id chat.ConversationID) (chat.Draft, error)
 	// Pins are the pinned messages of a conversation.
 	Pins(ctx context.Context, p chat.Principal, id chat.ConversationID) ([]chat.MessageItem, error)
 	// Events reads a part of a conversation's log.

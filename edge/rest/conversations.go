@@ -57,7 +57,7 @@ func (a *API) listConversations(ctx context.Context, c *call) response {
 	}
 	results := make([]conversationView, len(found.Items))
 	for i := range found.Items {
-		results[i] = listConversation(&found.Items[i])
+		results[i] = a.listConversation(&found.Items[i])
 	}
 	return a.page(c.r, n, found.Total, len(results), n < lastPage(found.Total), results)
 }
@@ -139,7 +139,7 @@ func (a *API) createConversation(ctx context.Context, c *call) response {
 	if err != nil {
 		return a.failure(err, texts{name: "get_conversation"})
 	}
-	return response{status: http.StatusCreated, body: detailConversation(&it)}
+	return response{status: http.StatusCreated, body: a.detailConversation(&it)}
 }
 
 func (b *body) checkName(s string) string {
@@ -175,7 +175,7 @@ func (a *API) getConversation(ctx context.Context, c *call) response {
 	if err != nil {
 		return a.failure(err, texts{name: "get_conversation"})
 	}
-	return ok(detailConversation(&it))
+	return ok(a.detailConversation(&it))
 }
 
 // PATCH conversations/{id}/: the name, and who may do what.
@@ -272,7 +272,7 @@ func (a *API) changeMembers(ctx context.Context, c *call, t texts, done string,
 	if err != nil {
 		return a.failure(err, texts{name: "get_conversation"})
 	}
-	return a.envelope(detailConversation(&it), done)
+	return a.envelope(a.detailConversation(&it), done)
 }
 
 // POST conversations/{id}/set_role/: the owner makes a member an admin, a plain member, or the owner.

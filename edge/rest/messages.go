@@ -386,11 +386,18 @@ func (a *API) editMessage(ctx context.Context, c *call) response {
 	return a.getMessage(ctx, c)
 }
 
-// DELETE messages/{id}/. Deleting again is not an error.
+// DELETE messages/{id}/: for all, or with scope=me for the caller alone. Deleting again is not an error.
 func (a *API) deleteMessage(ctx context.Context, c *call) response {
 	id, bad := messageID(c)
 	if bad != nil {
 		return *bad
+	}
+	switch s := c.r.URL.Query().Get("scope"); s {
+	case "", "all":
+	case "me":
+		return a.hideMessage(ctx, c, id)
+	default:
+		return invalid("scope", `"`+printable(s)+`" is not a valid choice.`)
 	}
 	it, err := a.cfg.Hub.Message(ctx, c.p, id)
 	if err != nil {

@@ -51,7 +51,8 @@ type conversationView struct {
 	IsGroup             bool       `json:"is_group"`
 	OtherParticipant    *userView  `json:"other_participant"`
 	UpdatedAt           stamp      `json:"updated_at"`
-	*conversationDetail            // nil in lists
+	ownView
+	*conversationDetail // nil in lists
 }
 
 type conversationDetail struct {
@@ -79,7 +80,7 @@ func (p preview) MarshalJSON() ([]byte, error) {
 	return chat.AppendJSONString(nil, *p.text), nil
 }
 
-func viewConversation(it *chat.ConversationItem) conversationView {
+func (a *API) viewConversation(it *chat.ConversationItem) conversationView {
 	caller, h := it.Me.User, &it.Head
 	v := conversationView{
 		ID:           h.Key.ID.String(),
@@ -95,6 +96,7 @@ func viewConversation(it *chat.ConversationItem) conversationView {
 			v.Participants[i].Role = it.Roles[i].String()
 		}
 	}
+	v.ownView = a.viewOwn(it)
 	if it.Other != nil {
 		o := viewUser(*it.Other, caller)
 		v.OtherParticipant = &o
@@ -106,8 +108,8 @@ func viewConversation(it *chat.ConversationItem) conversationView {
 	return v
 }
 
-func listConversation(it *chat.ConversationItem) conversationView {
-	v := viewConversation(it)
+func (a *API) listConversation(it *chat.ConversationItem) conversationView {
+	v := a.viewConversation(it)
 	v.LastMessagePreview = &preview{}
 	if v.LastMessageText != nil {
 		p := chat.Truncate(*v.LastMessageText, chat.PreviewText)
@@ -119,8 +121,8 @@ func listConversation(it *chat.ConversationItem) conversationView {
 	return v
 }
 
-func detailConversation(it *chat.ConversationItem) conversationView {
-	v := viewConversation(it)
+func (a *API) detailConversation(it *chat.ConversationItem) conversationView {
+	v := a.viewConversation(it)
 	v.conversationDetail = &conversationDetail{
 		CanLeave:           it.Head.Kind == chat.Group,
 		CanAddParticipants: it.Head.Kind == chat.Group && it.CanAdd,

@@ -194,6 +194,9 @@ func command(q *request, f *frame.ClientFrame) (chat.Command, error) {
 	case frame.Edit:
 		return chat.Edit{Conversation: c, Message: f.MessageID, Content: f.Content, Mentions: f.Mentions, MentionAll: f.MentionAll}, nil
 	case frame.Delete:
+		if f.ForMe {
+			return chat.Hide{Conversation: c, Message: f.MessageID}, nil
+		}
 		return chat.Delete{Conversation: c, Message: f.MessageID}, nil
 	case frame.Rename:
 		return chat.Rename{Conversation: c, Title: f.Name}, nil

@@ -157,6 +157,9 @@ func (e *encoded) encode() {
 		case n.Head != nil:
 			out.name = "head"
 			b = frame.AppendHead(room(96), id, n.Head)
+		case n.Own != nil:
+			out.name = n.Own.Kind()
+			b = frame.AppendOwn(room(192), id, n.Own)
 		default:
 			continue
 		}

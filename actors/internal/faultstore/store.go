@@ -42,6 +42,8 @@ type conv struct {
 	receipts []chat.Receipt
 	sent     map[chat.SenderClientID]uint64
 	replies  []chat.Reply
+	hidden   map[chat.UserID]map[uint64]chat.HiddenMessage
+	drafts   map[chat.UserID]chat.Draft
 }
 
 // New returns an empty store.
@@ -108,7 +110,8 @@ func (s *Store) SetFaults(before, after func(op string, key chat.ConversationKey
 func (s *Store) get(key chat.ConversationKey) *conv {
 	c := s.convs[key]
 	if c == nil {
-		c = &conv{members: map[chat.UserID]chat.Member{}, sent: map[chat.SenderClientID]uint64{}}
+		c = &conv{members: map[chat.UserID]chat.Member{}, sent: map[chat.SenderClientID]uint64{},
+			hidden: map[chat.UserID]map[uint64]chat.HiddenMessage{}, drafts: map[chat.UserID]chat.Draft{}}
 		s.convs[key] = c
 	}
 	return c
@@ -369,6 +372,7 @@ func (s *Store) save(key chat.ConversationKey, d chat.Derived) {
 	}
 	for _, u := range d.Removed {
 		delete(c.members, u)
+		c.drop(u)
 	}
 	for _, e := range d.Rewritten {
 		c.log[e.Seq-1] = e

@@ -37,26 +37,30 @@ const (
 type CommandType int32
 
 const (
-	CommandType_COMMAND_NONE            CommandType = 0
-	CommandType_COMMAND_CREATE          CommandType = 1
-	CommandType_COMMAND_SEND            CommandType = 2
-	CommandType_COMMAND_EDIT            CommandType = 3
-	CommandType_COMMAND_DELETE          CommandType = 4
-	CommandType_COMMAND_REACT           CommandType = 5
-	CommandType_COMMAND_TYPING          CommandType = 6
-	CommandType_COMMAND_MARK_READ       CommandType = 7
-	CommandType_COMMAND_MARK_DELIVERED  CommandType = 8
-	CommandType_COMMAND_ADD_MEMBERS     CommandType = 9
-	CommandType_COMMAND_REMOVE_MEMBERS  CommandType = 10
-	CommandType_COMMAND_LEAVE           CommandType = 11
-	CommandType_COMMAND_RENAME          CommandType = 12
-	CommandType_COMMAND_SET_ROLE        CommandType = 13
-	CommandType_COMMAND_ARCHIVE         CommandType = 14
-	CommandType_COMMAND_ATTACH          CommandType = 15
-	CommandType_COMMAND_RESUME          CommandType = 16
-	CommandType_COMMAND_SET_PERMISSIONS CommandType = 40
-	CommandType_COMMAND_FORWARD         CommandType = 41
-	CommandType_COMMAND_PIN             CommandType = 42
+	CommandType_COMMAND_NONE             CommandType = 0
+	CommandType_COMMAND_CREATE           CommandType = 1
+	CommandType_COMMAND_SEND             CommandType = 2
+	CommandType_COMMAND_EDIT             CommandType = 3
+	CommandType_COMMAND_DELETE           CommandType = 4
+	CommandType_COMMAND_REACT            CommandType = 5
+	CommandType_COMMAND_TYPING           CommandType = 6
+	CommandType_COMMAND_MARK_READ        CommandType = 7
+	CommandType_COMMAND_MARK_DELIVERED   CommandType = 8
+	CommandType_COMMAND_ADD_MEMBERS      CommandType = 9
+	CommandType_COMMAND_REMOVE_MEMBERS   CommandType = 10
+	CommandType_COMMAND_LEAVE            CommandType = 11
+	CommandType_COMMAND_RENAME           CommandType = 12
+	CommandType_COMMAND_SET_ROLE         CommandType = 13
+	CommandType_COMMAND_ARCHIVE          CommandType = 14
+	CommandType_COMMAND_ATTACH           CommandType = 15
+	CommandType_COMMAND_RESUME           CommandType = 16
+	CommandType_COMMAND_SET_PERMISSIONS  CommandType = 40
+	CommandType_COMMAND_FORWARD          CommandType = 41
+	CommandType_COMMAND_PIN              CommandType = 42
+	CommandType_COMMAND_HIDE             CommandType = 51
+	CommandType_COMMAND_MUTE             CommandType = 52
+	CommandType_COMMAND_PIN_CONVERSATION CommandType = 53
+	CommandType_COMMAND_SET_DRAFT        CommandType = 54
 )
 
 // Enum value maps for CommandType.
@@ -82,28 +86,36 @@ var (
 		40: "COMMAND_SET_PERMISSIONS",
 		41: "COMMAND_FORWARD",
 		42: "COMMAND_PIN",
+		51: "COMMAND_HIDE",
+		52: "COMMAND_MUTE",
+		53: "COMMAND_PIN_CONVERSATION",
+		54: "COMMAND_SET_DRAFT",
 	}
 	CommandType_value = map[string]int32{
-		"COMMAND_NONE":            0,
-		"COMMAND_CREATE":          1,
-		"COMMAND_SEND":            2,
-		"COMMAND_EDIT":            3,
-		"COMMAND_DELETE":          4,
-		"COMMAND_REACT":           5,
-		"COMMAND_TYPING":          6,
-		"COMMAND_MARK_READ":       7,
-		"COMMAND_MARK_DELIVERED":  8,
-		"COMMAND_ADD_MEMBERS":     9,
-		"COMMAND_REMOVE_MEMBERS":  10,
-		"COMMAND_LEAVE":           11,
-		"COMMAND_RENAME":          12,
-		"COMMAND_SET_ROLE":        13,
-		"COMMAND_ARCHIVE":         14,
-		"COMMAND_ATTACH":          15,
-		"COMMAND_RESUME":          16,
-		"COMMAND_SET_PERMISSIONS": 40,
-		"COMMAND_FORWARD":         41,
-		"COMMAND_PIN":             42,
+		"COMMAND_NONE":             0,
+		"COMMAND_CREATE":           1,
+		"COMMAND_SEND":             2,
+		"COMMAND_EDIT":             3,
+		"COMMAND_DELETE":           4,
+		"COMMAND_REACT":            5,
+		"COMMAND_TYPING":           6,
+		"COMMAND_MARK_READ":        7,
+		"COMMAND_MARK_DELIVERED":   8,
+		"COMMAND_ADD_MEMBERS":      9,
+		"COMMAND_REMOVE_MEMBERS":   10,
+		"COMMAND_LEAVE":            11,
+		"COMMAND_RENAME":           12,
+		"COMMAND_SET_ROLE":         13,
+		"COMMAND_ARCHIVE":          14,
+		"COMMAND_ATTACH":           15,
+		"COMMAND_RESUME":           16,
+		"COMMAND_SET_PERMISSIONS":  40,
+		"COMMAND_FORWARD":          41,
+		"COMMAND_PIN":              42,
+		"COMMAND_HIDE":             51,
+		"COMMAND_MUTE":             52,
+		"COMMAND_PIN_CONVERSATION": 53,
+		"COMMAND_SET_DRAFT":        54,
 	}
 )
 
@@ -1361,6 +1373,12 @@ type Member struct {
 	OwnAfterRead   uint64                 `protobuf:"varint,11,opt,name=own_after_read,json=ownAfterRead,proto3" json:"own_after_read,omitempty"`
 	ArchivedAt     uint64                 `protobuf:"varint,12,opt,name=archived_at,json=archivedAt,proto3" json:"archived_at,omitempty"`
 	Hidden         uint64                 `protobuf:"varint,13,opt,name=hidden,proto3" json:"hidden,omitempty"`
+	HiddenMessages uint64                 `protobuf:"varint,51,opt,name=hidden_messages,json=hiddenMessages,proto3" json:"hidden_messages,omitempty"`
+	HiddenLast     uint64                 `protobuf:"varint,52,opt,name=hidden_last,json=hiddenLast,proto3" json:"hidden_last,omitempty"`
+	HiddenUnread   uint64                 `protobuf:"varint,53,opt,name=hidden_unread,json=hiddenUnread,proto3" json:"hidden_unread,omitempty"`
+	MutedUntil     int64                  `protobuf:"fixed64,54,opt,name=muted_until,json=mutedUntil,proto3" json:"muted_until,omitempty"`
+	PinnedAt       int64                  `protobuf:"fixed64,55,opt,name=pinned_at,json=pinnedAt,proto3" json:"pinned_at,omitempty"`
+	DraftAt        int64                  `protobuf:"fixed64,56,opt,name=draft_at,json=draftAt,proto3" json:"draft_at,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1482,6 +1500,48 @@ func (x *Member) GetArchivedAt() uint64 {
 func (x *Member) GetHidden() uint64 {
 	if x != nil {
 		return x.Hidden
+	}
+	return 0
+}
+
+func (x *Member) GetHiddenMessages() uint64 {
+	if x != nil {
+		return x.HiddenMessages
+	}
+	return 0
+}
+
+func (x *Member) GetHiddenLast() uint64 {
+	if x != nil {
+		return x.HiddenLast
+	}
+	return 0
+}
+
+func (x *Member) GetHiddenUnread() uint64 {
+	if x != nil {
+		return x.HiddenUnread
+	}
+	return 0
+}
+
+func (x *Member) GetMutedUntil() int64 {
+	if x != nil {
+		return x.MutedUntil
+	}
+	return 0
+}
+
+func (x *Member) GetPinnedAt() int64 {
+	if x != nil {
+		return x.PinnedAt
+	}
+	return 0
+}
+
+func (x *Member) GetDraftAt() int64 {
+	if x != nil {
+		return x.DraftAt
 	}
 	return 0
 }
@@ -2270,6 +2330,7 @@ type Command struct {
 	Extras         *Extras                `protobuf:"bytes,41,opt,name=extras,proto3" json:"extras,omitempty"`
 	FromHi         uint64                 `protobuf:"fixed64,42,opt,name=from_hi,json=fromHi,proto3" json:"from_hi,omitempty"`
 	FromLo         uint64                 `protobuf:"fixed64,43,opt,name=from_lo,json=fromLo,proto3" json:"from_lo,omitempty"`
+	Until          int64                  `protobuf:"fixed64,51,opt,name=until,proto3" json:"until,omitempty"`
 	File           *File                  `protobuf:"bytes,60,opt,name=file,proto3" json:"file,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -2469,6 +2530,13 @@ func (x *Command) GetFromHi() uint64 {
 func (x *Command) GetFromLo() uint64 {
 	if x != nil {
 		return x.FromLo
+	}
+	return 0
+}
+
+func (x *Command) GetUntil() int64 {
+	if x != nil {
+		return x.Until
 	}
 	return 0
 }
@@ -3865,6 +3933,7 @@ type Notice struct {
 	Read          *ReadNotice            `protobuf:"bytes,3,opt,name=read,proto3" json:"read,omitempty"`
 	Head          *HeadNotice            `protobuf:"bytes,4,opt,name=head,proto3" json:"head,omitempty"`
 	Origin        *Origin                `protobuf:"bytes,5,opt,name=origin,proto3" json:"origin,omitempty"`
+	Own           *OwnNotice             `protobuf:"bytes,51,opt,name=own,proto3" json:"own,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3934,6 +4003,225 @@ func (x *Notice) GetOrigin() *Origin {
 	return nil
 }
 
+func (x *Notice) GetOwn() *OwnNotice {
+	if x != nil {
+		return x.Own
+	}
+	return nil
+}
+
+type OwnNotice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	HiddenHi      uint64                 `protobuf:"fixed64,1,opt,name=hidden_hi,json=hiddenHi,proto3" json:"hidden_hi,omitempty"`
+	HiddenLo      uint64                 `protobuf:"fixed64,2,opt,name=hidden_lo,json=hiddenLo,proto3" json:"hidden_lo,omitempty"`
+	Settings      *Settings              `protobuf:"bytes,3,opt,name=settings,proto3" json:"settings,omitempty"`
+	Draft         *Draft                 `protobuf:"bytes,4,opt,name=draft,proto3" json:"draft,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwnNotice) Reset() {
+	*x = OwnNotice{}
+	mi := &file_cluster_wire_wire_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwnNotice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwnNotice) ProtoMessage() {}
+
+func (x *OwnNotice) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_wire_wire_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwnNotice.ProtoReflect.Descriptor instead.
+func (*OwnNotice) Descriptor() ([]byte, []int) {
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *OwnNotice) GetHiddenHi() uint64 {
+	if x != nil {
+		return x.HiddenHi
+	}
+	return 0
+}
+
+func (x *OwnNotice) GetHiddenLo() uint64 {
+	if x != nil {
+		return x.HiddenLo
+	}
+	return 0
+}
+
+func (x *OwnNotice) GetSettings() *Settings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *OwnNotice) GetDraft() *Draft {
+	if x != nil {
+		return x.Draft
+	}
+	return nil
+}
+
+type Settings struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	MutedUntil    int64                  `protobuf:"fixed64,1,opt,name=muted_until,json=mutedUntil,proto3" json:"muted_until,omitempty"`
+	Pinned        bool                   `protobuf:"varint,2,opt,name=pinned,proto3" json:"pinned,omitempty"`
+	Archived      bool                   `protobuf:"varint,3,opt,name=archived,proto3" json:"archived,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Settings) Reset() {
+	*x = Settings{}
+	mi := &file_cluster_wire_wire_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Settings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Settings) ProtoMessage() {}
+
+func (x *Settings) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_wire_wire_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Settings.ProtoReflect.Descriptor instead.
+func (*Settings) Descriptor() ([]byte, []int) {
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *Settings) GetMutedUntil() int64 {
+	if x != nil {
+		return x.MutedUntil
+	}
+	return 0
+}
+
+func (x *Settings) GetPinned() bool {
+	if x != nil {
+		return x.Pinned
+	}
+	return false
+}
+
+func (x *Settings) GetArchived() bool {
+	if x != nil {
+		return x.Archived
+	}
+	return false
+}
+
+type Draft struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	ConversationHi uint64                 `protobuf:"fixed64,1,opt,name=conversation_hi,json=conversationHi,proto3" json:"conversation_hi,omitempty"`
+	ConversationLo uint64                 `protobuf:"fixed64,2,opt,name=conversation_lo,json=conversationLo,proto3" json:"conversation_lo,omitempty"`
+	Text           string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	ReplyHi        uint64                 `protobuf:"fixed64,4,opt,name=reply_hi,json=replyHi,proto3" json:"reply_hi,omitempty"`
+	ReplyLo        uint64                 `protobuf:"fixed64,5,opt,name=reply_lo,json=replyLo,proto3" json:"reply_lo,omitempty"`
+	At             int64                  `protobuf:"fixed64,6,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Draft) Reset() {
+	*x = Draft{}
+	mi := &file_cluster_wire_wire_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Draft) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Draft) ProtoMessage() {}
+
+func (x *Draft) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_wire_wire_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Draft.ProtoReflect.Descriptor instead.
+func (*Draft) Descriptor() ([]byte, []int) {
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *Draft) GetConversationHi() uint64 {
+	if x != nil {
+		return x.ConversationHi
+	}
+	return 0
+}
+
+func (x *Draft) GetConversationLo() uint64 {
+	if x != nil {
+		return x.ConversationLo
+	}
+	return 0
+}
+
+func (x *Draft) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Draft) GetReplyHi() uint64 {
+	if x != nil {
+		return x.ReplyHi
+	}
+	return 0
+}
+
+func (x *Draft) GetReplyLo() uint64 {
+	if x != nil {
+		return x.ReplyLo
+	}
+	return 0
+}
+
+func (x *Draft) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
 type TypingNotice struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	User          string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
@@ -3945,7 +4233,7 @@ type TypingNotice struct {
 
 func (x *TypingNotice) Reset() {
 	*x = TypingNotice{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[47]
+	mi := &file_cluster_wire_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3957,7 +4245,7 @@ func (x *TypingNotice) String() string {
 func (*TypingNotice) ProtoMessage() {}
 
 func (x *TypingNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[47]
+	mi := &file_cluster_wire_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3970,7 +4258,7 @@ func (x *TypingNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TypingNotice.ProtoReflect.Descriptor instead.
 func (*TypingNotice) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{47}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *TypingNotice) GetUser() string {
@@ -4009,7 +4297,7 @@ type ReadNotice struct {
 
 func (x *ReadNotice) Reset() {
 	*x = ReadNotice{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[48]
+	mi := &file_cluster_wire_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4021,7 +4309,7 @@ func (x *ReadNotice) String() string {
 func (*ReadNotice) ProtoMessage() {}
 
 func (x *ReadNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[48]
+	mi := &file_cluster_wire_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4034,7 +4322,7 @@ func (x *ReadNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadNotice.ProtoReflect.Descriptor instead.
 func (*ReadNotice) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{48}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ReadNotice) GetKind() uint32 {
@@ -4095,7 +4383,7 @@ type HeadNotice struct {
 
 func (x *HeadNotice) Reset() {
 	*x = HeadNotice{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[49]
+	mi := &file_cluster_wire_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4107,7 +4395,7 @@ func (x *HeadNotice) String() string {
 func (*HeadNotice) ProtoMessage() {}
 
 func (x *HeadNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[49]
+	mi := &file_cluster_wire_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4120,7 +4408,7 @@ func (x *HeadNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeadNotice.ProtoReflect.Descriptor instead.
 func (*HeadNotice) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{49}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *HeadNotice) GetSeq() uint64 {
@@ -4143,7 +4431,7 @@ type Enrol struct {
 
 func (x *Enrol) Reset() {
 	*x = Enrol{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[50]
+	mi := &file_cluster_wire_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4155,7 +4443,7 @@ func (x *Enrol) String() string {
 func (*Enrol) ProtoMessage() {}
 
 func (x *Enrol) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[50]
+	mi := &file_cluster_wire_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4168,7 +4456,7 @@ func (x *Enrol) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enrol.ProtoReflect.Descriptor instead.
 func (*Enrol) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{50}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Enrol) GetShard() uint32 {
@@ -4215,7 +4503,7 @@ type Digests struct {
 
 func (x *Digests) Reset() {
 	*x = Digests{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[51]
+	mi := &file_cluster_wire_wire_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4227,7 +4515,7 @@ func (x *Digests) String() string {
 func (*Digests) ProtoMessage() {}
 
 func (x *Digests) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[51]
+	mi := &file_cluster_wire_wire_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4240,7 +4528,7 @@ func (x *Digests) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Digests.ProtoReflect.Descriptor instead.
 func (*Digests) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{51}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Digests) GetList() []*ShardDigest {
@@ -4261,7 +4549,7 @@ type ShardDigest struct {
 
 func (x *ShardDigest) Reset() {
 	*x = ShardDigest{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[52]
+	mi := &file_cluster_wire_wire_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4273,7 +4561,7 @@ func (x *ShardDigest) String() string {
 func (*ShardDigest) ProtoMessage() {}
 
 func (x *ShardDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[52]
+	mi := &file_cluster_wire_wire_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4286,7 +4574,7 @@ func (x *ShardDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardDigest.ProtoReflect.Descriptor instead.
 func (*ShardDigest) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{52}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ShardDigest) GetShard() uint32 {
@@ -4320,7 +4608,7 @@ type Recount struct {
 
 func (x *Recount) Reset() {
 	*x = Recount{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[53]
+	mi := &file_cluster_wire_wire_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4332,7 +4620,7 @@ func (x *Recount) String() string {
 func (*Recount) ProtoMessage() {}
 
 func (x *Recount) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[53]
+	mi := &file_cluster_wire_wire_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4345,7 +4633,7 @@ func (x *Recount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recount.ProtoReflect.Descriptor instead.
 func (*Recount) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{53}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Recount) GetShards() *ShardSet {
@@ -4371,7 +4659,7 @@ type Charges struct {
 
 func (x *Charges) Reset() {
 	*x = Charges{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[54]
+	mi := &file_cluster_wire_wire_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4383,7 +4671,7 @@ func (x *Charges) String() string {
 func (*Charges) ProtoMessage() {}
 
 func (x *Charges) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[54]
+	mi := &file_cluster_wire_wire_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4396,7 +4684,7 @@ func (x *Charges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Charges.ProtoReflect.Descriptor instead.
 func (*Charges) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{54}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Charges) GetList() []*Charge {
@@ -4416,7 +4704,7 @@ type Charge struct {
 
 func (x *Charge) Reset() {
 	*x = Charge{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[55]
+	mi := &file_cluster_wire_wire_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4428,7 +4716,7 @@ func (x *Charge) String() string {
 func (*Charge) ProtoMessage() {}
 
 func (x *Charge) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[55]
+	mi := &file_cluster_wire_wire_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4441,7 +4729,7 @@ func (x *Charge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Charge.ProtoReflect.Descriptor instead.
 func (*Charge) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{55}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Charge) GetUser() *UserKey {
@@ -4564,7 +4852,7 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x03add\x18\x01 \x01(\rR\x03add\x12\x10\n" +
 	"\x03pin\x18\x02 \x01(\rR\x03pin\x12\x1f\n" +
 	"\vmention_all\x18\x03 \x01(\rR\n" +
-	"mentionAll\"\x91\x03\n" +
+	"mentionAll\"\xd9\x04\n" +
 	"\x06Member\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\rR\x04role\x12\x1b\n" +
@@ -4581,7 +4869,15 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x0eown_after_read\x18\v \x01(\x04R\fownAfterRead\x12\x1f\n" +
 	"\varchived_at\x18\f \x01(\x04R\n" +
 	"archivedAt\x12\x16\n" +
-	"\x06hidden\x18\r \x01(\x04R\x06hidden\"\xe7\x01\n" +
+	"\x06hidden\x18\r \x01(\x04R\x06hidden\x12'\n" +
+	"\x0fhidden_messages\x183 \x01(\x04R\x0ehiddenMessages\x12\x1f\n" +
+	"\vhidden_last\x184 \x01(\x04R\n" +
+	"hiddenLast\x12#\n" +
+	"\rhidden_unread\x185 \x01(\x04R\fhiddenUnread\x12\x1f\n" +
+	"\vmuted_until\x186 \x01(\x10R\n" +
+	"mutedUntil\x12\x1b\n" +
+	"\tpinned_at\x187 \x01(\x10R\bpinnedAt\x12\x19\n" +
+	"\bdraft_at\x188 \x01(\x10R\adraftAt\"\xe7\x01\n" +
 	"\x04View\x12(\n" +
 	"\x04head\x18\x01 \x01(\v2\x14.hub.cluster.v1.HeadR\x04head\x12&\n" +
 	"\x02me\x18\x02 \x01(\v2\x16.hub.cluster.v1.MemberR\x02me\x123\n" +
@@ -4662,7 +4958,7 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\rrequest_state\x18\x06 \x01(\rR\frequestState\x12,\n" +
 	"\x12request_created_at\x18\a \x01(\x10R\x10requestCreatedAt\x12,\n" +
 	"\x12request_decided_at\x18\b \x01(\x10R\x10requestDecidedAt\x12#\n" +
-	"\rrequest_quiet\x18\t \x01(\bR\frequestQuiet\"\xe3\x05\n" +
+	"\rrequest_quiet\x18\t \x01(\bR\frequestQuiet\"\xf9\x05\n" +
 	"\aCommand\x12/\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x1b.hub.cluster.v1.CommandTypeR\x04type\x12'\n" +
 	"\x0fconversation_hi\x18\x02 \x01(\x06R\x0econversationHi\x12'\n" +
@@ -4690,7 +4986,8 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\vpermissions\x18( \x01(\v2\x1b.hub.cluster.v1.PermissionsR\vpermissions\x12.\n" +
 	"\x06extras\x18) \x01(\v2\x16.hub.cluster.v1.ExtrasR\x06extras\x12\x17\n" +
 	"\afrom_hi\x18* \x01(\x06R\x06fromHi\x12\x17\n" +
-	"\afrom_lo\x18+ \x01(\x06R\x06fromLo\x12(\n" +
+	"\afrom_lo\x18+ \x01(\x06R\x06fromLo\x12\x14\n" +
+	"\x05until\x183 \x01(\x10R\x05until\x12(\n" +
 	"\x04file\x18< \x01(\v2\x14.hub.cluster.v1.FileR\x04file\"\x84\x02\n" +
 	"\rPeopleCommand\x125\n" +
 	"\x04type\x18\x01 \x01(\x0e2!.hub.cluster.v1.PeopleCommandTypeR\x04type\x12\x12\n" +
@@ -4792,13 +5089,31 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\anotices\x18\x05 \x03(\v2\x16.hub.cluster.v1.NoticeR\anotices\x12\x1a\n" +
 	"\bdetached\x18\x06 \x03(\tR\bdetached\x12\x12\n" +
 	"\x04gone\x18\a \x01(\bR\x04gone\x12\x14\n" +
-	"\x05epoch\x18\b \x01(\x04R\x05epoch\"\xfb\x01\n" +
+	"\x05epoch\x18\b \x01(\x04R\x05epoch\"\xa8\x02\n" +
 	"\x06Notice\x12+\n" +
 	"\x05event\x18\x01 \x01(\v2\x15.hub.cluster.v1.EventR\x05event\x124\n" +
 	"\x06typing\x18\x02 \x01(\v2\x1c.hub.cluster.v1.TypingNoticeR\x06typing\x12.\n" +
 	"\x04read\x18\x03 \x01(\v2\x1a.hub.cluster.v1.ReadNoticeR\x04read\x12.\n" +
 	"\x04head\x18\x04 \x01(\v2\x1a.hub.cluster.v1.HeadNoticeR\x04head\x12.\n" +
-	"\x06origin\x18\x05 \x01(\v2\x16.hub.cluster.v1.OriginR\x06origin\"N\n" +
+	"\x06origin\x18\x05 \x01(\v2\x16.hub.cluster.v1.OriginR\x06origin\x12+\n" +
+	"\x03own\x183 \x01(\v2\x19.hub.cluster.v1.OwnNoticeR\x03own\"\xa8\x01\n" +
+	"\tOwnNotice\x12\x1b\n" +
+	"\thidden_hi\x18\x01 \x01(\x06R\bhiddenHi\x12\x1b\n" +
+	"\thidden_lo\x18\x02 \x01(\x06R\bhiddenLo\x124\n" +
+	"\bsettings\x18\x03 \x01(\v2\x18.hub.cluster.v1.SettingsR\bsettings\x12+\n" +
+	"\x05draft\x18\x04 \x01(\v2\x15.hub.cluster.v1.DraftR\x05draft\"_\n" +
+	"\bSettings\x12\x1f\n" +
+	"\vmuted_until\x18\x01 \x01(\x10R\n" +
+	"mutedUntil\x12\x16\n" +
+	"\x06pinned\x18\x02 \x01(\bR\x06pinned\x12\x1a\n" +
+	"\barchived\x18\x03 \x01(\bR\barchived\"\xb3\x01\n" +
+	"\x05Draft\x12'\n" +
+	"\x0fconversation_hi\x18\x01 \x01(\x06R\x0econversationHi\x12'\n" +
+	"\x0fconversation_lo\x18\x02 \x01(\x06R\x0econversationLo\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x19\n" +
+	"\breply_hi\x18\x04 \x01(\x06R\areplyHi\x12\x19\n" +
+	"\breply_lo\x18\x05 \x01(\x06R\areplyLo\x12\x0e\n" +
+	"\x02at\x18\x06 \x01(\x10R\x02at\"N\n" +
 	"\fTypingNotice\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x1a\n" +
 	"\busername\x18\x02 \x01(\tR\busername\x12\x0e\n" +
@@ -4836,7 +5151,7 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x04list\x18\x01 \x03(\v2\x16.hub.cluster.v1.ChargeR\x04list\"M\n" +
 	"\x06Charge\x12+\n" +
 	"\x04user\x18\x01 \x01(\v2\x17.hub.cluster.v1.UserKeyR\x04user\x12\x16\n" +
-	"\x06amount\x18\x02 \x01(\x01R\x06amount*\xb7\x03\n" +
+	"\x06amount\x18\x02 \x01(\x01R\x06amount*\x90\x04\n" +
 	"\vCommandType\x12\x10\n" +
 	"\fCOMMAND_NONE\x10\x00\x12\x12\n" +
 	"\x0eCOMMAND_CREATE\x10\x01\x12\x10\n" +
@@ -4858,7 +5173,11 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x0eCOMMAND_RESUME\x10\x10\x12\x1b\n" +
 	"\x17COMMAND_SET_PERMISSIONS\x10(\x12\x13\n" +
 	"\x0fCOMMAND_FORWARD\x10)\x12\x0f\n" +
-	"\vCOMMAND_PIN\x10**\xe7\x01\n" +
+	"\vCOMMAND_PIN\x10*\x12\x10\n" +
+	"\fCOMMAND_HIDE\x103\x12\x10\n" +
+	"\fCOMMAND_MUTE\x104\x12\x1c\n" +
+	"\x18COMMAND_PIN_CONVERSATION\x105\x12\x15\n" +
+	"\x11COMMAND_SET_DRAFT\x106*\xe7\x01\n" +
 	"\x11PeopleCommandType\x12\x0f\n" +
 	"\vPEOPLE_NONE\x10\x00\x12\x16\n" +
 	"\x12PEOPLE_ADD_CONTACT\x10\x01\x12\x17\n" +
@@ -4883,7 +5202,7 @@ func file_cluster_wire_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_cluster_wire_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_cluster_wire_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
+var file_cluster_wire_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_cluster_wire_wire_proto_goTypes = []any{
 	(CommandType)(0),        // 0: hub.cluster.v1.CommandType
 	(PeopleCommandType)(0),  // 1: hub.cluster.v1.PeopleCommandType
@@ -4934,15 +5253,18 @@ var file_cluster_wire_wire_proto_goTypes = []any{
 	(*Forward)(nil),         // 46: hub.cluster.v1.Forward
 	(*Delivery)(nil),        // 47: hub.cluster.v1.Delivery
 	(*Notice)(nil),          // 48: hub.cluster.v1.Notice
-	(*TypingNotice)(nil),    // 49: hub.cluster.v1.TypingNotice
-	(*ReadNotice)(nil),      // 50: hub.cluster.v1.ReadNotice
-	(*HeadNotice)(nil),      // 51: hub.cluster.v1.HeadNotice
-	(*Enrol)(nil),           // 52: hub.cluster.v1.Enrol
-	(*Digests)(nil),         // 53: hub.cluster.v1.Digests
-	(*ShardDigest)(nil),     // 54: hub.cluster.v1.ShardDigest
-	(*Recount)(nil),         // 55: hub.cluster.v1.Recount
-	(*Charges)(nil),         // 56: hub.cluster.v1.Charges
-	(*Charge)(nil),          // 57: hub.cluster.v1.Charge
+	(*OwnNotice)(nil),       // 49: hub.cluster.v1.OwnNotice
+	(*Settings)(nil),        // 50: hub.cluster.v1.Settings
+	(*Draft)(nil),           // 51: hub.cluster.v1.Draft
+	(*TypingNotice)(nil),    // 52: hub.cluster.v1.TypingNotice
+	(*ReadNotice)(nil),      // 53: hub.cluster.v1.ReadNotice
+	(*HeadNotice)(nil),      // 54: hub.cluster.v1.HeadNotice
+	(*Enrol)(nil),           // 55: hub.cluster.v1.Enrol
+	(*Digests)(nil),         // 56: hub.cluster.v1.Digests
+	(*ShardDigest)(nil),     // 57: hub.cluster.v1.ShardDigest
+	(*Recount)(nil),         // 58: hub.cluster.v1.Recount
+	(*Charges)(nil),         // 59: hub.cluster.v1.Charges
+	(*Charge)(nil),          // 60: hub.cluster.v1.Charge
 }
 var file_cluster_wire_wire_proto_depIdxs = []int32{
 	28, // 0: hub.cluster.v1.Question.carry_out:type_name -> hub.cluster.v1.CarryOut
@@ -4964,10 +5286,10 @@ var file_cluster_wire_wire_proto_depIdxs = []int32{
 	45, // 16: hub.cluster.v1.Answer.noted:type_name -> hub.cluster.v1.Noted
 	46, // 17: hub.cluster.v1.Parcel.to_home:type_name -> hub.cluster.v1.Forward
 	46, // 18: hub.cluster.v1.Parcel.to_edge:type_name -> hub.cluster.v1.Forward
-	52, // 19: hub.cluster.v1.Parcel.enrol:type_name -> hub.cluster.v1.Enrol
-	53, // 20: hub.cluster.v1.Parcel.digests:type_name -> hub.cluster.v1.Digests
-	55, // 21: hub.cluster.v1.Parcel.recount:type_name -> hub.cluster.v1.Recount
-	56, // 22: hub.cluster.v1.Parcel.charges:type_name -> hub.cluster.v1.Charges
+	55, // 19: hub.cluster.v1.Parcel.enrol:type_name -> hub.cluster.v1.Enrol
+	56, // 20: hub.cluster.v1.Parcel.digests:type_name -> hub.cluster.v1.Digests
+	58, // 21: hub.cluster.v1.Parcel.recount:type_name -> hub.cluster.v1.Recount
+	59, // 22: hub.cluster.v1.Parcel.charges:type_name -> hub.cluster.v1.Charges
 	6,  // 23: hub.cluster.v1.Error.field:type_name -> hub.cluster.v1.FieldError
 	7,  // 24: hub.cluster.v1.Error.rate_limit:type_name -> hub.cluster.v1.RateLimitError
 	8,  // 25: hub.cluster.v1.Error.rule:type_name -> hub.cluster.v1.RuleError
@@ -5017,21 +5339,24 @@ var file_cluster_wire_wire_proto_depIdxs = []int32{
 	14, // 69: hub.cluster.v1.Delivery.recipients:type_name -> hub.cluster.v1.MemberSet
 	48, // 70: hub.cluster.v1.Delivery.notices:type_name -> hub.cluster.v1.Notice
 	21, // 71: hub.cluster.v1.Notice.event:type_name -> hub.cluster.v1.Event
-	49, // 72: hub.cluster.v1.Notice.typing:type_name -> hub.cluster.v1.TypingNotice
-	50, // 73: hub.cluster.v1.Notice.read:type_name -> hub.cluster.v1.ReadNotice
-	51, // 74: hub.cluster.v1.Notice.head:type_name -> hub.cluster.v1.HeadNotice
+	52, // 72: hub.cluster.v1.Notice.typing:type_name -> hub.cluster.v1.TypingNotice
+	53, // 73: hub.cluster.v1.Notice.read:type_name -> hub.cluster.v1.ReadNotice
+	54, // 74: hub.cluster.v1.Notice.head:type_name -> hub.cluster.v1.HeadNotice
 	10, // 75: hub.cluster.v1.Notice.origin:type_name -> hub.cluster.v1.Origin
-	12, // 76: hub.cluster.v1.Enrol.came:type_name -> hub.cluster.v1.UserKey
-	12, // 77: hub.cluster.v1.Enrol.left:type_name -> hub.cluster.v1.UserKey
-	54, // 78: hub.cluster.v1.Digests.list:type_name -> hub.cluster.v1.ShardDigest
-	13, // 79: hub.cluster.v1.Recount.shards:type_name -> hub.cluster.v1.ShardSet
-	57, // 80: hub.cluster.v1.Charges.list:type_name -> hub.cluster.v1.Charge
-	12, // 81: hub.cluster.v1.Charge.user:type_name -> hub.cluster.v1.UserKey
-	82, // [82:82] is the sub-list for method output_type
-	82, // [82:82] is the sub-list for method input_type
-	82, // [82:82] is the sub-list for extension type_name
-	82, // [82:82] is the sub-list for extension extendee
-	0,  // [0:82] is the sub-list for field type_name
+	49, // 76: hub.cluster.v1.Notice.own:type_name -> hub.cluster.v1.OwnNotice
+	50, // 77: hub.cluster.v1.OwnNotice.settings:type_name -> hub.cluster.v1.Settings
+	51, // 78: hub.cluster.v1.OwnNotice.draft:type_name -> hub.cluster.v1.Draft
+	12, // 79: hub.cluster.v1.Enrol.came:type_name -> hub.cluster.v1.UserKey
+	12, // 80: hub.cluster.v1.Enrol.left:type_name -> hub.cluster.v1.UserKey
+	57, // 81: hub.cluster.v1.Digests.list:type_name -> hub.cluster.v1.ShardDigest
+	13, // 82: hub.cluster.v1.Recount.shards:type_name -> hub.cluster.v1.ShardSet
+	60, // 83: hub.cluster.v1.Charges.list:type_name -> hub.cluster.v1.Charge
+	12, // 84: hub.cluster.v1.Charge.user:type_name -> hub.cluster.v1.UserKey
+	85, // [85:85] is the sub-list for method output_type
+	85, // [85:85] is the sub-list for method input_type
+	85, // [85:85] is the sub-list for extension type_name
+	85, // [85:85] is the sub-list for extension extendee
+	0,  // [0:85] is the sub-list for field type_name
 }
 
 func init() { file_cluster_wire_wire_proto_init() }
@@ -5045,7 +5370,7 @@ func file_cluster_wire_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cluster_wire_wire_proto_rawDesc), len(file_cluster_wire_wire_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   56,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
