@@ -105,6 +105,12 @@ type (
 		User      string
 		UserID    UserID
 	}
+	// HiddenEvent says that this user has hidden a message. Seq is 0 when it happens; in a replay it is that of an event
+	// about the message, which it stands for.
+	HiddenEvent struct {
+		Log
+		MessageID string
+	}
 	// ChangeEvent is participants_changed or conversation_updated (Type). Raw is the whole frame.
 	ChangeEvent struct {
 		Log
@@ -140,6 +146,19 @@ type (
 		MessageID    string
 		Seq          uint64
 		At           time.Time
+	}
+	// SettingsEvent says how this user has a conversation shown now.
+	SettingsEvent struct {
+		Conversation string
+		Muted        bool
+		MutedUntil   time.Time // zero: not muted, or without an end
+		Pinned       bool
+		Archived     bool
+	}
+	// DraftEvent is what this user has written through another client.
+	DraftEvent struct {
+		Conversation string
+		Draft        Draft
 	}
 	// GroupCreatedEvent says that a group was made with this user in it.
 	GroupCreatedEvent struct {
@@ -184,6 +203,9 @@ func (*EditedEvent) isEvent()       {}
 func (*DeletedEvent) isEvent()      {}
 func (*ReactionEvent) isEvent()     {}
 func (*PinEvent) isEvent()          {}
+func (*HiddenEvent) isEvent()       {}
+func (*SettingsEvent) isEvent()     {}
+func (*DraftEvent) isEvent()        {}
 func (*ChangeEvent) isEvent()       {}
 func (*UnknownEvent) isEvent()      {}
 func (*TypingEvent) isEvent()       {}

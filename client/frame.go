@@ -44,6 +44,12 @@ type serverFrame struct {
 	Remove     bool      `json:"remove"`
 	Change     string    `json:"change"`
 	Name       string    `json:"name"`
+	IsMuted    bool      `json:"is_muted"`
+	MutedUntil time.Time `json:"muted_until"`
+	IsPinned   bool      `json:"is_pinned"`
+	IsArchived bool      `json:"is_archived"`
+	Text       string    `json:"text"`
+	UpdatedAt  time.Time `json:"updated_at"`
 	Group      struct {
 		ID           string `json:"id"`
 		Name         string `json:"name"`
@@ -137,6 +143,8 @@ func (f *serverFrame) logEvent(next uint64) Event {
 		return &ReactionEvent{f.log(), f.MessageID, f.Emoji, f.Removed || f.Remove, name, id}
 	case "message_pinned":
 		return &PinEvent{f.log(), f.MessageID, f.Removed, name, id}
+	case "message_hidden":
+		return &HiddenEvent{f.log(), f.MessageID}
 	case "participants_changed", "conversation_updated":
 		return &ChangeEvent{f.log(), f.Type, f.Change, f.Name, f.raw}
 	case "status", "typing", "read", "delivered", "presence", "error", "goaway", "ping", "pong", "resumed", "gap", "head",

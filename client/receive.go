@@ -47,6 +47,14 @@ func (c *Client) receive(s *session, b []byte) error {
 			at = f.GotAt
 		}
 		c.offer(&PositionEvent{f.Type, f.Conversation, f.User, f.UserID, f.MessageID, seq, at})
+	case "message_hidden":
+		if !c.onLog(f) {
+			c.offer(&HiddenEvent{f.log(), f.MessageID})
+		}
+	case "conversation_settings":
+		c.offer(&SettingsEvent{f.Conversation, f.IsMuted, f.MutedUntil, f.IsPinned, f.IsArchived})
+	case "draft":
+		c.offer(&DraftEvent{f.Conversation, Draft{f.Text, f.ReplyTo, f.UpdatedAt}})
 	case "group_created":
 		c.offer(&GroupCreatedEvent{f.Group.ID, f.Group.Name, f.Group.Participants})
 	default:

@@ -36,11 +36,16 @@ type Conversation struct {
 	Unread       int       `json:"unread_count"`
 	LastText     string    `json:"last_message_text"`
 	UpdatedAt    time.Time `json:"updated_at"`
+	IsMuted      bool      `json:"is_muted"`
+	MutedUntil   time.Time `json:"muted_until"` // zero: not muted, or without an end
+	IsPinned     bool      `json:"is_pinned"`
+	IsArchived   bool      `json:"is_archived"`
+	Draft        *Draft    `json:"draft"`   // nil: none
 	MyRole       Role      `json:"my_role"` // in a group; not in lists, nor are the permissions
 	Permissions
 }
 
-// ConversationPage is one page of the user's conversations, newest activity first.
+// ConversationPage is one page of the user's conversations: pinned ones, then the newest activity first.
 type ConversationPage struct {
 	Count         int
 	Conversations []Conversation

@@ -486,11 +486,15 @@ func (v *values) role(f field, dst *chat.Role) *Error {
 
 // scope tells deleting for oneself from deleting for all.
 func (v *values) scope(dst *bool) *Error {
-	switch string(v[fieldScope]) {
-	case "", `"all"`:
-	case `"me"`:
-		*dst = true
-	default:
+	raw := v[fieldScope]
+	if raw == nil {
+		return nil
+	}
+	var s string
+	if raw[0] == '"' {
+		s = unquote(raw)
+	}
+	if *dst = s == "me"; !*dst && s != "all" {
 		return wrongType(fieldScope, "all or me")
 	}
 	return nil

@@ -51,6 +51,12 @@ func vectors() []string {
 	event(e(chat.EventDeleted, func(*chat.Event) {}), false, "")
 	event(e(chat.EventPin, func(*chat.Event) {}), false, `"r1"`)
 	event(e(chat.EventPin, func(v *chat.Event) { v.Removed = true }), false, "")
+	hidden := e(chat.EventEdited, func(*chat.Event) {})
+	event(hidden.Concealed(), false, "")
+	for _, n := range []chat.OwnNotice{{Hidden: msg}, {Settings: &chat.Settings{}}, {Settings: &chat.Settings{MutedUntil: at, Pinned: true}},
+		{Settings: &chat.Settings{MutedUntil: chat.Forever, Archived: true}}, {Draft: &chat.Draft{At: at}}, {Draft: &chat.Draft{Text: "a<", ReplyTo: msg, At: at}}} {
+		add(frame.AppendOwn(nil, conv, &n))
+	}
 	event(e(chat.EventConversation, func(v *chat.Event) {
 		v.Change, v.Permissions = chat.ChangePermissions, chat.Permissions{Add: chat.RoleOwner}
 	}), false, "")

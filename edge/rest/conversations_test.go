@@ -29,7 +29,7 @@ func TestReq105_DirectConversation(t *testing.T) {
 	b := newBench(t)
 	id := chat.DirectID(chat.DefaultTenant, "1", "2").String()
 	want := `{"id":"` + id + `","name":null,"participants":[` + ann + `,` + bob + `],"last_message_text":null,"last_message_at":null,
-		"last_message_sender_id":null,"unread_count":0,"is_group":false,"other_participant":` + bob + `,"updated_at":"` + at0 + `",
+		"last_message_sender_id":null,"unread_count":0,"is_group":false,"other_participant":` + bob + `,"updated_at":"` + at0 + `",` + nothingOwn + `,
 		"can_leave":false,"can_add_participants":false,"created_at":"` + at0 + `"}`
 	b.as("1", "POST", convs, `{"participant_ids":[2]}`).is(201, want)
 	// Again, by the alias, by a string, by the UUID of the integer, with oneself in the list: the same.
@@ -52,13 +52,13 @@ func TestReq105_Group(t *testing.T) {
 	id := a.ok(201)["id"].(string)
 	a.is(201, `{"id":"`+id+`","name":"trio","participants":[`+ann+`,`+bob+`,`+cid+`],"last_message_text":"\u003cb\u003ehi\u003c/b\u003e",
 		"last_message_at":"`+at0+`","last_message_sender_id":"00000000-0000-0000-0000-000000000001","unread_count":0,"is_group":true,
-		"other_participant":null,"updated_at":"`+at0+`","can_leave":true,"can_add_participants":true,"created_at":"`+at0+`",
+		"other_participant":null,"updated_at":"`+at0+`",`+nothingOwn+`,"can_leave":true,"can_add_participants":true,"created_at":"`+at0+`",
 		"my_role":"owner","who_can_add":"member","who_can_pin":"admin","who_can_mention_all":"admin"}`)
 	b.as("2", "GET", convs, "").is(200, `{"count":1,"next":null,"previous":null,"results":[{"id":"`+id+`","name":"trio",
 		"participants":[`+hidden+`,`+strings.Replace(bob, `"email":""`, `"email":"bob@example.org"`, 1)+`,`+cid+`],
 		"last_message_text":"\u003cb\u003ehi\u003c/b\u003e","last_message_at":"`+at0+`",
 		"last_message_sender_id":"00000000-0000-0000-0000-000000000001","last_message_preview":"\u003cb\u003ehi\u003c/b\u003e","unread_count":1,
-		"is_group":true,"other_participant":null,"updated_at":"`+at0+`"}]}`)
+		"is_group":true,"other_participant":null,"updated_at":"`+at0+`",`+nothingOwn+`}]}`)
 
 	b.as("1", "PATCH", convs+id+"/", `{"name":"four"}`)
 	if got := b.as("1", "PATCH", convs+id+"/", `{"name":"quartet"}`).ok(200)["name"]; got != "quartet" {

@@ -35,6 +35,7 @@ type fakeConv struct {
 	head    chat.Head
 	members []chat.Member
 	events  []chat.Event
+	drafts  map[chat.UserID]chat.Draft
 }
 
 func newFakeHub(now func() time.Time) *fakeHub {
@@ -190,6 +191,9 @@ func (h *fakeHub) Do(ctx context.Context, p chat.Principal, cmd chat.Command) (c
 			me.ArchivedAt = c.head.MsgNo + 1
 		}
 		return chat.Result{}, nil
+	}
+	if err, is := c.own(me, cmd, h.now()); is {
+		return chat.Result{}, err
 	}
 	panic("fake: " + cmd.Name())
 }
