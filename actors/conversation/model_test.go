@@ -70,7 +70,11 @@ func (m *model) replied(p conversation.Reply) {
 			m.fail("%s: %d events, want %d", describeReply(p), len(p.Result.Events), len(want))
 			return
 		}
+		user := p.Request.Principal.User
 		for i, e := range p.Result.Events {
+			if m.conceals(user, &want[i], &e) {
+				continue
+			}
 			if e.Seq != want[i].Seq || e.Type != want[i].Type || e.Message != want[i].Message {
 				m.fail("%s: event %d is wrong", describeReply(p), e.Seq)
 			}
@@ -90,9 +94,31 @@ func (m *model) replied(p conversation.Reply) {
 	}
 }
 
+// conceals checks that what is told of an event says nothing of a hidden message; false: it is not about one.
+func (m *model) conceals(u chat.UserID, e, told *chat.Event) bool {
+	is := func(h chat.HiddenMessage) bool { return h.Seq == e.Concerns() }
+	members := m.counted[u]
+	_, me, _, _ := m.state.Peek(u)
+	must := me.JoinedSeq == members.joined && slices.ContainsFunc(members.hidden, is)
+	stored, _ := m.store.ListHidden(bg, m.key, u)
+	if told.Type != chat.EventHidden {
+		if must {
+			m.fail("%s is told %s, which it has hidden", u, describeEvent(told))
+		}
+		return false
+	}
+	if !slices.ContainsFunc(stored, is) || told.Seq != e.Seq || told.Content != "" || told.MessageSeq != e.Concerns() {
+		m.fail("%s is told %s instead of %s", u, describeEvent(told), describeEvent(e))
+	}
+	return true
+}
+
 func (m *model) delivered(d *chat.Delivery) {
 	log := m.store.Log(m.key)
 	for _, n := range d.Notices {
+		if n.Own != nil && len(d.Recipients.Users) != 1 {
+			m.fail("%s: others are told", describeDelivery(d))
+		}
 		if n.Event == nil {
 			continue
 		}
@@ -245,9 +271,23 @@ func (m *model) check() {
 		if p := m.privately[u]; p.joined == s.joined {
 			read = max(read, p.read)
 		}
+		var hidden []chat.HiddenMessage
+		if c := m.counted[u]; c.joined == s.joined {
+			hidden = c.hidden
+		}
+		hides := func(seq uint64) bool {
+			return slices.ContainsFunc(hidden, func(h chat.HiddenMessage) bool { return h.Seq == seq })
+		}
+		if n := uint64(len(hidden)); view.Me.HiddenMessages != n || n > 0 && view.Me.HiddenLast != hidden[n-1].Seq {
+			m.fail("%s counts %d hidden messages up to %d, there are %v", u, view.Me.HiddenMessages, view.Me.HiddenLast, hidden)
+		}
+		if d, _ := m.store.GetDrafts(bg, chat.UserKey{Tenant: tenant, User: u}, []chat.ConversationID{m.key.ID}); !m.half[u] &&
+			!view.Me.DraftAt.Equal(d[0].At) {
+			m.fail("%s has a draft of %v, it is of %v", u, view.Me.DraftAt, d[0].At)
+		}
 		var unread uint64
 		for _, e := range log[read:] {
-			if e.IsMessage() && e.Actor != u {
+			if e.IsMessage() && e.Actor != u && !hides(e.Seq) {
 				unread++
 			}
 		}
@@ -316,7 +356,7 @@ func (m *model) run(src source, moves int) {
 	m.settle()
 	clear(m.pending)
 	for range moves {
-		switch src.n(28) {
+		switch src.n(31) {
 		case 0, 1, 2, 3, 4, 5:
 			send(chat.Send{Conversation: id, ClientID: fmt.Sprint("c", src.n(12)), Content: "text"})
 		case 6:
@@ -375,6 +415,19 @@ func (m *model) run(src source, moves int) {
 		case 27:
 			if src.n(2) == 0 {
 				m.crashed(src.n(2) == 0, src.n(2) == 0)
+			}
+		case 28, 29:
+			send(chat.Hide{Conversation: id, Message: message()})
+		case 30:
+			switch src.n(4) {
+			case 0:
+				send(chat.SetDraft{Conversation: id, Text: []string{"", "draft"}[src.n(2)]})
+			case 1:
+				send(chat.Mute{Conversation: id, Until: []time.Time{{}, chat.Forever}[src.n(2)]})
+			case 2:
+				send(chat.PinConversation{Conversation: id, On: src.n(2) == 0})
+			case 3:
+				send(chat.Archive{Conversation: id, On: src.n(2) == 0})
 			}
 		case 23:
 			switch src.n(4) {

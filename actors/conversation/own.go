@@ -90,6 +90,7 @@ func (s *State) hidden(rd *Read) {
 		list = slices.Insert(slices.Clone(list), i, h.row)
 	}
 	h.count, h.last, h.unread = uint64(len(list)), list[len(list)-1].Seq, unreadOf(list, m.Read.Seq+1, s.head.Seq)
+	s.urgent = s.urgent || e.Seq > s.savedSeq // writeMarks waits until it is saved
 	s.mark(mark{req: r, old: m.Read.Seq, hidden: m.HiddenMessages, hide: h})
 }
 

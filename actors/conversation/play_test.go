@@ -139,6 +139,31 @@ func (w *world) act(f []string) bool {
 	case "archive":
 		w.submit(u, chat.Archive{Conversation: id, On: arg(2) == "on"})
 
+	case "hide":
+		w.submit(u, chat.Hide{Conversation: id, Message: w.message(arg(2))})
+	case "mute":
+		c := chat.Mute{Conversation: id}
+		switch arg(2) {
+		case "on":
+			c.Until = chat.Forever
+		case "off":
+		default:
+			d, err := time.ParseDuration(arg(2))
+			if err != nil {
+				return false
+			}
+			c.Until = w.now.Add(d)
+		}
+		w.submit(u, c)
+	case "pin":
+		w.submit(u, chat.PinConversation{Conversation: id, On: arg(2) == "on"})
+	case "draft":
+		c := chat.SetDraft{Conversation: id, Text: strings.Join(f[min(3, len(f)):], " ")}
+		if arg(2) != "-" {
+			c.ReplyTo = w.message(arg(2))
+		}
+		w.submit(u, c)
+
 	case "loads":
 		return w.finishLoad(nil)
 	case "commits":

@@ -33,6 +33,10 @@ type world struct {
 	barred conversation.Bar // as stored
 	// privately is how far members have read, as stored, who did not tell all of it.
 	privately map[chat.UserID]struct{ joined, read uint64 }
+	// counted is what members have hidden, as of their stored rows; half is who may have rows beyond that: a crash came
+	// between the two.
+	counted map[chat.UserID]counted
+	half    map[chat.UserID]bool
 
 	answered map[*conversation.Request]int
 	onReply  func(conversation.Reply)
@@ -40,10 +44,16 @@ type world struct {
 	trace    []string
 }
 
+type counted struct {
+	joined uint64
+	hidden []chat.HiddenMessage
+}
+
 func newWorld() *world {
 	w := &world{key: chat.ConversationKey{Tenant: tenant, ID: chat.ConversationID{1, 6: 0x70, 8: 0x80}},
 		rules: chat.Rules{MaxGroupSize: 5}.WithDefaults(), store: faultstore.New(),
-		now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), answered: map[*conversation.Request]int{}}
+		now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), answered: map[*conversation.Request]int{},
+		counted: map[chat.UserID]counted{}, half: map[chat.UserID]bool{}}
 	w.fresh()
 	return w
 }
@@ -136,6 +146,15 @@ func (w *world) commit(err error) bool {
 func (w *world) applyWrite() {
 	switch x := w.write; {
 	case x.Watermarks:
+		_ = w.store.SavePersonal(bg, w.key, x.Personal)
+		for _, h := range x.Personal.Hidden {
+			list, _ := w.store.ListHidden(bg, w.key, h.User)
+			for _, m := range x.Members {
+				if m.User == h.User {
+					w.counted[h.User] = counted{m.JoinedSeq, list}
+				}
+			}
+		}
 		_ = w.store.SaveWatermarks(bg, w.key, x.Members, x.Receipts)
 		for _, m := range x.Members {
 			if m.Hidden > 0 {
@@ -197,8 +216,11 @@ func (w *world) readInto(r *conversation.Read) {
 		r.Err = chat.ErrNotFound
 		return
 	}
+	if r.Conceal || r.Kind == conversation.ReadHidden {
+		r.Hidden, _ = w.store.ListHidden(bg, w.key, r.User)
+	}
 	switch r.Kind {
-	case conversation.ReadOne:
+	case conversation.ReadOne, conversation.ReadHidden:
 		r.Events = log[r.To-1 : r.To]
 	case conversation.ReadRange:
 		r.Events = log[r.From-1 : r.To]
@@ -268,6 +290,15 @@ func (w *world) crash(appended, written bool) {
 	if w.write != nil && written {
 		w.applyWrite()
 	}
+	if w.write != nil && !written && appended { // the first half of it
+		_ = w.store.SavePersonal(bg, w.key, w.write.Personal)
+		for _, h := range w.write.Personal.Hidden {
+			w.half[h.User] = true
+		}
+		for _, d := range w.write.Personal.Drafts {
+			w.half[d.User] = true
+		}
+	}
 	w.fresh()
 }
 
@@ -319,6 +350,8 @@ func describeEvent(e *chat.Event) string {
 		for _, r := range e.Reactions {
 			s += fmt.Sprintf(" %s%s", r.User, r.Emoji)
 		}
+	case chat.EventHidden:
+		s += fmt.Sprintf(" of %d", e.MessageSeq)
 	case chat.EventEdited, chat.EventDeleted, chat.EventReaction:
 		s += fmt.Sprintf(" of %d %q %s", e.MessageSeq, e.Content, e.Emoji)
 	default:
@@ -344,6 +377,13 @@ func describeDelivery(d *chat.Delivery) string {
 			fmt.Fprintf(&b, " [typing %s %v]", n.Typing.User, n.Typing.On)
 		case n.Read != nil:
 			fmt.Fprintf(&b, " [%s %s up to %d]", map[chat.ReceiptKind]string{1: "read", 2: "delivered"}[n.Read.Kind], n.Read.User, n.Read.Seq)
+		case n.Own != nil && n.Own.Settings != nil:
+			s := n.Own.Settings
+			fmt.Fprintf(&b, " [settings muted %v pinned %v archived %v]", !s.MutedUntil.IsZero(), s.Pinned, s.Archived)
+		case n.Own != nil && n.Own.Draft != nil:
+			fmt.Fprintf(&b, " [draft %q to %d]", n.Own.Draft.Text, n.Own.Draft.ReplyTo.Seq())
+		case n.Own != nil:
+			fmt.Fprintf(&b, " [hidden %d]", n.Own.Hidden.Seq())
 		}
 	}
 	if d.Detached != nil {
@@ -361,6 +401,12 @@ func describeWrite(x *conversation.Write) string {
 		s := "positions"
 		for _, m := range x.Members {
 			s += fmt.Sprintf(" %s read %d delivered %d own %d archived %d", m.User, m.Read.Seq, m.Delivered.Seq, m.OwnAfterRead, m.ArchivedAt)
+			if m.HiddenMessages > 0 {
+				s += fmt.Sprintf(" hidden %d up to %d, %d unread", m.HiddenMessages, m.HiddenLast, m.HiddenUnread)
+			}
+		}
+		if p := x.Personal; !p.IsZero() {
+			s += fmt.Sprintf(", rows of %d hidden and %d drafts", len(p.Hidden), len(p.Drafts))
 		}
 		return s + fmt.Sprintf(", %d receipts", len(x.Receipts))
 	case x.Delete:
