@@ -113,6 +113,9 @@ func (s *Store) GetDrafts(ctx context.Context, k chat.UserKey, ids []chat.Conver
 		drafts[i].Conversation = ids[i]
 		if c := rows[i].Columns; c != nil {
 			drafts[i].Text, drafts[i].At = c[draftText].string(), c[draftAt].time()
+			if len(c[draftReplyTo].B) == 0 { // set, and none
+				continue
+			}
 			if drafts[i].ReplyTo, err = c[draftReplyTo].uuid("reply_to"); err != nil {
 				return nil, fail(err, "read drafts of", k)
 			}

@@ -115,16 +115,17 @@ func (r *roster) heir(u chat.UserID) *member {
 	return best
 }
 
-// sent accounts for a message of its own: one who had nothing unread has thereby read up to it.
+// sent accounts for a message of its own: one who had nothing unread has thereby read up to it. Who hid what was unread
+// has not read it, and others must not take it for that.
 func (m *member) sent(e *chat.Event) {
 	if e.Seq <= m.Read.Seq {
 		return // replayed: the stored position is ahead of the stored head
 	}
-	if m.Unread(e.MsgNo-1) > 0 {
+	if m.Unread(e.MsgNo-1) > 0 || m.HiddenUnread > 0 {
 		m.OwnAfterRead++
 	} else {
 		m.Read = chat.Watermark{Seq: e.Seq, MsgNo: e.MsgNo, At: e.At}
-		m.OwnAfterRead, m.HiddenUnread = 0, 0
+		m.OwnAfterRead = 0
 		if m.Delivered.Seq < m.Read.Seq {
 			m.Delivered = m.Read
 		}
