@@ -28,10 +28,11 @@ var unprovoked = map[string]string{
 	conformancetest.CloseCode(1013):              "queues inside must be full (edge/session)",
 	conformancetest.CloseCode(4008):              "it takes as much unread as the system buffers, which no vector can say (edge/reactor)",
 
-	conformancetest.Response("GET /health/", http.StatusServiceUnavailable):                     "the storage must be out of reach (cmd/hub)",
-	conformancetest.Response("GET /health/ready/", http.StatusServiceUnavailable):               "the storage must be out of reach (cmd/hub)",
-	conformancetest.Response("POST /api/v1/messages/contacts/", http.StatusNotFound):            "the contact must be removed between the two halves of the request",
-	conformancetest.Response("POST /api/v1/messages/messages/{id}/pin/", http.StatusBadRequest): "it takes more pinned messages than a vector should have steps (internal/node)",
+	conformancetest.Response("GET /health/", http.StatusServiceUnavailable):                          "the storage must be out of reach (cmd/hub)",
+	conformancetest.Response("GET /health/ready/", http.StatusServiceUnavailable):                    "the storage must be out of reach (cmd/hub)",
+	conformancetest.Response("POST /api/v1/messages/contacts/", http.StatusNotFound):                 "the contact must be removed between the two halves of the request",
+	conformancetest.Response("POST /api/v1/messages/messages/{id}/pin/", http.StatusBadRequest):      "it takes more pinned messages than a vector should have steps (internal/node)",
+	conformancetest.Response("POST /api/v1/messages/conversations/{id}/pin/", http.StatusBadRequest): "it takes more pinned conversations than a vector should have steps (actors)",
 	// What the document leaves to errors of the layers below (edge/rest), and no request brings about.
 	conformancetest.Response("DELETE /api/v1/messages/blocked/{id}/", http.StatusBadRequest):               "there is nothing in it to be wrong but the id, which is 404",
 	conformancetest.Response("POST /api/v1/messages/conversations/{id}/mark_read/", http.StatusBadRequest): "there is nothing in it to be wrong but the id, which is 404",
