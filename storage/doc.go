@@ -20,7 +20,7 @@
 // The package must not know who owns a conversation, sockets, HTTP or actors. Store keeps no state of its own besides
 // pools of buffers; it starts goroutines only within a call (to many partitions), which waits for them.
 //
-// Calls that write the derived state of one conversation (SaveDerived, SaveWatermarks, DeleteConversation) must not
+// Calls that write the derived state of one conversation (SaveDerived, SavePersonal, SaveWatermarks, DeleteConversation) must not
 // overlap one another: they write whole rows. Their caller is the conversation's single owner, which gives this for
 // free.
 package storage
