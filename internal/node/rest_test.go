@@ -41,8 +41,9 @@ func wantKeys(t *testing.T, what string, o object, fields string) {
 
 const (
 	userFields         = "id email first_name last_name full_name avatar_url"
-	conversationFields = "id name participants last_message_text last_message_at last_message_sender_id unread_count is_group other_participant updated_at "
-	added              = " seq client_id reactions edited_at deleted_at attachment"
+	conversationFields = "id name participants last_message_text last_message_at last_message_sender_id unread_count is_group other_participant updated_at is_muted muted_until is_pinned is_archived draft "
+	extraFields        = " reply_to reply_count mentions mention_all forwarded_from"
+	added              = " seq client_id reactions edited_at deleted_at attachment" + extraFields
 )
 
 // TestReq105_Endpoints walks through every endpoint that the document lists, once, as it is meant to be used.
@@ -106,6 +107,10 @@ func TestReq105_Endpoints(t *testing.T) {
 		{"mark_read", nil, "0 messages marked as read"},
 		{"archive", nil, "Conversation archived"},
 		{"unarchive", nil, "Conversation unarchived"},
+		{"mute", nil, "Conversation muted"},
+		{"unmute", nil, "Conversation unmuted"},
+		{"pin", nil, "Conversation pinned"},
+		{"unpin", nil, "Conversation unpinned"},
 	} {
 		r := visit(tok, "POST", c+g+"/"+a.action+"/", a.body, 200)
 		wantKeys(t, "envelope", r.body, "success data message errors meta")
@@ -116,7 +121,7 @@ func TestReq105_Endpoints(t *testing.T) {
 
 	const m = api + "messages/"
 	s := visit(tok, "POST", m, object{"conversation_id": direct, "content": "second"}, 201).body
-	wantKeys(t, "sent message", s, "content file voice_message is_voice id conversation sender timestamp seq client_id attachment")
+	wantKeys(t, "sent message", s, "content file voice_message is_voice id conversation sender timestamp seq client_id attachment"+extraFields)
 	l = visit(tok, "GET", m+"?conversation="+direct, nil, 200).body
 	wantKeys(t, "message in a list", l.list("results")[0], "id conversation sender content is_own has_attachment is_read is_voice timestamp"+added)
 	mid := s.str("id")
@@ -134,6 +139,14 @@ func TestReq105_Endpoints(t *testing.T) {
 		return len(found) == 1
 	})
 	visit(tok, "POST", m+"search/", object{"query": "changed"}, 200)
+	for _, call := range [][2]string{{"POST", m + mid + "/pin/"}, {"POST", m + mid + "/unpin/"}, {"GET", m + mid + "/replies/"}, {"GET", c + direct + "/pins/"},
+		{"GET", c + direct + "/events/"}, {"GET", c + direct + "/draft/"}} {
+		visit(tok, call[0], call[1], nil, 200)
+	}
+	visit(tok, "POST", m+mid+"/forward/", object{"conversation_id": g}, 201)
+	wantKeys(t, "draft", visit(tok, "PUT", c+direct+"/draft/", object{"text": "x"}, 200).body, "text reply_to updated_at")
+	visit(tok, "DELETE", c+direct+"/draft/", nil, http.StatusNoContent)
+	visit(tok, "POST", c+g+"/transfer_ownership/", object{"user_id": 2}, 200)
 	visit(tok, "DELETE", m+mid+"/", nil, http.StatusNoContent)
 	if r := h.call(tok, "GET", m+mid+"/", nil).want(200); r.body.str("content") != "" || r.body.object("deleted_at") == nil {
 		t.Error(r.raw)
