@@ -141,3 +141,45 @@ func TestReq155_NoNPlusOne(t *testing.T) {
 		t.Fatalf("%d calls with none in memory", n)
 	}
 }
+
+// In a large group everybody is told of how many have read, and nobody of every reader.
+func TestReadersOfALargeGroupAreCounted(t *testing.T) {
+	r := newRig(t, actors.Config{})
+	members := []chat.UserID{"1"}
+	for i := range 299 {
+		members = append(members, chat.UserID(fmt.Sprint(i+2)))
+	}
+	r.store.AddUsers(tenant, members...)
+	c := r.group(members[0], members[1:]...)
+	for i, u := range members[:3] {
+		r.session(u, c, chat.SessionID(i+1))
+	}
+	m := r.do("1", chat.Send{Conversation: c, Content: "x"}).Event
+	for _, u := range members[1:] {
+		r.do(u, chat.MarkRead{Conversation: c})
+	}
+	counted := func(s chat.SessionID) (readers uint64, own, others int) {
+		for _, n := range r.edge.notices(s) {
+			switch {
+			case n.Read == nil:
+			case n.Read.User == "":
+				readers = n.Read.Readers
+				if n.Read.Message != m.Message {
+					t.Errorf("%+v", n.Read)
+				}
+			case n.Read.User == members[s-1]:
+				own++
+			default:
+				others++
+			}
+		}
+		return readers, own, others
+	}
+	for i := range 3 {
+		s := chat.SessionID(i + 1)
+		eventually(t, "the count", func() bool { n, _, _ := counted(s); return n == 299 })
+		if _, own, others := counted(s); own != min(i, 1) || others != 0 {
+			t.Errorf("session %d was told of %d own reads and %d of others", s, own, others)
+		}
+	}
+}

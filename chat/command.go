@@ -272,7 +272,9 @@ type TypingNotice struct {
 	On       bool
 }
 
-// ReadNotice says that somebody read, or received, everything up to Seq. Message is the newest message there.
+// ReadNotice says that somebody read, or received, everything up to Seq. Message is the newest message there. In a group of
+// more than Rules.NamedReaders members, whoever read is told by one with a User, and all by one without: so many Readers
+// have read Message, its sender not counted.
 type ReadNotice struct {
 	Kind     ReceiptKind
 	User     UserID
@@ -280,6 +282,7 @@ type ReadNotice struct {
 	Message  MessageID
 	Seq      uint64
 	At       time.Time
+	Readers  uint64
 }
 
 // HeadNotice says how far the log reaches: deliveries may have got lost, and who has less resumes.

@@ -21,6 +21,9 @@ const (
 type Rules struct {
 	MaxGroupSize int           // members of a group; default 10,000
 	EditWindow   time.Duration // how long a message may be edited; default 15 min; negative: never
+	// NamedReaders is the number of members up to which each is told who read and received what; default 256. The frames
+	// grow with its square. Larger groups are told once a second how many have read.
+	NamedReaders int
 	TypingExpiry time.Duration // typing without renewal ends after this; default 5 s
 	// RequestRetry is how long after a rejection the same sender may ask the same receiver again; default 24 h;
 	// negative: at once.
@@ -31,6 +34,9 @@ type Rules struct {
 func (r Rules) WithDefaults() Rules {
 	if r.MaxGroupSize == 0 {
 		r.MaxGroupSize = 10_000
+	}
+	if r.NamedReaders == 0 {
+		r.NamedReaders = 256
 	}
 	if r.EditWindow == 0 {
 		r.EditWindow = 15 * time.Minute

@@ -147,6 +147,14 @@ type (
 		Seq          uint64
 		At           time.Time
 	}
+	// ReadCountEvent says how many have read a message of a group that is too large to name them.
+	ReadCountEvent struct {
+		Conversation string
+		MessageID    string
+		Seq          uint64
+		Readers      int
+		At           time.Time // when the last of them did
+	}
 	// SettingsEvent says how this user has a conversation shown now.
 	SettingsEvent struct {
 		Conversation string
@@ -210,6 +218,7 @@ func (*ChangeEvent) isEvent()       {}
 func (*UnknownEvent) isEvent()      {}
 func (*TypingEvent) isEvent()       {}
 func (*PositionEvent) isEvent()     {}
+func (*ReadCountEvent) isEvent()    {}
 func (*GroupCreatedEvent) isEvent() {}
 func (*GapEvent) isEvent()          {}
 func (*LostEvent) isEvent()         {}

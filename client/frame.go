@@ -37,6 +37,8 @@ type serverFrame struct {
 	User       string    `json:"user"`
 	UserID     UserID    `json:"user_id"`
 	ReadAt     time.Time `json:"read_at"`
+	ReadCount  int       `json:"read_count"`
+	MessageSeq uint64    `json:"message_seq"`
 	GotAt      time.Time `json:"delivered_at"`
 	UpToSeq    uint64    `json:"up_to_seq"`
 	Emoji      string    `json:"emoji"`
@@ -147,7 +149,7 @@ func (f *serverFrame) logEvent(next uint64) Event {
 		return &HiddenEvent{f.log(), f.MessageID}
 	case "participants_changed", "conversation_updated":
 		return &ChangeEvent{f.log(), f.Type, f.Change, f.Name, f.raw}
-	case "status", "typing", "read", "delivered", "presence", "error", "goaway", "ping", "pong", "resumed", "gap", "head",
+	case "status", "typing", "read", "read_count", "delivered", "presence", "error", "goaway", "ping", "pong", "resumed", "gap", "head",
 		"ok", "auth", "group_created", "contact_added":
 		return nil
 	}

@@ -47,6 +47,8 @@ func (c *Client) receive(s *session, b []byte) error {
 			at = f.GotAt
 		}
 		c.offer(&PositionEvent{f.Type, f.Conversation, f.User, f.UserID, f.MessageID, seq, at})
+	case "read_count":
+		c.offer(&ReadCountEvent{f.Conversation, f.MessageID, f.MessageSeq, f.ReadCount, f.ReadAt})
 	case "message_hidden":
 		if !c.onLog(f) {
 			c.offer(&HiddenEvent{f.log(), f.MessageID})

@@ -2,6 +2,7 @@ package conversation
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/zumodra/hub/chat"
 )
@@ -13,6 +14,7 @@ type mark struct {
 	kind    chat.ReceiptKind // 0: what the request's command says
 	to      chat.Watermark
 	message chat.MessageID
+	sender  chat.UserID // of message
 	// old is the read position that own and marked count from.
 	old    uint64
 	own    uint64 // the member's own messages in (old, to]
@@ -38,7 +40,7 @@ func (s *State) markRead(r *Request, c chat.MarkRead, m *member, loaded *chat.Ev
 			return
 		}
 		k.to = chat.Watermark{Seq: e.Seq, MsgNo: e.MsgNo}
-		k.message = c.Message
+		k.message, k.sender = c.Message, e.Actor
 	case c.Seq != 0 && c.Seq < s.head.Seq:
 		if c.Seq <= m.Read.Seq {
 			s.reply(r, chat.Result{})
@@ -50,7 +52,7 @@ func (s *State) markRead(r *Request, c chat.MarkRead, m *member, loaded *chat.Ev
 		}
 	default:
 		k.to = chat.Watermark{Seq: s.head.Seq, MsgNo: s.head.MsgNo}
-		k.message = s.head.Last.ID
+		k.message, k.sender = s.head.Last.ID, s.head.Last.Sender
 	}
 	s.countOwn(k, m)
 }
@@ -58,7 +60,7 @@ func (s *State) markRead(r *Request, c chat.MarkRead, m *member, loaded *chat.Ev
 // position resolves a seq from the events in memory: its number of messages, and the newest message there.
 func (s *State) position(k *mark, seq uint64) bool {
 	if seq >= s.head.Seq {
-		k.to, k.message = chat.Watermark{Seq: s.head.Seq, MsgNo: s.head.MsgNo}, s.head.Last.ID
+		k.to, k.message, k.sender = chat.Watermark{Seq: s.head.Seq, MsgNo: s.head.MsgNo}, s.head.Last.ID, s.head.Last.Sender
 		return true
 	}
 	e := s.recent.at(seq)
@@ -68,7 +70,7 @@ func (s *State) position(k *mark, seq uint64) bool {
 	k.to = chat.Watermark{Seq: e.Seq, MsgNo: e.MsgNo}
 	for ; e != nil; e = s.recent.at(e.Seq - 1) {
 		if e.IsMessage() {
-			k.message = e.Message
+			k.message, k.sender = e.Message, e.Actor
 			return true
 		}
 	}
@@ -87,7 +89,7 @@ func (s *State) countOwn(k mark, m *member) {
 		k.own, k.hiddenUnread = m.OwnAfterRead, m.HiddenUnread
 	case m.HiddenUnread > 0:
 		s.park(&Read{Kind: ReadCount, From: m.Read.Seq + 1, To: k.to.Seq, User: m.User, Conceal: true, req: k.req, hidden: k.hidden,
-			late: []chat.Event{{Seq: k.to.Seq, MsgNo: k.to.MsgNo, Message: k.message}}})
+			late: []chat.Event{{Seq: k.to.Seq, MsgNo: k.to.MsgNo, Message: k.message, Actor: k.sender}}})
 		return
 	case m.OwnAfterRead == 0:
 	case s.recent.covers(m.Read.Seq + 1):
@@ -98,7 +100,7 @@ func (s *State) countOwn(k mark, m *member) {
 		}
 	default:
 		s.park(&Read{Kind: ReadCount, From: m.Read.Seq + 1, To: k.to.Seq, User: m.User, req: k.req, hidden: k.hidden,
-			late: []chat.Event{{Seq: k.to.Seq, MsgNo: k.to.MsgNo, Message: k.message}}})
+			late: []chat.Event{{Seq: k.to.Seq, MsgNo: k.to.MsgNo, Message: k.message, Actor: k.sender}}})
 		return
 	}
 	s.marking(k)
@@ -130,7 +132,7 @@ func (s *State) markRd(rd *Read) {
 		to := rd.late[0]
 		s.marking(mark{req: rd.req, kind: chat.ReceiptRead, old: m.Read.Seq, own: rd.Count,
 			hidden: rd.hidden, hiddenUnread: unreadOf(rd.Hidden, rd.From, to.Seq),
-			to: chat.Watermark{Seq: to.Seq, MsgNo: to.MsgNo}, message: to.Message})
+			to: chat.Watermark{Seq: to.Seq, MsgNo: to.MsgNo}, message: to.Message, sender: to.Actor})
 		return
 	}
 	if len(rd.Events) == 0 || rd.Events[0].Seq != rd.To {
@@ -140,7 +142,7 @@ func (s *State) markRd(rd *Read) {
 	k := mark{req: rd.req, old: m.Read.Seq, to: chat.Watermark{Seq: rd.To, MsgNo: rd.Events[0].MsgNo}}
 	for i := range rd.Events {
 		if rd.Events[i].IsMessage() {
-			k.message = rd.Events[i].Message
+			k.message, k.sender = rd.Events[i].Message, rd.Events[i].Actor
 			break
 		}
 	}
@@ -263,17 +265,74 @@ func (s *State) marked(w *Write) {
 		if m != nil && k.kind == 0 {
 			s.tellOwn(k, m)
 		}
-		if m == nil || k.kind == 0 || k.private || s.bar.on || k.kind == chat.ReceiptDelivered && len(s.members) > deliveredNotices {
+		if m == nil || k.kind == 0 || k.private || s.bar.on {
+			continue
+		}
+		n := chat.Notice{Origin: k.req.Origin, Read: &chat.ReadNotice{Kind: k.kind, User: k.req.Principal.User,
+			Username: k.req.Principal.Username, Message: k.message, Seq: k.to.Seq, At: k.to.At}}
+		if len(s.members) > s.rules.NamedReaders {
+			if k.kind == chat.ReceiptRead {
+				s.publish(s.alone(m, k.req, n))
+				s.readInCrowd(k)
+			}
 			continue
 		}
 		if d == nil {
 			d = &chat.Delivery{Key: s.key, Recipients: s.set, AcceptedAt: k.req.At}
 		}
-		d.Notices = append(d.Notices, chat.Notice{Origin: k.req.Origin, Read: &chat.ReadNotice{Kind: k.kind,
-			User: k.req.Principal.User, Username: k.req.Principal.Username,
-			Message: k.message, Seq: k.to.Seq, At: k.to.At}})
+		d.Notices = append(d.Notices, n)
 	}
 	if d != nil {
 		s.publish(d)
+	}
+}
+
+// alone is a delivery to the sessions of one member.
+func (s *State) alone(m *member, r *Request, n chat.Notice) *chat.Delivery {
+	return &chat.Delivery{Key: s.key, Recipients: &chat.MemberSet{Version: s.head.Seq, Users: []chat.UserID{m.User}},
+		AcceptedAt: r.At, Notices: []chat.Notice{n}}
+}
+
+// CrowdDelay is how long the readers of a group of more than Rules.NamedReaders members are gathered before all are told of
+// them.
+const CrowdDelay = time.Second
+
+// crowd is what such a group is to be told: one notice a CrowdDelay instead of one for every reader, each to all.
+type crowd struct {
+	due     time.Time      // zero: nothing
+	message chat.MessageID // the newest that somebody has read
+	sender  chat.UserID
+	at      time.Time // of the latest read
+}
+
+func (s *State) readInCrowd(k *mark) {
+	c := &s.crowd
+	if c.due.IsZero() {
+		c.due = s.now.Add(CrowdDelay)
+	}
+	if k.message.Seq() >= c.message.Seq() {
+		c.message, c.sender = k.message, k.sender
+	}
+	c.at = later(c.at, k.to.At)
+}
+
+// tellCrowd tells all members how many of them have read the newest message that somebody has read since.
+func (s *State) tellCrowd() {
+	c := s.crowd
+	if c.due.IsZero() || c.due.After(s.now) {
+		return
+	}
+	s.crowd = crowd{}
+	if !s.exists() || c.message.IsZero() {
+		return
+	}
+	n := &chat.ReadNotice{Kind: chat.ReceiptRead, Message: c.message, Seq: c.message.Seq(), At: c.at}
+	for i := range s.members {
+		if m := &s.members[i]; m.User != c.sender && m.Shown() >= n.Seq {
+			n.Readers++
+		}
+	}
+	if n.Readers > 0 {
+		s.publish(&chat.Delivery{Key: s.key, Recipients: s.set, AcceptedAt: s.now, Notices: []chat.Notice{{Read: n}}})
 	}
 }

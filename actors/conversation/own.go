@@ -187,6 +187,5 @@ func (s *State) tellOwn(k *mark, m *member) {
 		}
 		n.Settings = &set
 	}
-	s.publish(&chat.Delivery{Key: s.key, Recipients: &chat.MemberSet{Version: s.head.Seq, Users: []chat.UserID{m.User}},
-		AcceptedAt: k.req.At, Notices: []chat.Notice{{Own: n, Origin: k.req.Origin}}})
+	s.publish(s.alone(m, k.req, chat.Notice{Own: n, Origin: k.req.Origin}))
 }

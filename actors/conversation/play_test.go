@@ -164,6 +164,8 @@ func (w *world) act(f []string) bool {
 		}
 		w.submit(u, c)
 
+	case "named": // the size of groups whose readers are named
+		w.rules.NamedReaders = int(num(1))
 	case "loads":
 		return w.finishLoad(nil)
 	case "commits":

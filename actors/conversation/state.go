@@ -22,9 +22,6 @@ const (
 	MaxUnsaved = 1024
 	// maxResume is how many events a resume may bring.
 	maxResume = 1000
-	// deliveredNotices is the largest conversation whose members are told of delivered positions: the notices
-	// grow with the square of the members.
-	deliveredNotices = 256
 )
 
 // SaveDelay is how long after a commit the derived state is saved at the latest.
@@ -88,6 +85,7 @@ type State struct {
 	derivedLast bool
 
 	typing map[chat.UserID]typist
+	crowd  crowd
 	bar    barState
 	// announcing: the head is to be told once it is known.
 	announcing bool
@@ -158,6 +156,7 @@ func (s *State) Step(in Input, now time.Time, fx *Effects) {
 		s.abort(in.Err)
 	}
 	s.expireTyping()
+	s.tellCrowd()
 	s.form()
 	s.save()
 	s.fx = nil
@@ -363,7 +362,7 @@ func (s *State) abort(err error) {
 		s.fail(m.req, err)
 	}
 	s.pending, s.deferred, s.parked, s.marks, s.typing, s.answering = nil, nil, nil, nil, nil, nil
-	s.inflight, s.write, s.batch = false, nil, nil
+	s.inflight, s.write, s.batch, s.crowd = false, nil, nil, crowd{}
 	s.phase = dead
 }
 
@@ -372,8 +371,8 @@ func (s *State) Quiet() bool {
 	return s.phase != loading && !s.inflight && s.write == nil && s.barrier == 0 && s.backlog() == 0
 }
 
-// Saved reports that the derived rows are as the log says.
-func (s *State) Saved() bool { return s.dirtySince.IsZero() && s.write == nil }
+// Saved reports that the derived rows are as the log says, and that nobody is still to be told who read.
+func (s *State) Saved() bool { return s.dirtySince.IsZero() && s.write == nil && s.crowd.due.IsZero() }
 
 // Dead reports that the state was aborted.
 func (s *State) Dead() bool { return s.phase == dead }
@@ -386,6 +385,9 @@ func (s *State) Wake() time.Time {
 	var at time.Time
 	if !s.dirtySince.IsZero() && s.write == nil && s.phase == ready {
 		at = s.dirtySince.Add(SaveDelay)
+	}
+	if c := s.crowd.due; !c.IsZero() && (at.IsZero() || c.Before(at)) {
+		at = c
 	}
 	for _, t := range s.typing {
 		if at.IsZero() || t.until.Before(at) {

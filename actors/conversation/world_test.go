@@ -375,6 +375,8 @@ func describeDelivery(d *chat.Delivery) string {
 			fmt.Fprintf(&b, " [%s]", describeEvent(n.Event))
 		case n.Typing != nil:
 			fmt.Fprintf(&b, " [typing %s %v]", n.Typing.User, n.Typing.On)
+		case n.Read != nil && n.Read.User == "":
+			fmt.Fprintf(&b, " [%d have read %d]", n.Read.Readers, n.Read.Seq)
 		case n.Read != nil:
 			fmt.Fprintf(&b, " [%s %s up to %d]", map[chat.ReceiptKind]string{1: "read", 2: "delivered"}[n.Read.Kind], n.Read.User, n.Read.Seq)
 		case n.Own != nil && n.Own.Settings != nil:

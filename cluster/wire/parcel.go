@@ -146,7 +146,7 @@ func putNotice(m *pb.Notice, n *chat.Notice) {
 		m.Read = pb.ReadNoticeFromVTPool()
 		m.Read.Kind, m.Read.User, m.Read.Username = uint32(r.Kind), string(r.User), r.Username
 		m.Read.MessageHi, m.Read.MessageLo = halves(r.Message)
-		m.Read.Seq, m.Read.At = r.Seq, micros(r.At)
+		m.Read.Seq, m.Read.At, m.Read.Readers = r.Seq, micros(r.At), r.Readers
 	}
 	if h := n.Head; h != nil {
 		m.Head = pb.HeadNoticeFromVTPool()
@@ -197,6 +197,7 @@ func notice(m *pb.Notice) chat.Notice {
 		n.Read = &chat.ReadNotice{
 			Kind: chat.ReceiptKind(r.Kind), User: chat.UserID(r.User), Username: r.Username,
 			Message: whole[chat.MessageID](r.MessageHi, r.MessageLo), Seq: r.Seq, At: instant(r.At),
+			Readers: r.Readers,
 		}
 	}
 	if h := m.Head; h != nil {

@@ -164,8 +164,17 @@ func AppendTyping(b []byte, conversation chat.ConversationID, n *chat.TypingNoti
 	return append(b, '}')
 }
 
-// AppendReceipt appends a read or a delivered frame.
+// AppendReceipt appends a read, a delivered or, of a notice that names nobody, a read_count frame.
 func AppendReceipt(b []byte, conversation chat.ConversationID, n *chat.ReadNotice) []byte {
+	if n.User == "" {
+		b = append(b, `{"type":"read_count"`...)
+		b = appendUUID(b, "message_id", n.Message)
+		b = appendUint(b, "read_count", n.Readers)
+		b = appendTime(b, "read_at", n.At)
+		b = appendUUID(b, "conversation_id", conversation)
+		b = appendUint(b, "message_seq", n.Seq) // it is no event: no client may take it for the next one
+		return append(b, '}')
+	}
 	name, at := `{"type":"read"`, "read_at"
 	if n.Kind == chat.ReceiptDelivered {
 		name, at = `{"type":"delivered"`, "delivered_at"

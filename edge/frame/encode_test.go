@@ -74,6 +74,7 @@ func vectors() []string {
 	for _, k := range []chat.ReceiptKind{chat.ReceiptRead, chat.ReceiptDelivered} {
 		add(frame.AppendReceipt(nil, conv, &chat.ReadNotice{Kind: k, User: "7", Username: "alice", Message: msg, Seq: 2, At: at}))
 	}
+	add(frame.AppendReceipt(nil, conv, &chat.ReadNotice{Kind: chat.ReceiptRead, Message: msg, Seq: 2, At: at, Readers: 41}))
 	add(frame.AppendGroupCreated(nil, conv, "G", 3, `"r1"`))
 	add(frame.AppendContactAdded(nil, "alice", ""))
 	add(frame.AppendContactAdded(nil, `a"<`, `"r1"`))

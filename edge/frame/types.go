@@ -243,6 +243,13 @@ var Types = []FrameType{
 		{"user_id", "user", true, ""},
 		{"conversation_id", "uuid", true, ""},
 		{"seq", "integer", true, "everything up to this event"}}},
+	{"read_count", false, true, "", "In a group of more than 256 members, once a second at most: so many have read a message, the newest that anybody " +
+		"has read. Who reads there is told to their own sockets alone, by read; delivered is told to nobody.", []Field{
+		{"message_id", "uuid", true, ""},
+		{"read_count", "integer", true, "members who have read it, its sender and who has turned receipts off not counted"},
+		{"read_at", "time", true, "when the last of them did"},
+		{"conversation_id", "uuid", true, ""},
+		{"message_seq", "integer", true, "its number in the log"}}},
 	{"delivered", false, true, "", "Somebody has received everything up to an event. May be dropped.", []Field{
 		{"message_id", "uuid", true, "the newest message of it"},
 		{"user", "string", true, "username"},

@@ -152,6 +152,8 @@ func (e *encoded) encode() {
 			out.name = "read"
 			if n.Read.Kind == chat.ReceiptDelivered {
 				out.name, out.class = "delivered", reactor.Ephemeral
+			} else if n.Read.User == "" {
+				out.name, out.class = "read_count", reactor.Ephemeral
 			}
 			b = frame.AppendReceipt(room(256), id, n.Read)
 		case n.Head != nil:

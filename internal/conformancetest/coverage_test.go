@@ -19,6 +19,7 @@ import (
 // after all fails the test, as does one that the hub does not know.
 var unprovoked = map[string]string{
 	conformancetest.ServerFrame("head"):          "a node sends it where deliveries between nodes got lost (edge/session, internal/clustertest)",
+	conformancetest.ServerFrame("read_count"):    "it takes a group of 257 (actors, edge/frame)",
 	conformancetest.ErrorCode("overloaded"):      "queues inside must be full (actors, edge/session)",
 	conformancetest.ErrorCode("unavailable"):     "the storage must be out of reach (internal/crashtest, cmd/hub)",
 	conformancetest.ErrorCode("outcome_unknown"): "the storage must fail in the middle of a write (actors, internal/crashtest)",

@@ -4291,6 +4291,7 @@ type ReadNotice struct {
 	MessageLo     uint64                 `protobuf:"fixed64,5,opt,name=message_lo,json=messageLo,proto3" json:"message_lo,omitempty"`
 	Seq           uint64                 `protobuf:"varint,6,opt,name=seq,proto3" json:"seq,omitempty"`
 	At            int64                  `protobuf:"fixed64,7,opt,name=at,proto3" json:"at,omitempty"`
+	Readers       uint64                 `protobuf:"varint,8,opt,name=readers,proto3" json:"readers,omitempty"` // with no user
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4370,6 +4371,13 @@ func (x *ReadNotice) GetSeq() uint64 {
 func (x *ReadNotice) GetAt() int64 {
 	if x != nil {
 		return x.At
+	}
+	return 0
+}
+
+func (x *ReadNotice) GetReaders() uint64 {
+	if x != nil {
+		return x.Readers
 	}
 	return 0
 }
@@ -5117,7 +5125,7 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\fTypingNotice\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x1a\n" +
 	"\busername\x18\x02 \x01(\tR\busername\x12\x0e\n" +
-	"\x02on\x18\x03 \x01(\bR\x02on\"\xb0\x01\n" +
+	"\x02on\x18\x03 \x01(\bR\x02on\"\xca\x01\n" +
 	"\n" +
 	"ReadNotice\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x12\n" +
@@ -5128,7 +5136,8 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\n" +
 	"message_lo\x18\x05 \x01(\x06R\tmessageLo\x12\x10\n" +
 	"\x03seq\x18\x06 \x01(\x04R\x03seq\x12\x0e\n" +
-	"\x02at\x18\a \x01(\x10R\x02at\"\x1e\n" +
+	"\x02at\x18\a \x01(\x10R\x02at\x12\x18\n" +
+	"\areaders\x18\b \x01(\x04R\areaders\"\x1e\n" +
 	"\n" +
 	"HeadNotice\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\"\x9d\x01\n" +

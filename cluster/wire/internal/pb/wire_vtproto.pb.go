@@ -3994,6 +3994,11 @@ func (m *ReadNotice) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Readers != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Readers))
+		i--
+		dAtA[i] = 0x40
+	}
 	if m.At != 0 {
 		i -= 8
 		binary.LittleEndian.PutUint64(dAtA[i:], uint64(m.At))
@@ -7337,6 +7342,9 @@ func (m *ReadNotice) SizeVT() (n int) {
 	}
 	if m.At != 0 {
 		n += 9
+	}
+	if m.Readers != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Readers))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -17351,6 +17359,25 @@ func (m *ReadNotice) UnmarshalVT(dAtA []byte) error {
 			}
 			m.At = int64(binary.LittleEndian.Uint64(dAtA[iNdEx:]))
 			iNdEx += 8
+		case 8:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Readers", wireType)
+			}
+			m.Readers = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Readers |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
