@@ -295,21 +295,54 @@ func (h *Hub) Message(ctx context.Context, p chat.Principal, id chat.MessageID) 
 	if err != nil {
 		return chat.MessageItem{}, err
 	}
-	receipts, err := h.store.ReadReceipts(ctx, r.key(), chat.ReceiptRead, e.Seq)
+	page, err := h.readers(ctx, r, &e, chat.ReceiptQuery{Limit: maxReadBy})
 	if err != nil {
-		return chat.MessageItem{}, fmt.Errorf("read receipts: %w", err)
+		return chat.MessageItem{}, err
 	}
-	for _, x := range receipts {
-		if x.User != e.Actor {
-			items[0].ReadBy = append(items[0].ReadBy, x)
-		}
-	}
+	items[0].ReadBy, items[0].Readers = page.Receipts, page.Total
 	sort.Slice(items[0].ReadBy, func(i, j int) bool {
 		a, b := items[0].ReadBy[i], items[0].ReadBy[j]
 		return a.At.Before(b.At) || a.At.Equal(b.At) && a.User < b.User
 	})
-	items[0].IsRead = items[0].IsRead || len(items[0].ReadBy) > 0
+	items[0].IsRead = items[0].IsRead || page.Total > 0
 	return items[0], nil
+}
+
+// maxReadBy is how many readers come with a message.
+const maxReadBy = 100
+
+// Readers are the members who have read a message, and when, in the order of the events up to which they read.
+func (h *Hub) Readers(ctx context.Context, p chat.Principal, id chat.MessageID, q chat.ReceiptQuery) (chat.ReaderPage, error) {
+	r, e, err := h.locate(ctx, p, id)
+	if err != nil {
+		return chat.ReaderPage{}, err
+	}
+	return h.readers(ctx, r, &e, q)
+}
+
+// readers leaves out the sender and who has left. Once all are found nothing more is read.
+func (h *Hub) readers(ctx context.Context, r *reader, e *chat.Event, q chat.ReceiptQuery) (out chat.ReaderPage, err error) {
+	if out.Total, err = h.store.CountReaders(ctx, r.key(), e.Actor, e.Seq); err != nil {
+		return out, fmt.Errorf("count readers: %w", err)
+	}
+	q.Kind, q.Seq = chat.ReceiptRead, e.Seq
+	if out.Total == 0 {
+		return out, nil
+	}
+	page, err := h.store.ListReceipts(ctx, r.key(), q)
+	if err != nil {
+		return out, fmt.Errorf("list receipts: %w", err)
+	}
+	out.More, out.Next, out.NextUser = page.More, page.Next, page.NextUser
+	for _, x := range page.Receipts {
+		if x.User != e.Actor && r.view.Members.Contains(x.User) {
+			out.Receipts = append(out.Receipts, x)
+		}
+	}
+	if q.After == 0 && len(out.Receipts) >= out.Total {
+		out.More = false
+	}
+	return out, nil
 }
 
 // locate finds the conversation of a message among the caller's.

@@ -34,7 +34,8 @@ type Store interface {
 	ReadReplies(ctx context.Context, key chat.ConversationKey, to, before uint64, limit int) ([]uint64, error)
 	GetHeads(ctx context.Context, keys []chat.ConversationKey) ([]chat.Head, error)
 	GetMembers(ctx context.Context, keys []chat.ConversationKey, user chat.UserID) ([]chat.Member, error)
-	ReadReceipts(ctx context.Context, key chat.ConversationKey, kind chat.ReceiptKind, seq uint64) ([]chat.Receipt, error)
+	ListReceipts(ctx context.Context, key chat.ConversationKey, q chat.ReceiptQuery) (chat.ReceiptPage, error)
+	CountReaders(ctx context.Context, key chat.ConversationKey, sender chat.UserID, seq uint64) (int, error)
 	DirtyShard(ctx context.Context, shard int, after chat.ConversationKey, limit int) ([]chat.ConversationKey, error)
 	DirtyConversations(ctx context.Context, yield func(chat.ConversationKey) bool) error
 	ListMemberships(ctx context.Context, k chat.UserKey) ([]chat.Membership, error)

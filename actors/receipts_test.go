@@ -158,6 +158,30 @@ func TestReadersOfALargeGroupAreCounted(t *testing.T) {
 	for _, u := range members[1:] {
 		r.do(u, chat.MarkRead{Conversation: c})
 	}
+	seen := map[chat.UserID]bool{}
+	q := chat.ReceiptQuery{Limit: 100}
+	for pages := 1; ; pages++ {
+		page, err := r.Readers(bg, as("1"), m.Message, q)
+		if err != nil || page.Total != 299 || len(page.Receipts) > 100 || pages > 4 {
+			t.Fatalf("page %d: %d receipts of %d, %v", pages, len(page.Receipts), page.Total, err)
+		}
+		for _, x := range page.Receipts {
+			if seen[x.User] || x.User == "1" || x.At.Before(m.At) {
+				t.Errorf("%+v", x)
+			}
+			seen[x.User] = true
+		}
+		if !page.More {
+			break
+		}
+		q.After, q.AfterUser = page.Next, page.NextUser
+	}
+	if len(seen) != 299 {
+		t.Errorf("%d readers are listed", len(seen))
+	}
+	if it, err := r.Message(bg, as("2"), m.Message); err != nil || it.Readers != 299 || len(it.ReadBy) != 100 {
+		t.Errorf("%d of %d readers, %v", len(it.ReadBy), it.Readers, err)
+	}
 	counted := func(s chat.SessionID) (readers uint64, own, others int) {
 		for _, n := range r.edge.notices(s) {
 			switch {

@@ -164,7 +164,34 @@ type Receipt struct {
 	User UserID
 	Kind ReceiptKind
 	Seq  uint64 // everything up to this event
+	From uint64 // and behind this one, where the watermark was before
 	At   time.Time
+}
+
+// ReceiptQuery selects those whose watermark of a kind has reached Seq.
+type ReceiptQuery struct {
+	Kind ReceiptKind
+	Seq  uint64
+	// After and AfterUser, if not zero, are the receipt to continue behind.
+	After     uint64
+	AfterUser UserID
+	Limit     int // at most 1,000
+}
+
+// ReceiptPage is what was found, by (Receipt.Seq, Receipt.User).
+type ReceiptPage struct {
+	Receipts []Receipt
+	// More says that there may be more behind the receipt at Next: a page may be short, or empty, where many advances lie
+	// between the receipts that were asked for.
+	More     bool
+	Next     uint64
+	NextUser UserID
+}
+
+// ReaderPage is the readers of a message, a page at a time.
+type ReaderPage struct {
+	ReceiptPage
+	Total int // members who have read it
 }
 
 // ReceiptKind tells a read position from a delivered one.

@@ -105,7 +105,8 @@ type MessageItem struct {
 	Sender       User
 	IsOwn        bool
 	IsRead       bool // somebody but the sender has read it
-	ReadBy       []Receipt
+	ReadBy       []Receipt // of Message alone: the first hundred
+	Readers      int       // how many have read it
 }
 
 // MessagePage is a slice of messages.

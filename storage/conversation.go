@@ -334,8 +334,8 @@ func (s *Store) SaveWatermarks(ctx context.Context, key chat.ConversationKey, me
 		a.reset()
 		for i := range receipts {
 			if r := &receipts[i]; r.Kind == kind {
-				k, c := Key(a.take(2)), a.take(1)
-				k[0], k[1], c[0] = number(r.Seq), text(r.User), moment(r.At)
+				k, c := Key(a.take(2)), a.take(2)
+				k[0], k[1], c[0], c[1] = number(r.Seq), text(r.User), moment(r.At), number(r.From)
 				a.put(k, c)
 			}
 		}
@@ -365,53 +365,54 @@ func (s *Store) SaveWatermarks(ctx context.Context, key chat.ConversationKey, me
 		"save watermarks of", key)
 }
 
-// receiptScanMembers is the number of members up to which ReadReceipts looks at their positions to know when to stop.
-const receiptScanMembers = 256
+// receiptScanRows bounds what one page of receipts reads.
+const receiptScanRows = 20_000
 
-// ReadReceipts returns, for each user whose position of that kind has reached seq, the first advance that did, by
-// (Seq, User). Users who have left may be among them. Positions are those of SaveWatermarks.
-func (s *Store) ReadReceipts(ctx context.Context, key chat.ConversationKey, kind chat.ReceiptKind, seq uint64) ([]chat.Receipt, error) {
-	// In a small conversation, whose members' positions are a short read, stop at the last member who reached seq
-	// instead of reading every later advance.
-	missing := -1
-	want := make(map[chat.UserID]bool)
-	head, err := s.GetHead(ctx, key)
-	if err != nil {
-		return nil, err
+// ListReceipts returns, for each user whose position of that kind has reached seq, the advance that did, a page at a time.
+// Users who have left may be among them. In rows from before schema 5, which do not say where an advance began, a user may
+// be on several pages.
+func (s *Store) ListReceipts(ctx context.Context, key chat.ConversationKey, q chat.ReceiptQuery) (page chat.ReceiptPage, err error) {
+	limit := min(max(q.Limit, 1), 1000)
+	r := Range{Table: TableReceipts, Partition: Key{text(key.Tenant), blob(key.ID[:]), number(uint64(q.Kind))},
+		From: Key{{Set: true, I: clamp(q.Seq)}}, Limit: receiptScanRows}
+	if q.After > 0 {
+		r.From = Key{{Set: true, I: clamp(q.After)}, text(q.AfterUser)}
 	}
-	if head.Seq != 0 && head.MemberCount <= receiptScanMembers {
-		if _, err := s.scanConversation(ctx, key, func(chat.Head) {}, func(m chat.Member) {
-			at := m.Read.Seq
-			if kind == chat.ReceiptDelivered {
-				at = m.Delivered.Seq
-			}
-			if at >= seq && at > 0 {
-				want[m.User] = true
-			}
-		}); err != nil {
-			return nil, fail(err, "read receipts of", key)
+	rows := 0
+	old := make(map[chat.UserID]bool)
+	err = s.engine.Scan(ctx, r, func(row Row) bool {
+		if len(page.Receipts) == limit {
+			page.More = true
+			return false
 		}
-		if missing = len(want); missing == 0 {
-			return nil, nil
+		if rows++; q.After > 0 && row.Clustering[0].uint() == q.After && row.Clustering[1].string() == string(q.AfterUser) {
+			return true
 		}
-	}
-	var found []chat.Receipt
-	seen := make(map[chat.UserID]bool)
-	err = s.engine.Scan(ctx, Range{Table: TableReceipts,
-		Partition: Key{text(key.Tenant), blob(key.ID[:]), number(uint64(kind))}, From: Key{{Set: true, I: clamp(seq)}}},
-		func(r Row) bool {
-			if seen[chat.UserID(r.Clustering[1].B)] {
-				return true
-			}
-			user := chat.UserID(r.Clustering[1].string())
-			seen[user] = true
-			found = append(found, chat.Receipt{User: user, Kind: kind, Seq: r.Clustering[0].uint(), At: r.Columns[0].time()})
-			if want[user] {
-				missing--
-			}
-			return missing != 0
-		})
-	return found, fail(err, "read receipts of", key)
+		c := chat.Receipt{User: chat.UserID(row.Clustering[1].string()), Kind: q.Kind, Seq: row.Clustering[0].uint(),
+			From: row.Columns[1].uint(), At: row.Columns[0].time()}
+		page.Next, page.NextUser = c.Seq, c.User
+		switch {
+		case !row.Columns[1].Set && old[c.User], c.From >= q.Seq:
+			return true
+		case !row.Columns[1].Set:
+			old[c.User] = true
+		}
+		page.Receipts = append(page.Receipts, c)
+		return true
+	})
+	page.More = page.More || rows == receiptScanRows
+	return page, fail(err, "list receipts of", key)
+}
+
+// CountReaders counts the members, but for sender, who were members when the event seq happened and show that they have
+// read it.
+func (s *Store) CountReaders(ctx context.Context, key chat.ConversationKey, sender chat.UserID, seq uint64) (n int, err error) {
+	_, err = s.scanConversation(ctx, key, func(chat.Head) {}, func(m chat.Member) {
+		if m.User != sender && m.JoinedSeq < seq && m.Shown() >= seq {
+			n++
+		}
+	})
+	return n, fail(err, "count readers of", key)
 }
 
 // FindDuplicates returns the seq of the message that each sender and client id became, 0 where there is none, in one

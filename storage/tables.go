@@ -148,13 +148,13 @@ var (
 		},
 	}
 	// TableReceipts holds one row per advance of a watermark. Clustered by seq, so that the advances that reach a seq
-	// are one range; the first of each user in it is the answer.
+	// are one range; that of each user which began before it is the answer.
 	TableReceipts = &Table{
 		ID: 3, Name: "receipts",
 		Partition: []Column{{Name: "tenant", Kind: Text}, {Name: "conversation", Kind: Blob},
 			{Name: "kind", Kind: Int}},
 		Clustering: []Column{{Name: "seq", Kind: Int}, {Name: "user", Kind: Text}},
-		Columns:    []Column{{Name: "at", Kind: Time}},
+		Columns:    []Column{{Name: "at", Kind: Time}, {Name: "from_seq", Kind: Int}},
 	}
 	// TableDedup maps client ids to what they became.
 	TableDedup = &Table{

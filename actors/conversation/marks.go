@@ -195,7 +195,10 @@ func (s *State) writeMarks() {
 			taken[u] = true
 			k.private = s.private(k.req.Command)
 			k.to.At = later(later(s.now, m.Read.At), m.Delivered.At)
-			after := m.Member
+			before, after := m.Read.Seq, m.Member
+			if k.kind == chat.ReceiptDelivered {
+				before = m.Delivered.Seq
+			}
 			k.applyTo(&after)
 			// Stored rows are exact as of the stored head: own messages beyond it are counted by the replay.
 			for _, x := range s.unsaved {
@@ -206,7 +209,7 @@ func (s *State) writeMarks() {
 			w.Members = append(w.Members, after)
 			k.keep(&w.Personal)
 			if k.kind != 0 && !k.private {
-				w.Receipts = append(w.Receipts, chat.Receipt{User: u, Kind: k.kind, Seq: k.to.Seq, At: k.to.At})
+				w.Receipts = append(w.Receipts, chat.Receipt{User: u, Kind: k.kind, Seq: k.to.Seq, From: before, At: k.to.At})
 			}
 			w.marks = append(w.marks, k)
 		}

@@ -101,6 +101,7 @@ func table() []route {
 		{m + "/messages/{id}/pin", signedIn, post((*API).pinMessage)},
 		{m + "/messages/{id}/unpin", signedIn, post((*API).unpinMessage)},
 		{m + "/messages/{id}/replies", signedIn, methods{"GET": (*API).listReplies}},
+		{m + "/messages/{id}/readers", signedIn, methods{"GET": (*API).listReaders}},
 		{prefix + "/auth/token", development, post((*API).obtainToken)},
 		{prefix + "/auth/token/refresh", development, post((*API).refreshToken)},
 		{prefix + "/auth/token/blacklist", development, post((*API).blacklistToken)},

@@ -27,6 +27,7 @@ type Hub interface {
 	Draft(ctx context.Context, p chat.Principal, id chat.ConversationID) (chat.Draft, error)
 	// Pins are the pinned messages of a conversation.
 	Pins(ctx context.Context, p chat.Principal, id chat.ConversationID) ([]chat.MessageItem, error)
+	Readers(ctx context.Context, p chat.Principal, id chat.MessageID, q chat.ReceiptQuery) (chat.ReaderPage, error)
 	// Events reads a part of a conversation's log.
 	Events(ctx context.Context, p chat.Principal, q chat.EventQuery) (chat.EventPage, error)
 	// Search answers at most chat.MaxSearchResults messages, newest first.

@@ -210,6 +210,25 @@ func (h *fakeHub) Pins(ctx context.Context, p chat.Principal, id chat.Conversati
 	return nil, nil
 }
 
+func (h *fakeHub) Readers(ctx context.Context, p chat.Principal, id chat.MessageID, q chat.ReceiptQuery) (chat.ReaderPage, error) {
+	it, err := h.Message(ctx, p, id)
+	if err != nil {
+		return chat.ReaderPage{}, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.check(ctx, "list_readers"); err != nil {
+		return chat.ReaderPage{}, err
+	}
+	page := chat.ReaderPage{Total: len(it.ReadBy)}
+	for _, r := range it.ReadBy {
+		if r.Seq > q.After || r.Seq == q.After && r.User > q.AfterUser {
+			page.Receipts = append(page.Receipts, r)
+		}
+	}
+	return page, nil
+}
+
 func (h *fakeHub) Events(ctx context.Context, p chat.Principal, q chat.EventQuery) (chat.EventPage, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -375,9 +394,8 @@ func (h *fakeHub) messageItem(p chat.Principal, c *fakeConv, e chat.Event) chat.
 	for _, m := range c.members {
 		if m.User != e.Actor && m.Read.Seq >= e.Seq {
 			it.IsRead = true
-			it.ReadBy = append(it.ReadBy,
-				chat.Receipt{User: m.User, Kind: chat.ReceiptDelivered, Seq: m.Read.Seq, At: m.Read.At},
-				chat.Receipt{User: m.User, Kind: chat.ReceiptRead, Seq: m.Read.Seq, At: m.Read.At})
+			it.ReadBy = append(it.ReadBy, chat.Receipt{User: m.User, Kind: chat.ReceiptRead, Seq: m.Read.Seq, At: m.Read.At})
+			it.Readers++
 		}
 	}
 	return it

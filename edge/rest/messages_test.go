@@ -38,7 +38,7 @@ func TestReq105_Messages(t *testing.T) {
 	b.as("2", "POST", convs+conv+"/mark_read/", "").ok(200)
 	const at2 = "2026-03-04T05:06:09.800000Z"
 	detail := `{"id":"` + id + `","conversation":"` + conv + `","sender":` + hidden + `,"content":"hello","file":null,"file_url":null,
-		"voice_message":null,"voice_message_url":null,"is_voice":false,"is_read":true,"is_own":false,"read_by":[{"user_id":"2","read_at":"` + at2 + `"}],
+		"voice_message":null,"voice_message_url":null,"is_voice":false,"is_read":true,"is_own":false,"read_by":[{"user_id":"2","read_at":"` + at2 + `"}],"read_count":1,
 		"timestamp":"` + at1 + `","seq":2,"client_id":null,"reactions":[],"edited_at":null,"deleted_at":null` + nothingMore + `,"attachment":null}`
 	b.as("2", "GET", msgs+id+"/", "").is(200, detail)
 	b.as("2", "GET", msgs+strings.ReplaceAll(id, "-", ""), "").is(200, detail)

@@ -257,6 +257,7 @@ type messageDetailView struct {
 	IsRead          bool       `json:"is_read"`
 	IsOwn           bool       `json:"is_own"`
 	ReadBy          []readView `json:"read_by"`
+	ReadCount       int        `json:"read_count"`
 	Timestamp       stamp      `json:"timestamp"`
 	extras
 }
@@ -280,16 +281,12 @@ func (a *API) detailMessage(c *call, it *chat.MessageItem) messageDetailView {
 		IsVoice:      e.IsVoice,
 		IsRead:       it.IsRead,
 		IsOwn:        it.IsOwn,
-		ReadBy:       []readView{},
+		ReadBy:       viewReaders(it.ReadBy),
+		ReadCount:    it.Readers,
 		Timestamp:    stamp(e.At),
 		extras:       viewExtras(e, it.IsOwn),
 
 		VoiceMessageURL: f.voiceURL,
-	}
-	for _, r := range it.ReadBy {
-		if r.Kind == chat.ReceiptRead {
-			v.ReadBy = append(v.ReadBy, readView{string(r.User), stamp(r.At)})
-		}
 	}
 	return v
 }

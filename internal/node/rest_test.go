@@ -127,7 +127,7 @@ func TestReq105_Endpoints(t *testing.T) {
 	mid := s.str("id")
 	r := visit(tok, "GET", m+mid+"/", nil, 200)
 	wantKeys(t, "message detail", r.body,
-		"id conversation sender content file file_url voice_message voice_message_url is_voice is_read is_own read_by timestamp"+added)
+		"id conversation sender content file file_url voice_message voice_message_url is_voice is_read is_own read_by read_count timestamp"+added)
 	if r := visit(tok, "PATCH", m+mid+"/", object{"content": "changed"}, 200); r.body.str("content") != "changed" || !resourceStamp.MatchString(r.body.str("edited_at")) {
 		t.Error(r.raw)
 	}
@@ -139,7 +139,7 @@ func TestReq105_Endpoints(t *testing.T) {
 		return len(found) == 1
 	})
 	visit(tok, "POST", m+"search/", object{"query": "changed"}, 200)
-	for _, call := range [][2]string{{"POST", m + mid + "/pin/"}, {"POST", m + mid + "/unpin/"}, {"GET", m + mid + "/replies/"}, {"GET", c + direct + "/pins/"},
+	for _, call := range [][2]string{{"POST", m + mid + "/pin/"}, {"POST", m + mid + "/unpin/"}, {"GET", m + mid + "/replies/"}, {"GET", m + mid + "/readers/"}, {"GET", c + direct + "/pins/"},
 		{"GET", c + direct + "/events/"}, {"GET", c + direct + "/draft/"}} {
 		visit(tok, call[0], call[1], nil, 200)
 	}

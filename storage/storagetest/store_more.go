@@ -21,13 +21,17 @@ func storeWatermarks(t *testing.T, s *storage.Store, _ storage.Engine) {
 		a, b := member("alice", 1), member("bob", 1)
 		must(t, s.SaveDerived(ctx, key, chat.Derived{Head: head(key, 9, count), Members: []chat.Member{a, b}}))
 		advance := func(m *chat.Member, kind chat.ReceiptKind, seq uint64) {
+			from := m.Read.Seq
+			if kind == chat.ReceiptDelivered {
+				from = m.Delivered.Seq
+			}
 			w := chat.Watermark{Seq: seq, MsgNo: seq, At: At(100 + seq)}
 			if kind == chat.ReceiptRead {
 				m.Read = w
 			} else {
 				m.Delivered = w
 			}
-			must(t, s.SaveWatermarks(ctx, key, []chat.Member{*m}, []chat.Receipt{{User: m.User, Kind: kind, Seq: seq, At: w.At}}))
+			must(t, s.SaveWatermarks(ctx, key, []chat.Member{*m}, []chat.Receipt{{User: m.User, Kind: kind, Seq: seq, From: from, At: w.At}}))
 		}
 		advance(&a, chat.ReceiptRead, 3)
 		advance(&a, chat.ReceiptRead, 5)
@@ -37,20 +41,35 @@ func storeWatermarks(t *testing.T, s *storage.Store, _ storage.Engine) {
 		_, members, err := s.LoadConversation(ctx, key)
 		must(t, err)
 		equal(t, members, []chat.Member{a, b})
-		read := func(u chat.UserID, seq uint64) chat.Receipt {
-			return chat.Receipt{User: u, Kind: chat.ReceiptRead, Seq: seq, At: At(100 + seq)}
+		read := func(u chat.UserID, from, seq uint64) chat.Receipt {
+			return chat.Receipt{User: u, Kind: chat.ReceiptRead, Seq: seq, From: from, At: At(100 + seq)}
 		}
 		for seq, want := range map[uint64][]chat.Receipt{
-			1: {read("alice", 3), read("bob", 4)}, 3: {read("alice", 3), read("bob", 4)}, 4: {read("bob", 4), read("alice", 5)},
-			5: {read("alice", 5)}, 6: {read("alice", 8)}, 9: nil,
+			1: {read("alice", 0, 3), read("bob", 0, 4)}, 3: {read("alice", 0, 3), read("bob", 0, 4)},
+			4: {read("bob", 0, 4), read("alice", 3, 5)}, 5: {read("alice", 3, 5)}, 6: {read("alice", 5, 8)}, 9: nil,
 		} {
-			got, err := s.ReadReceipts(ctx, key, chat.ReceiptRead, seq)
-			must(t, err)
+			var got []chat.Receipt
+			q := chat.ReceiptQuery{Kind: chat.ReceiptRead, Seq: seq, Limit: 1}
+			for more := true; more; {
+				page, err := s.ListReceipts(ctx, key, q)
+				must(t, err)
+				got, more = append(got, page.Receipts...), page.More
+				q.After, q.AfterUser = page.Next, page.NextUser
+			}
 			equal(t, got, want)
+			if seq == 1 { // the members joined by it
+				continue
+			}
+			n, err := s.CountReaders(ctx, key, "", seq)
+			must(t, err)
+			equal(t, n, len(want))
+			n, err = s.CountReaders(ctx, key, "alice", seq)
+			must(t, err)
+			equal(t, n, len(slices.DeleteFunc(want, func(r chat.Receipt) bool { return r.User == "alice" })))
 		}
-		got, err := s.ReadReceipts(ctx, key, chat.ReceiptDelivered, 7)
+		got, err := s.ListReceipts(ctx, key, chat.ReceiptQuery{Kind: chat.ReceiptDelivered, Seq: 7, Limit: 10})
 		must(t, err)
-		equal(t, got, []chat.Receipt{{User: "bob", Kind: chat.ReceiptDelivered, Seq: 9, At: At(109)}})
+		equal(t, got.Receipts, []chat.Receipt{{User: "bob", Kind: chat.ReceiptDelivered, Seq: 9, At: At(109)}})
 		must(t, s.SaveWatermarks(ctx, key, nil, nil))
 	}
 }

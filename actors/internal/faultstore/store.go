@@ -1,6 +1,7 @@
 package faultstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -420,21 +421,44 @@ func (s *Store) FindDuplicates(_ context.Context, key chat.ConversationKey, ids 
 	return out, nil
 }
 
-func (s *Store) ReadReceipts(_ context.Context, key chat.ConversationKey, kind chat.ReceiptKind, seq uint64) ([]chat.Receipt, error) {
-	if err := s.begin("ReadReceipts", key); err != nil {
-		return nil, err
+func (s *Store) ListReceipts(_ context.Context, key chat.ConversationKey, q chat.ReceiptQuery) (page chat.ReceiptPage, err error) {
+	if err := s.begin("ListReceipts", key); err != nil {
+		return page, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	first := map[chat.UserID]chat.Receipt{}
+	order := func(a, b chat.Receipt) int { return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.User, b.User)) }
+	c := s.convs[key]
+	if c == nil {
+		return page, nil
+	}
+	for _, r := range slices.SortedFunc(slices.Values(c.receipts), order) {
+		if r.Kind != q.Kind || r.Seq < q.Seq || r.From >= q.Seq || q.After > 0 && order(r, chat.Receipt{Seq: q.After, User: q.AfterUser}) <= 0 {
+			continue
+		}
+		if page.More = len(page.Receipts) == q.Limit; page.More {
+			break
+		}
+		page.Receipts = append(page.Receipts, r)
+		page.Next, page.NextUser = r.Seq, r.User
+	}
+	return page, nil
+}
+
+func (s *Store) CountReaders(_ context.Context, key chat.ConversationKey, sender chat.UserID, seq uint64) (n int, err error) {
+	if err := s.begin("CountReaders", key); err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if c := s.convs[key]; c != nil {
-		for _, r := range c.receipts {
-			if old, ok := first[r.User]; r.Kind == kind && r.Seq >= seq && (!ok || r.Seq < old.Seq) {
-				first[r.User] = r
+		for _, m := range c.members {
+			if m.User != sender && m.JoinedSeq < seq && m.Shown() >= seq {
+				n++
 			}
 		}
 	}
-	return slices.Collect(maps.Values(first)), nil
+	return n, nil
 }
 
 func (s *Store) DeleteConversation(_ context.Context, key chat.ConversationKey, _ []chat.UserID) error {
