@@ -260,6 +260,9 @@ type Notice struct {
 	Typing *TypingNotice
 	Read   *ReadNotice
 	Head   *HeadNotice
+	// Scheduled is for one user alone.
+	Scheduled *ScheduledNotice
+	Preview   *PreviewNotice
 	// Origin is the session whose command caused it: it gets the same frame with its Ref.
 	Origin Origin
 }

@@ -10,7 +10,7 @@ import (
 // older rows, but older binaries cannot read the new rows: it does.
 //
 // 2: search cursors, blobs, people. 3: leases of nodes and owners of shards. 4: fences, which older programs would ignore;
-// tenants, API keys, audit log; files. 5: permissions of groups, replies, mentions, forwarding, pins.
+// tenants, API keys, audit log; files. 5: permissions of groups, replies, mentions, forwarding, pins, scheduled messages, link previews.
 const SchemaVersion = 5
 
 // OldestSchema is the oldest version that this program turns into SchemaVersion by itself: all that was written since
@@ -211,5 +211,5 @@ var (
 func Tables() []*Table {
 	return slices.Concat([]*Table{TableLog, TableConversation, TableReceipts, TableDedup, TableMemberships, TableDirty, TableUsers,
 		TableMeta, TableCursors, TableBlobRefs}, peopleTables, clusterTables, fileTables, tenancyTables,
-		messageTables)
+		messageTables, laterTables)
 }

@@ -152,6 +152,17 @@ func putNotice(m *pb.Notice, n *chat.Notice) {
 		m.Head = pb.HeadNoticeFromVTPool()
 		m.Head.Seq = h.Seq
 	}
+	if l := n.Scheduled; l != nil {
+		m.Scheduled = pb.ScheduledNoticeFromVTPool()
+		m.Scheduled.IdHi, m.Scheduled.IdLo = halves(l.ID)
+		m.Scheduled.Reason, m.Scheduled.SendAt = l.Reason, micros(l.SendAt)
+	}
+	if p := n.Preview; p != nil {
+		m.Preview = pb.PreviewNoticeFromVTPool()
+		m.Preview.MessageHi, m.Preview.MessageLo = halves(p.Message)
+		m.Preview.Seq, m.Preview.Url, m.Preview.Title, m.Preview.Description = p.Seq, p.Preview.URL, p.Preview.Title, p.Preview.Description
+		m.Preview.Image, m.Preview.Site = p.Preview.Image, p.Preview.Site
+	}
 	m.Origin = putOrigin(n.Origin)
 }
 
@@ -168,6 +179,13 @@ func notice(m *pb.Notice) chat.Notice {
 	}
 	if h := m.Head; h != nil {
 		n.Head = &chat.HeadNotice{Seq: h.Seq}
+	}
+	if l := m.Scheduled; l != nil {
+		n.Scheduled = &chat.ScheduledNotice{ID: whole[chat.ScheduledID](l.IdHi, l.IdLo), Reason: l.Reason, SendAt: instant(l.SendAt)}
+	}
+	if p := m.Preview; p != nil {
+		n.Preview = &chat.PreviewNotice{Message: whole[chat.MessageID](p.MessageHi, p.MessageLo), Seq: p.Seq, Preview: chat.LinkPreview{
+			URL: p.Url, Title: p.Title, Description: p.Description, Image: p.Image, Site: p.Site}}
 	}
 	return n
 }

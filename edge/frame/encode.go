@@ -185,6 +185,31 @@ func AppendHead(b []byte, conversation chat.ConversationID, n *chat.HeadNotice) 
 	return append(b, '}')
 }
 
+// AppendScheduledFailed appends a scheduled_failed frame.
+func AppendScheduledFailed(b []byte, conversation chat.ConversationID, n *chat.ScheduledNotice) []byte {
+	b = append(b, `{"type":"scheduled_failed"`...)
+	b = appendUUID(b, "id", n.ID)
+	b = appendUUID(b, "conversation_id", conversation)
+	b = appendString(b, "reason", n.Reason)
+	b = appendTime(b, "send_at", n.SendAt)
+	return append(b, '}')
+}
+
+// AppendLinkPreview appends a link_preview frame.
+func AppendLinkPreview(b []byte, conversation chat.ConversationID, n *chat.PreviewNotice) []byte {
+	b = append(b, `{"type":"link_preview"`...)
+	b = appendUUID(b, "message_id", n.Message)
+	b = appendUUID(b, "conversation_id", conversation)
+	b = appendUint(b, "message_seq", n.Seq)
+	b = append(b, `,"link_preview":{"url":`...)
+	b = chat.AppendJSONString(b, n.Preview.URL)
+	b = appendString(b, "title", n.Preview.Title)
+	b = appendString(b, "description", n.Preview.Description)
+	b = appendString(b, "image", n.Preview.Image)
+	b = appendString(b, "site_name", n.Preview.Site)
+	return append(b, '}', '}')
+}
+
 // AppendGroupCreated appends a group_created frame; participants counts the creator, too (requirement 39).
 func AppendGroupCreated(b []byte, conversation chat.ConversationID, name string, participants int, ref string) []byte {
 	b = append(b, `{"type":"group_created","group":{"name":`...)

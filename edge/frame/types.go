@@ -295,6 +295,16 @@ var Types = []FrameType{
 	{"head", false, true, "", "How far the log of a conversation reaches: events may have got lost on their way. Who has less resumes.", []Field{
 		{"conversation_id", "uuid", true, ""},
 		{"head_seq", "integer", true, "the newest event"}}},
+	{"scheduled_failed", false, true, "", "A message that this user had scheduled was refused at its time. Not replayed by a resume: REST scheduled/ lists it.", []Field{
+		{"id", "uuid", true, "of the scheduled message"},
+		{"conversation_id", "uuid", true, ""},
+		{"reason", "string", true, "a code, as in scheduled/"},
+		{"send_at", "time", true, ""}}},
+	{"link_preview", false, true, "", "What the first link of a message leads to. May be dropped, and is not replayed by a resume: REST has it.", []Field{
+		{"message_id", "uuid", true, ""},
+		{"conversation_id", "uuid", true, ""},
+		{"message_seq", "integer", true, "number of the message in the conversation's log"},
+		{"link_preview", "object", true, "{url, title, description, image, site_name}: strings, of which some are empty"}}},
 	{"search_results", false, false, "", "What a search found, newest first, at most 50.", []Field{
 		{"query", "string", true, "as it was searched for"},
 		{"count", "integer", true, "number of results"},

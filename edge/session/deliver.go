@@ -157,6 +157,12 @@ func (e *encoded) encode() {
 		case n.Head != nil:
 			out.name = "head"
 			b = frame.AppendHead(room(96), id, n.Head)
+		case n.Scheduled != nil:
+			out.name = "scheduled_failed"
+			b = frame.AppendScheduledFailed(room(256), id, n.Scheduled)
+		case n.Preview != nil:
+			out.name, out.class = "link_preview", reactor.Ephemeral
+			b = frame.AppendLinkPreview(room(512), id, n.Preview)
 		default:
 			continue
 		}

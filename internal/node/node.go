@@ -19,6 +19,7 @@ import (
 
 	"github.com/zumodra/hub/actors"
 	"github.com/zumodra/hub/actors/conversation"
+	"github.com/zumodra/hub/actors/scheduled"
 	"github.com/zumodra/hub/chat"
 	"github.com/zumodra/hub/edge/auth"
 	"github.com/zumodra/hub/edge/reactor"
@@ -85,6 +86,7 @@ type Node struct {
 	hub      *actors.Hub
 	watched  *audited
 	sessions *session.Manager
+	later    *scheduled.Scheduler // nil before it is there
 	server   *reactor.Server
 	admin    *http.Server
 	adminLn  net.Listener
@@ -278,6 +280,7 @@ func (n *Node) join(signer *auth.Signer, watcher *atomic.Pointer[session.Manager
 	}
 	files := &attachments{n.newFiles(hub), hub, n.opts.Now}
 	n.runFiles(files.Files)
+	n.later = n.newScheduler(hub, limiter)
 	n.sessions = session.New(session.Config{
 		Files: files, MaxFile: n.cfg.SocketFileBytes, FileBytes: n.cfg.SocketFileTotal,
 		Dispatcher: watched, Verifier: verifier, Users: n.tenancy, Contacts: n.hub, Searcher: n.hub, Limiter: limiter, Origins: origins,
@@ -295,7 +298,7 @@ func (n *Node) join(signer *auth.Signer, watcher *atomic.Pointer[session.Manager
 		Sockets: sockets,
 		Hub:     watched, Users: n.tenancy, People: watched, Verifier: verifier, Tenancy: n.tenancy, Proxies: proxies,
 		Limiter: restLimiter{limiter}, Observer: n.metrics, Logger: n.log,
-		Files: files, FileKey: key, FileURLTTL: n.cfg.FileURLTTL,
+		Scheduled: n.later, Files: files, FileKey: key, FileURLTTL: n.cfg.FileURLTTL,
 		APIKeys: keys, SessionCookie: n.cfg.AuthCookie, Origins: origins, Ready: n.ready, Version: n.opts.Version, Now: n.opts.Now,
 	}
 	if rc.Throttles, err = n.throttles(); err != nil {
@@ -458,6 +461,7 @@ func (n *Node) Run(ctx context.Context) error {
 		if n.cfg.Clustered() && !n.cfg.HasRole(config.RoleEdge) {
 			_ = n.sessions.Drain(run) // there are none, and none are to come
 		}
+		n.later.Start()
 		n.state.Store(serving)
 		select {
 		case err := <-served:
@@ -498,6 +502,7 @@ func (n *Node) drain(limit time.Duration) {
 	if c != nil && c.members == nil {
 		c.leave(ctx)
 	}
+	n.later.Close()
 	if err := n.hub.Close(ctx); err != nil {
 		n.log.Error("stopping conversations", "error", err)
 	}
@@ -509,6 +514,10 @@ func (n *Node) release() {
 	n.state.Store(draining) // the admin port may be asked until it is closed
 	if n.server != nil {
 		_ = n.server.Close()
+	}
+	if n.later != nil {
+		n.later.Close()
+		n.later = nil
 	}
 	if n.hub != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), stopGrace)

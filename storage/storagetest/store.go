@@ -46,6 +46,7 @@ func RunStore(t *testing.T, open Open) {
 	}{
 		{"EventsRoundTrip", storeEvents},
 		{"Replies", storeReplies},
+		{"Scheduled", storeScheduled},
 		{"AppendRefuses", storeAppendRefuses},
 		{"Groups", storeGroups},
 		{"Buckets", storeBuckets},

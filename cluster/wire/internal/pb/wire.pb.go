@@ -3865,6 +3865,8 @@ type Notice struct {
 	Read          *ReadNotice            `protobuf:"bytes,3,opt,name=read,proto3" json:"read,omitempty"`
 	Head          *HeadNotice            `protobuf:"bytes,4,opt,name=head,proto3" json:"head,omitempty"`
 	Origin        *Origin                `protobuf:"bytes,5,opt,name=origin,proto3" json:"origin,omitempty"`
+	Scheduled     *ScheduledNotice       `protobuf:"bytes,6,opt,name=scheduled,proto3" json:"scheduled,omitempty"`
+	Preview       *PreviewNotice         `protobuf:"bytes,7,opt,name=preview,proto3" json:"preview,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3934,6 +3936,188 @@ func (x *Notice) GetOrigin() *Origin {
 	return nil
 }
 
+func (x *Notice) GetScheduled() *ScheduledNotice {
+	if x != nil {
+		return x.Scheduled
+	}
+	return nil
+}
+
+func (x *Notice) GetPreview() *PreviewNotice {
+	if x != nil {
+		return x.Preview
+	}
+	return nil
+}
+
+type ScheduledNotice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	IdHi          uint64                 `protobuf:"fixed64,1,opt,name=id_hi,json=idHi,proto3" json:"id_hi,omitempty"`
+	IdLo          uint64                 `protobuf:"fixed64,2,opt,name=id_lo,json=idLo,proto3" json:"id_lo,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	SendAt        int64                  `protobuf:"fixed64,4,opt,name=send_at,json=sendAt,proto3" json:"send_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScheduledNotice) Reset() {
+	*x = ScheduledNotice{}
+	mi := &file_cluster_wire_wire_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScheduledNotice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScheduledNotice) ProtoMessage() {}
+
+func (x *ScheduledNotice) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_wire_wire_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScheduledNotice.ProtoReflect.Descriptor instead.
+func (*ScheduledNotice) Descriptor() ([]byte, []int) {
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *ScheduledNotice) GetIdHi() uint64 {
+	if x != nil {
+		return x.IdHi
+	}
+	return 0
+}
+
+func (x *ScheduledNotice) GetIdLo() uint64 {
+	if x != nil {
+		return x.IdLo
+	}
+	return 0
+}
+
+func (x *ScheduledNotice) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ScheduledNotice) GetSendAt() int64 {
+	if x != nil {
+		return x.SendAt
+	}
+	return 0
+}
+
+type PreviewNotice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	MessageHi     uint64                 `protobuf:"fixed64,1,opt,name=message_hi,json=messageHi,proto3" json:"message_hi,omitempty"`
+	MessageLo     uint64                 `protobuf:"fixed64,2,opt,name=message_lo,json=messageLo,proto3" json:"message_lo,omitempty"`
+	Seq           uint64                 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
+	Url           string                 `protobuf:"bytes,4,opt,name=url,proto3" json:"url,omitempty"`
+	Title         string                 `protobuf:"bytes,5,opt,name=title,proto3" json:"title,omitempty"`
+	Description   string                 `protobuf:"bytes,6,opt,name=description,proto3" json:"description,omitempty"`
+	Image         string                 `protobuf:"bytes,7,opt,name=image,proto3" json:"image,omitempty"`
+	Site          string                 `protobuf:"bytes,8,opt,name=site,proto3" json:"site,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewNotice) Reset() {
+	*x = PreviewNotice{}
+	mi := &file_cluster_wire_wire_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewNotice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewNotice) ProtoMessage() {}
+
+func (x *PreviewNotice) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_wire_wire_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewNotice.ProtoReflect.Descriptor instead.
+func (*PreviewNotice) Descriptor() ([]byte, []int) {
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *PreviewNotice) GetMessageHi() uint64 {
+	if x != nil {
+		return x.MessageHi
+	}
+	return 0
+}
+
+func (x *PreviewNotice) GetMessageLo() uint64 {
+	if x != nil {
+		return x.MessageLo
+	}
+	return 0
+}
+
+func (x *PreviewNotice) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *PreviewNotice) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *PreviewNotice) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *PreviewNotice) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *PreviewNotice) GetImage() string {
+	if x != nil {
+		return x.Image
+	}
+	return ""
+}
+
+func (x *PreviewNotice) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
 type TypingNotice struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	User          string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
@@ -3945,7 +4129,7 @@ type TypingNotice struct {
 
 func (x *TypingNotice) Reset() {
 	*x = TypingNotice{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[47]
+	mi := &file_cluster_wire_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3957,7 +4141,7 @@ func (x *TypingNotice) String() string {
 func (*TypingNotice) ProtoMessage() {}
 
 func (x *TypingNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[47]
+	mi := &file_cluster_wire_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3970,7 +4154,7 @@ func (x *TypingNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TypingNotice.ProtoReflect.Descriptor instead.
 func (*TypingNotice) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{47}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *TypingNotice) GetUser() string {
@@ -4009,7 +4193,7 @@ type ReadNotice struct {
 
 func (x *ReadNotice) Reset() {
 	*x = ReadNotice{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[48]
+	mi := &file_cluster_wire_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4021,7 +4205,7 @@ func (x *ReadNotice) String() string {
 func (*ReadNotice) ProtoMessage() {}
 
 func (x *ReadNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[48]
+	mi := &file_cluster_wire_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4034,7 +4218,7 @@ func (x *ReadNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadNotice.ProtoReflect.Descriptor instead.
 func (*ReadNotice) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{48}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ReadNotice) GetKind() uint32 {
@@ -4095,7 +4279,7 @@ type HeadNotice struct {
 
 func (x *HeadNotice) Reset() {
 	*x = HeadNotice{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[49]
+	mi := &file_cluster_wire_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4107,7 +4291,7 @@ func (x *HeadNotice) String() string {
 func (*HeadNotice) ProtoMessage() {}
 
 func (x *HeadNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[49]
+	mi := &file_cluster_wire_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4120,7 +4304,7 @@ func (x *HeadNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeadNotice.ProtoReflect.Descriptor instead.
 func (*HeadNotice) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{49}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *HeadNotice) GetSeq() uint64 {
@@ -4143,7 +4327,7 @@ type Enrol struct {
 
 func (x *Enrol) Reset() {
 	*x = Enrol{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[50]
+	mi := &file_cluster_wire_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4155,7 +4339,7 @@ func (x *Enrol) String() string {
 func (*Enrol) ProtoMessage() {}
 
 func (x *Enrol) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[50]
+	mi := &file_cluster_wire_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4168,7 +4352,7 @@ func (x *Enrol) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enrol.ProtoReflect.Descriptor instead.
 func (*Enrol) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{50}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Enrol) GetShard() uint32 {
@@ -4215,7 +4399,7 @@ type Digests struct {
 
 func (x *Digests) Reset() {
 	*x = Digests{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[51]
+	mi := &file_cluster_wire_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4227,7 +4411,7 @@ func (x *Digests) String() string {
 func (*Digests) ProtoMessage() {}
 
 func (x *Digests) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[51]
+	mi := &file_cluster_wire_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4240,7 +4424,7 @@ func (x *Digests) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Digests.ProtoReflect.Descriptor instead.
 func (*Digests) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{51}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Digests) GetList() []*ShardDigest {
@@ -4261,7 +4445,7 @@ type ShardDigest struct {
 
 func (x *ShardDigest) Reset() {
 	*x = ShardDigest{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[52]
+	mi := &file_cluster_wire_wire_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4273,7 +4457,7 @@ func (x *ShardDigest) String() string {
 func (*ShardDigest) ProtoMessage() {}
 
 func (x *ShardDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[52]
+	mi := &file_cluster_wire_wire_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4286,7 +4470,7 @@ func (x *ShardDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardDigest.ProtoReflect.Descriptor instead.
 func (*ShardDigest) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{52}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ShardDigest) GetShard() uint32 {
@@ -4320,7 +4504,7 @@ type Recount struct {
 
 func (x *Recount) Reset() {
 	*x = Recount{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[53]
+	mi := &file_cluster_wire_wire_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4332,7 +4516,7 @@ func (x *Recount) String() string {
 func (*Recount) ProtoMessage() {}
 
 func (x *Recount) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[53]
+	mi := &file_cluster_wire_wire_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4345,7 +4529,7 @@ func (x *Recount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recount.ProtoReflect.Descriptor instead.
 func (*Recount) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{53}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Recount) GetShards() *ShardSet {
@@ -4371,7 +4555,7 @@ type Charges struct {
 
 func (x *Charges) Reset() {
 	*x = Charges{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[54]
+	mi := &file_cluster_wire_wire_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4383,7 +4567,7 @@ func (x *Charges) String() string {
 func (*Charges) ProtoMessage() {}
 
 func (x *Charges) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[54]
+	mi := &file_cluster_wire_wire_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4396,7 +4580,7 @@ func (x *Charges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Charges.ProtoReflect.Descriptor instead.
 func (*Charges) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{54}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Charges) GetList() []*Charge {
@@ -4416,7 +4600,7 @@ type Charge struct {
 
 func (x *Charge) Reset() {
 	*x = Charge{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[55]
+	mi := &file_cluster_wire_wire_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4428,7 +4612,7 @@ func (x *Charge) String() string {
 func (*Charge) ProtoMessage() {}
 
 func (x *Charge) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[55]
+	mi := &file_cluster_wire_wire_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4441,7 +4625,7 @@ func (x *Charge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Charge.ProtoReflect.Descriptor instead.
 func (*Charge) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{55}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Charge) GetUser() *UserKey {
@@ -4792,13 +4976,31 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\anotices\x18\x05 \x03(\v2\x16.hub.cluster.v1.NoticeR\anotices\x12\x1a\n" +
 	"\bdetached\x18\x06 \x03(\tR\bdetached\x12\x12\n" +
 	"\x04gone\x18\a \x01(\bR\x04gone\x12\x14\n" +
-	"\x05epoch\x18\b \x01(\x04R\x05epoch\"\xfb\x01\n" +
+	"\x05epoch\x18\b \x01(\x04R\x05epoch\"\xf3\x02\n" +
 	"\x06Notice\x12+\n" +
 	"\x05event\x18\x01 \x01(\v2\x15.hub.cluster.v1.EventR\x05event\x124\n" +
 	"\x06typing\x18\x02 \x01(\v2\x1c.hub.cluster.v1.TypingNoticeR\x06typing\x12.\n" +
 	"\x04read\x18\x03 \x01(\v2\x1a.hub.cluster.v1.ReadNoticeR\x04read\x12.\n" +
 	"\x04head\x18\x04 \x01(\v2\x1a.hub.cluster.v1.HeadNoticeR\x04head\x12.\n" +
-	"\x06origin\x18\x05 \x01(\v2\x16.hub.cluster.v1.OriginR\x06origin\"N\n" +
+	"\x06origin\x18\x05 \x01(\v2\x16.hub.cluster.v1.OriginR\x06origin\x12=\n" +
+	"\tscheduled\x18\x06 \x01(\v2\x1f.hub.cluster.v1.ScheduledNoticeR\tscheduled\x127\n" +
+	"\apreview\x18\a \x01(\v2\x1d.hub.cluster.v1.PreviewNoticeR\apreview\"l\n" +
+	"\x0fScheduledNotice\x12\x13\n" +
+	"\x05id_hi\x18\x01 \x01(\x06R\x04idHi\x12\x13\n" +
+	"\x05id_lo\x18\x02 \x01(\x06R\x04idLo\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x17\n" +
+	"\asend_at\x18\x04 \x01(\x10R\x06sendAt\"\xd3\x01\n" +
+	"\rPreviewNotice\x12\x1d\n" +
+	"\n" +
+	"message_hi\x18\x01 \x01(\x06R\tmessageHi\x12\x1d\n" +
+	"\n" +
+	"message_lo\x18\x02 \x01(\x06R\tmessageLo\x12\x10\n" +
+	"\x03seq\x18\x03 \x01(\x04R\x03seq\x12\x10\n" +
+	"\x03url\x18\x04 \x01(\tR\x03url\x12\x14\n" +
+	"\x05title\x18\x05 \x01(\tR\x05title\x12 \n" +
+	"\vdescription\x18\x06 \x01(\tR\vdescription\x12\x14\n" +
+	"\x05image\x18\a \x01(\tR\x05image\x12\x12\n" +
+	"\x04site\x18\b \x01(\tR\x04site\"N\n" +
 	"\fTypingNotice\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x1a\n" +
 	"\busername\x18\x02 \x01(\tR\busername\x12\x0e\n" +
@@ -4883,7 +5085,7 @@ func file_cluster_wire_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_cluster_wire_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_cluster_wire_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
+var file_cluster_wire_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_cluster_wire_wire_proto_goTypes = []any{
 	(CommandType)(0),        // 0: hub.cluster.v1.CommandType
 	(PeopleCommandType)(0),  // 1: hub.cluster.v1.PeopleCommandType
@@ -4934,15 +5136,17 @@ var file_cluster_wire_wire_proto_goTypes = []any{
 	(*Forward)(nil),         // 46: hub.cluster.v1.Forward
 	(*Delivery)(nil),        // 47: hub.cluster.v1.Delivery
 	(*Notice)(nil),          // 48: hub.cluster.v1.Notice
-	(*TypingNotice)(nil),    // 49: hub.cluster.v1.TypingNotice
-	(*ReadNotice)(nil),      // 50: hub.cluster.v1.ReadNotice
-	(*HeadNotice)(nil),      // 51: hub.cluster.v1.HeadNotice
-	(*Enrol)(nil),           // 52: hub.cluster.v1.Enrol
-	(*Digests)(nil),         // 53: hub.cluster.v1.Digests
-	(*ShardDigest)(nil),     // 54: hub.cluster.v1.ShardDigest
-	(*Recount)(nil),         // 55: hub.cluster.v1.Recount
-	(*Charges)(nil),         // 56: hub.cluster.v1.Charges
-	(*Charge)(nil),          // 57: hub.cluster.v1.Charge
+	(*ScheduledNotice)(nil), // 49: hub.cluster.v1.ScheduledNotice
+	(*PreviewNotice)(nil),   // 50: hub.cluster.v1.PreviewNotice
+	(*TypingNotice)(nil),    // 51: hub.cluster.v1.TypingNotice
+	(*ReadNotice)(nil),      // 52: hub.cluster.v1.ReadNotice
+	(*HeadNotice)(nil),      // 53: hub.cluster.v1.HeadNotice
+	(*Enrol)(nil),           // 54: hub.cluster.v1.Enrol
+	(*Digests)(nil),         // 55: hub.cluster.v1.Digests
+	(*ShardDigest)(nil),     // 56: hub.cluster.v1.ShardDigest
+	(*Recount)(nil),         // 57: hub.cluster.v1.Recount
+	(*Charges)(nil),         // 58: hub.cluster.v1.Charges
+	(*Charge)(nil),          // 59: hub.cluster.v1.Charge
 }
 var file_cluster_wire_wire_proto_depIdxs = []int32{
 	28, // 0: hub.cluster.v1.Question.carry_out:type_name -> hub.cluster.v1.CarryOut
@@ -4964,10 +5168,10 @@ var file_cluster_wire_wire_proto_depIdxs = []int32{
 	45, // 16: hub.cluster.v1.Answer.noted:type_name -> hub.cluster.v1.Noted
 	46, // 17: hub.cluster.v1.Parcel.to_home:type_name -> hub.cluster.v1.Forward
 	46, // 18: hub.cluster.v1.Parcel.to_edge:type_name -> hub.cluster.v1.Forward
-	52, // 19: hub.cluster.v1.Parcel.enrol:type_name -> hub.cluster.v1.Enrol
-	53, // 20: hub.cluster.v1.Parcel.digests:type_name -> hub.cluster.v1.Digests
-	55, // 21: hub.cluster.v1.Parcel.recount:type_name -> hub.cluster.v1.Recount
-	56, // 22: hub.cluster.v1.Parcel.charges:type_name -> hub.cluster.v1.Charges
+	54, // 19: hub.cluster.v1.Parcel.enrol:type_name -> hub.cluster.v1.Enrol
+	55, // 20: hub.cluster.v1.Parcel.digests:type_name -> hub.cluster.v1.Digests
+	57, // 21: hub.cluster.v1.Parcel.recount:type_name -> hub.cluster.v1.Recount
+	58, // 22: hub.cluster.v1.Parcel.charges:type_name -> hub.cluster.v1.Charges
 	6,  // 23: hub.cluster.v1.Error.field:type_name -> hub.cluster.v1.FieldError
 	7,  // 24: hub.cluster.v1.Error.rate_limit:type_name -> hub.cluster.v1.RateLimitError
 	8,  // 25: hub.cluster.v1.Error.rule:type_name -> hub.cluster.v1.RuleError
@@ -5017,21 +5221,23 @@ var file_cluster_wire_wire_proto_depIdxs = []int32{
 	14, // 69: hub.cluster.v1.Delivery.recipients:type_name -> hub.cluster.v1.MemberSet
 	48, // 70: hub.cluster.v1.Delivery.notices:type_name -> hub.cluster.v1.Notice
 	21, // 71: hub.cluster.v1.Notice.event:type_name -> hub.cluster.v1.Event
-	49, // 72: hub.cluster.v1.Notice.typing:type_name -> hub.cluster.v1.TypingNotice
-	50, // 73: hub.cluster.v1.Notice.read:type_name -> hub.cluster.v1.ReadNotice
-	51, // 74: hub.cluster.v1.Notice.head:type_name -> hub.cluster.v1.HeadNotice
+	51, // 72: hub.cluster.v1.Notice.typing:type_name -> hub.cluster.v1.TypingNotice
+	52, // 73: hub.cluster.v1.Notice.read:type_name -> hub.cluster.v1.ReadNotice
+	53, // 74: hub.cluster.v1.Notice.head:type_name -> hub.cluster.v1.HeadNotice
 	10, // 75: hub.cluster.v1.Notice.origin:type_name -> hub.cluster.v1.Origin
-	12, // 76: hub.cluster.v1.Enrol.came:type_name -> hub.cluster.v1.UserKey
-	12, // 77: hub.cluster.v1.Enrol.left:type_name -> hub.cluster.v1.UserKey
-	54, // 78: hub.cluster.v1.Digests.list:type_name -> hub.cluster.v1.ShardDigest
-	13, // 79: hub.cluster.v1.Recount.shards:type_name -> hub.cluster.v1.ShardSet
-	57, // 80: hub.cluster.v1.Charges.list:type_name -> hub.cluster.v1.Charge
-	12, // 81: hub.cluster.v1.Charge.user:type_name -> hub.cluster.v1.UserKey
-	82, // [82:82] is the sub-list for method output_type
-	82, // [82:82] is the sub-list for method input_type
-	82, // [82:82] is the sub-list for extension type_name
-	82, // [82:82] is the sub-list for extension extendee
-	0,  // [0:82] is the sub-list for field type_name
+	49, // 76: hub.cluster.v1.Notice.scheduled:type_name -> hub.cluster.v1.ScheduledNotice
+	50, // 77: hub.cluster.v1.Notice.preview:type_name -> hub.cluster.v1.PreviewNotice
+	12, // 78: hub.cluster.v1.Enrol.came:type_name -> hub.cluster.v1.UserKey
+	12, // 79: hub.cluster.v1.Enrol.left:type_name -> hub.cluster.v1.UserKey
+	56, // 80: hub.cluster.v1.Digests.list:type_name -> hub.cluster.v1.ShardDigest
+	13, // 81: hub.cluster.v1.Recount.shards:type_name -> hub.cluster.v1.ShardSet
+	59, // 82: hub.cluster.v1.Charges.list:type_name -> hub.cluster.v1.Charge
+	12, // 83: hub.cluster.v1.Charge.user:type_name -> hub.cluster.v1.UserKey
+	84, // [84:84] is the sub-list for method output_type
+	84, // [84:84] is the sub-list for method input_type
+	84, // [84:84] is the sub-list for extension type_name
+	84, // [84:84] is the sub-list for extension extendee
+	0,  // [0:84] is the sub-list for field type_name
 }
 
 func init() { file_cluster_wire_wire_proto_init() }
@@ -5045,7 +5251,7 @@ func file_cluster_wire_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cluster_wire_wire_proto_rawDesc), len(file_cluster_wire_wire_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   56,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
