@@ -74,6 +74,9 @@ func vectors() []string {
 	add(frame.AppendResumed(nil, conv, 2, 9, ""))
 	add(frame.AppendGap(nil, conv, 2, 5000, `"r1"`))
 	add(frame.AppendHead(nil, conv, &chat.HeadNotice{Seq: 9}))
+	add(frame.AppendScheduledFailed(nil, conv, &chat.ScheduledNotice{ID: chat.ScheduledID(msg), Reason: "blocked", SendAt: at}))
+	add(frame.AppendLinkPreview(nil, conv, &chat.PreviewNotice{Message: msg, Seq: 9, Preview: chat.LinkPreview{
+		URL: "https://example.org/", Title: `<b>"t"</b>`, Image: "https://example.org/a.png", Site: "é"}}))
 	search := func(limit int, ref string, items ...chat.SearchItem) {
 		b, _ := frame.AppendSearchResults(nil, "ne<edle", items, limit, ref)
 		add(b)

@@ -1,12 +1,14 @@
 package node_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/zumodra/hub/client"
 	"github.com/zumodra/hub/internal/config"
 )
 
@@ -181,4 +183,40 @@ func TestReq118_ScheduledMessagesCount(t *testing.T) {
 	if got := us[1].says(direct); !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
+}
+
+// The SDK against the real hub.
+func TestClientScheduled(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	us := h.lasting("ann", "bob")
+	id := us[0].direct("bob")
+	ctx := t.Context()
+	c, err := client.New(client.Config{URL: h.url, TokenSource: func(context.Context) (string, error) { return us[0].token, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	m, err := c.Schedule(ctx, id, "later", time.Now().Add(time.Hour), "mine")
+	if err != nil || m.State != "pending" || m.Content != "later" {
+		t.Fatal(m, err)
+	}
+	if again, err := c.Schedule(ctx, id, "later", time.Now().Add(time.Hour), "mine"); err != nil || again.ID != m.ID {
+		t.Error(again, err)
+	}
+	other, err := c.Schedule(ctx, id, "other", time.Now().Add(2*time.Hour), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err = c.Reschedule(ctx, m.ID, "sooner", time.Now().Add(time.Minute)); err != nil || m.Content != "sooner" {
+		t.Error(m, err)
+	}
+	if err := c.CancelScheduled(ctx, other.ID); err != nil {
+		t.Error(err)
+	}
+	if list, err := c.ScheduledMessages(ctx, id); err != nil || len(list) != 1 || list[0].ID != m.ID || !list[0].SendAt.Equal(m.SendAt) {
+		t.Error(list, err)
+	}
+	h.clock.advance(time.Hour)
+	h.await("it is sent", func() bool { return slices.Equal(us[1].says(id), []string{"sooner"}) })
 }
