@@ -198,3 +198,19 @@ func shardSet(shards []int) *chat.ShardSet {
 func (h *Hub) announce(k chat.ConversationKey) {
 	h.lookup(func(chat.Result, error) {}, func(ctx context.Context) error { return h.convs.Announce(ctx, k) }, func() {})
 }
+
+// TellScheduled tells the sockets of one user, members of the conversation or not, on whichever node, that a message was
+// not sent at its time. It does nothing where the conversation is another node's. It does not block.
+func (h *Hub) TellScheduled(k chat.ConversationKey, user chat.UserID, n *chat.ScheduledNotice) {
+	t, ok := h.term(k.Shard())
+	if !ok || !h.begin() {
+		return
+	}
+	defer h.io.Done()
+	d := &chat.Delivery{Key: k, Recipients: &chat.MemberSet{Users: []chat.UserID{user}}, Notices: []chat.Notice{{Scheduled: n}}, Epoch: t.epoch}
+	if h.cfg.Cluster != nil {
+		h.publish(d)
+		return
+	}
+	h.dir.Publish(d)
+}

@@ -84,6 +84,9 @@ type Config struct {
 	// Patience is how long a command or a question may look for the node that decides about it; default 10 s.
 	Patience time.Duration
 
+	// Previews, if not nil, is asked for what messages link to.
+	Previews Previewer
+
 	Searches      int           // at once; default 64
 	SearchTimeout time.Duration // of the index; default 5 s
 	// Searched, if not nil, is told of every search: how it ended, how many messages it found and how many of the
@@ -110,6 +113,7 @@ type Hub struct {
 	presence *presence
 	follow   *projection.Runner // nil: nothing follows the logs
 	search   searches
+	previews *previews // nil: there are none
 	terms    terms
 
 	asking     [chat.Shards]atomic.Int32 // questions to other nodes under way
@@ -155,6 +159,9 @@ func New(c Config) *Hub {
 		follower = h.follow
 	}
 	h.search = newSearches(&c)
+	if c.Previews != nil {
+		h.previews = newPreviews(c.Previews)
+	}
 	publish, delivered := h.dir.Publish, (func(chat.ConversationKey) bool)(nil)
 	if c.Cluster != nil {
 		publish, delivered = h.publish, h.delivered
@@ -226,6 +233,9 @@ func (h *Hub) Close(ctx context.Context) error {
 	if again {
 		return nil
 	}
+	if h.previews != nil {
+		h.previews.close()
+	}
 	h.terms.close()
 	stop := context.AfterFunc(ctx, h.cancel)
 	h.io.Wait()
@@ -275,6 +285,9 @@ func (h *Hub) Submit(p chat.Principal, o chat.Origin, cmd chat.Command, done fun
 
 // send hands a command to its conversation, on whichever node.
 func (h *Hub) send(p chat.Principal, o chat.Origin, cmd chat.Command, done func(chat.Result, error)) {
+	if h.previews != nil {
+		done = h.previewed(p, cmd, done)
+	}
 	if h.cfg.Cluster != nil {
 		h.carry(p, o, cmd, done)
 		return

@@ -91,6 +91,13 @@ type (
 		Message      MessageID
 		Remove       bool
 	}
+	// Preview says what the first link in the caller's own message leads to. The Hub alone gives it. A preview of another
+	// link than the one that is there now changes nothing.
+	Preview struct {
+		Conversation ConversationID
+		Message      MessageID
+		Preview      LinkPreview
+	}
 	// Typing tells the others; it is never stored and ends by itself after Rules.TypingExpiry.
 	Typing struct {
 		Conversation ConversationID
@@ -168,6 +175,7 @@ func (c Forward) Target() ConversationID        { return c.Conversation }
 func (c Edit) Target() ConversationID           { return c.Conversation }
 func (c Delete) Target() ConversationID         { return c.Conversation }
 func (c Pin) Target() ConversationID            { return c.Conversation }
+func (c Preview) Target() ConversationID        { return c.Conversation }
 func (c React) Target() ConversationID          { return c.Conversation }
 func (c Typing) Target() ConversationID         { return c.Conversation }
 func (c MarkRead) Target() ConversationID       { return c.Conversation }
@@ -188,6 +196,7 @@ func (Forward) Name() string        { return "forward" }
 func (Edit) Name() string           { return "edit" }
 func (Delete) Name() string         { return "delete" }
 func (Pin) Name() string            { return "pin" }
+func (Preview) Name() string        { return "link_preview" }
 func (React) Name() string          { return "react" }
 func (Typing) Name() string         { return "typing" }
 func (MarkRead) Name() string       { return "mark_read" }
@@ -261,6 +270,8 @@ type Notice struct {
 	Read   *ReadNotice
 	Head   *HeadNotice
 	Own    *OwnNotice // its delivery is for that member alone
+	// Scheduled is for one user alone.
+	Scheduled *ScheduledNotice
 	// Origin is the session whose command caused it: it gets the same frame with its Ref.
 	Origin Origin
 }

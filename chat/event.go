@@ -13,9 +13,10 @@ const (
 	EventParticipants EventType = 5 // participants_changed
 	EventConversation EventType = 6 // conversation_updated
 	EventPin          EventType = 7 // message_pinned
+	EventPreview      EventType = 8 // link_preview
 
 	// LastEventType is the highest that is stored.
-	LastEventType = EventPin
+	LastEventType = EventPreview
 
 	// EventHidden is in no log: it stands for an event about a message that the reader has hidden. Only Seq, Epoch,
 	// MsgNo, At, Message and MessageSeq are set.
@@ -39,6 +40,8 @@ func (t EventType) String() string {
 		return "conversation_updated"
 	case EventPin:
 		return "message_pinned"
+	case EventPreview:
+		return "link_preview"
 	case EventHidden:
 		return "message_hidden"
 	}
@@ -105,7 +108,7 @@ type Event struct {
 	ClientID  string // the sender's own id; unique per conversation and sender
 
 	// Message is the id of the message: its own for EventMessage, its target for EventEdited, EventDeleted,
-	// EventReaction and EventPin, whose place is MessageSeq.
+	// EventReaction, EventPin and EventPreview, whose place is MessageSeq.
 	Message    MessageID
 	MessageSeq uint64
 
@@ -115,7 +118,7 @@ type Event struct {
 	EditedAt  time.Time  // EventMessage: zero if never
 	DeletedAt time.Time  // EventMessage: zero if not
 	Reactions []Reaction // EventMessage, in the order of arrival
-	Extras    *Extras    // EventMessage, and the mentions of an EventEdited; nil: none
+	Extras    *Extras    // EventMessage; the mentions of an EventEdited; the preview of an EventPreview; nil: none
 
 	Emoji   string // EventReaction
 	Removed bool   // EventReaction, EventPin: taken back
@@ -137,6 +140,7 @@ type Extras struct {
 	Mentions           []UserID // members at that time, in the order of mention
 	MentionAll         bool
 	Forwarded          Attribution
+	Preview            *LinkPreview // of the first link in the content, as long as that is there; nil: none
 }
 
 // Attribution says who wrote what was forwarded. It does not say where: readers may not know that conversation.
@@ -161,7 +165,7 @@ func (e *Event) Concerns() uint64 {
 	switch e.Type {
 	case EventMessage:
 		return e.Seq
-	case EventEdited, EventDeleted, EventReaction, EventPin:
+	case EventEdited, EventDeleted, EventReaction, EventPin, EventPreview:
 		return e.MessageSeq
 	}
 	return 0

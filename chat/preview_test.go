@@ -9,11 +9,11 @@ import (
 
 func TestFirstLink(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                                          "",
-		"no link, ftp://example.org":                "",
-		"see https://example.org/a?b=c#d.":          "https://example.org/a?b=c#d",
-		"(https://example.org/x_(y))":               "https://example.org/x_(y)",
-		"(see http://example.org)":                  "http://example.org",
+		"":                                 "",
+		"no link, ftp://example.org":       "",
+		"see https://example.org/a?b=c#d.": "https://example.org/a?b=c#d",
+		"(https://example.org/x_(y))":      "https://example.org/x_(y)",
+		"(see http://example.org)":         "http://example.org",
 		"HTTPS://Example.org, and http://other.org": "HTTPS://Example.org",
 		"ftp://a http://b.example":                  "http://b.example",
 		"<https://example.org>":                     "https://example.org",
@@ -21,7 +21,7 @@ func TestFirstLink(t *testing.T) {
 		"http://[::1":                               "",
 		"**http://example.org**":                    "http://example.org",
 		"http://e.org/" + strings.Repeat("x", 2100) + " http://f.org": "http://f.org",
-		"日本語http://example.org/日本\u3000x":                            "http://example.org/日本",
+		"日本語http://example.org/日本\u3000x":                             "http://example.org/日本",
 	} {
 		if got := chat.FirstLink(text); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)

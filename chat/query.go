@@ -104,7 +104,7 @@ type MessageItem struct {
 	Event        Event
 	Sender       User
 	IsOwn        bool
-	IsRead       bool // somebody but the sender has read it
+	IsRead       bool      // somebody but the sender has read it
 	ReadBy       []Receipt // of Message alone: the first hundred
 	Readers      int       // how many have read it
 }

@@ -58,6 +58,17 @@ type Message struct {
 	MentionAll bool
 	// ForwardedFrom is who wrote it, if it was forwarded.
 	ForwardedFrom *Attribution
+	// LinkPreview is what its first link leads to, where the hub looked.
+	LinkPreview *LinkPreview
+}
+
+// LinkPreview is what a page says of itself: plain text, to be escaped, and not to be trusted. Empty: it does not say.
+type LinkPreview struct {
+	URL         string `json:"url"`
+	Title       string `json:"title"`
+	Description string `json:"description"`
+	Site        string `json:"site_name"`
+	Image       string `json:"image_url"`
 }
 
 // Attribution says who wrote what was forwarded.
@@ -96,6 +107,12 @@ type (
 		Removed   bool
 		User      string
 		UserID    UserID
+	}
+	// PreviewEvent says what the first link of a message leads to, in that page's own words.
+	PreviewEvent struct {
+		Log
+		MessageID string
+		Preview   *LinkPreview
 	}
 	// PinEvent pins a message, or takes that back. A message that is deleted is pinned no more, too.
 	PinEvent struct {
@@ -211,6 +228,7 @@ func (*EditedEvent) isEvent()       {}
 func (*DeletedEvent) isEvent()      {}
 func (*ReactionEvent) isEvent()     {}
 func (*PinEvent) isEvent()          {}
+func (*PreviewEvent) isEvent()      {}
 func (*HiddenEvent) isEvent()       {}
 func (*SettingsEvent) isEvent()     {}
 func (*DraftEvent) isEvent()        {}

@@ -30,6 +30,7 @@ type serverFrame struct {
 	Mentions      []UserID     `json:"mentions"`
 	MentionAll    bool         `json:"mention_all"`
 	ForwardedFrom *Attribution `json:"forwarded_from"`
+	LinkPreview   *LinkPreview `json:"link_preview"`
 
 	TypingUser string    `json:"typing_user"`
 	IsTyping   bool      `json:"is_typing"`
@@ -107,7 +108,7 @@ func (f *serverFrame) message() Message {
 		ID: f.ID, Conversation: f.Conversation, Seq: f.Seq, ClientID: f.ClientID, Sender: f.Sender,
 		SenderID: f.SenderID, Content: f.Content, File: f.File, IsVoice: f.IsVoice, IsRead: f.IsRead,
 		Deleted: bool(f.Deleted), At: f.Timestamp, ReplyTo: f.ReplyTo, ReplyCount: f.ReplyCount, Mentions: f.Mentions,
-		MentionAll: f.MentionAll, ForwardedFrom: f.ForwardedFrom,
+		MentionAll: f.MentionAll, ForwardedFrom: f.ForwardedFrom, LinkPreview: f.LinkPreview,
 	}
 }
 
@@ -143,6 +144,8 @@ func (f *serverFrame) logEvent(next uint64) Event {
 		return &DeletedEvent{f.log(), f.MessageID, name, id}
 	case "reaction":
 		return &ReactionEvent{f.log(), f.MessageID, f.Emoji, f.Removed || f.Remove, name, id}
+	case "link_preview":
+		return &PreviewEvent{f.log(), f.MessageID, f.LinkPreview}
 	case "message_pinned":
 		return &PinEvent{f.log(), f.MessageID, f.Removed, name, id}
 	case "message_hidden":

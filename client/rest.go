@@ -122,6 +122,7 @@ type restMessage struct {
 	Mentions      []UserID     `json:"mentions"`
 	MentionAll    bool         `json:"mention_all"`
 	ForwardedFrom *Attribution `json:"forwarded_from"`
+	LinkPreview   *LinkPreview `json:"link_preview"`
 }
 
 func (m *restMessage) message() Message {
@@ -133,7 +134,7 @@ func (m *restMessage) message() Message {
 		ID: m.ID, Conversation: m.Conversation, Seq: m.Seq, ClientID: m.ClientID, Sender: m.Sender.name(),
 		SenderID: m.Sender.ID, Content: m.Content, File: file, IsVoice: m.IsVoice, IsRead: m.IsRead,
 		Deleted: bool(m.Deleted), At: m.Timestamp, ReplyTo: m.ReplyTo, ReplyCount: m.ReplyCount, Mentions: m.Mentions,
-		MentionAll: m.MentionAll, ForwardedFrom: m.ForwardedFrom,
+		MentionAll: m.MentionAll, ForwardedFrom: m.ForwardedFrom, LinkPreview: m.LinkPreview,
 	}
 }
 

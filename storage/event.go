@@ -58,6 +58,7 @@ func (a *arena) extrasColumns(e *chat.Event, c []Value) {
 	if e.Type == chat.EventMessage && !(e.EditedAt.IsZero() && e.DeletedAt.IsZero()) {
 		c[logMentions], c[logMentionAll] = Value{Set: true}, Value{Set: true}
 		c[logForwardedUser], c[logForwardedName] = Value{Set: true}, Value{Set: true}
+		c[logPreview] = Value{Set: true}
 	}
 	x := e.Extras
 	if x == nil {
@@ -76,10 +77,48 @@ func (a *arena) extrasColumns(e *chat.Event, c []Value) {
 	if x.Forwarded.User != "" {
 		c[logForwardedUser], c[logForwardedName] = text(x.Forwarded.User), text(x.Forwarded.Name)
 	}
+	if p := x.Preview; p != nil {
+		c[logPreview] = blob(a.keep(previewSize(p), func(b []byte) []byte { return appendPreview(b, p) }))
+	}
+}
+
+func previewParts(p *chat.LinkPreview) [5]*string {
+	return [...]*string{&p.URL, &p.Title, &p.Description, &p.Site, &p.Image}
+}
+
+func previewSize(p *chat.LinkPreview) (n int) {
+	for _, s := range previewParts(p) {
+		n += binary.MaxVarintLen16 + len(*s)
+	}
+	return n
+}
+
+// appendPreview writes each text behind its length.
+func appendPreview(b []byte, p *chat.LinkPreview) []byte {
+	for _, s := range previewParts(p) {
+		b = append(binary.AppendUvarint(b, uint64(len(*s))), *s...)
+	}
+	return b
+}
+
+func decodePreview(v Value) (*chat.LinkPreview, error) {
+	b := v.B
+	if len(b) == 0 {
+		return nil, nil //nolint:nilnil // none, or taken back
+	}
+	p := new(chat.LinkPreview)
+	for _, s := range previewParts(p) {
+		n, width := binary.Uvarint(b)
+		if width <= 0 || n > uint64(len(b)-width) {
+			return nil, fmt.Errorf("%w: link preview is cut off", ErrCorrupt)
+		}
+		*s, b = string(b[width:width+int(n)]), b[width+int(n):]
+	}
+	return p, nil
 }
 
 func decodeExtras(c []Value) (_ *chat.Extras, err error) {
-	if !c[logReplyTo].Set && !c[logReplies].Set && !c[logMentions].Set && !c[logMentionAll].Set && !c[logForwardedUser].Set {
+	if !c[logReplyTo].Set && !c[logReplies].Set && !c[logMentions].Set && !c[logMentionAll].Set && !c[logForwardedUser].Set && !c[logPreview].Set {
 		return nil, nil //nolint:nilnil // nearly every event
 	}
 	x := chat.Extras{Replies: c[logReplies].uint(), LastReply: c[logLastReply].uint(), MentionAll: c[logMentionAll].bool(),
@@ -90,7 +129,10 @@ func decodeExtras(c []Value) (_ *chat.Extras, err error) {
 	if x.Mentions, err = decodeUsers(c[logMentions].B); err != nil {
 		return nil, fmt.Errorf("mentions: %w", err)
 	}
-	if x.ReplyTo.IsZero() && x.Replies == 0 && len(x.Mentions) == 0 && !x.MentionAll && x.Forwarded.User == "" {
+	if x.Preview, err = decodePreview(c[logPreview]); err != nil {
+		return nil, err
+	}
+	if x.ReplyTo.IsZero() && x.Replies == 0 && len(x.Mentions) == 0 && !x.MentionAll && x.Forwarded.User == "" && x.Preview == nil {
 		return nil, nil //nolint:nilnil // taken back
 	}
 	return &x, nil

@@ -11,7 +11,7 @@ import (
 //
 // 2: search cursors, blobs, people. 3: leases of nodes and owners of shards. 4: fences, which older programs would ignore;
 // tenants, API keys, audit log; files. 5: permissions of groups, replies, mentions, forwarding, pins,
-// what members keep for themselves: hidden messages, drafts, muting, pinned conversations.
+// what members keep for themselves: hidden messages, drafts, muting, pinned conversations; scheduled messages, link previews.
 const SchemaVersion = 5
 
 // OldestSchema is the oldest version that this program turns into SchemaVersion by itself: all that was written since
@@ -55,6 +55,7 @@ const (
 	logMentionAll
 	logForwardedUser
 	logForwardedName
+	logPreview // as appendPreview
 	logColumns
 )
 
@@ -121,6 +122,7 @@ var (
 			logReplies: {Name: "replies", Kind: Int}, logLastReply: {Name: "last_reply", Kind: Int},
 			logMentions: {Name: "mentions", Kind: Blob}, logMentionAll: {Name: "mention_all", Kind: Bool},
 			logForwardedUser: {Name: "forwarded_user", Kind: Text}, logForwardedName: {Name: "forwarded_name", Kind: Text},
+			logPreview: {Name: "link_preview", Kind: Blob},
 		},
 	}
 	// TableConversation holds the derived state: head and members in one partition, so that a step is one batch.
@@ -213,5 +215,5 @@ var (
 func Tables() []*Table {
 	return slices.Concat([]*Table{TableLog, TableConversation, TableReceipts, TableDedup, TableMemberships, TableDirty, TableUsers,
 		TableMeta, TableCursors, TableBlobRefs}, peopleTables, clusterTables, fileTables, tenancyTables,
-		messageTables)
+		messageTables, laterTables)
 }

@@ -57,6 +57,8 @@ func (s *State) accept(r *Request, loaded *chat.Event) {
 		s.react(r, c, loaded)
 	case chat.Pin:
 		s.pin(r, c, loaded)
+	case chat.Preview:
+		s.preview(r, c, loaded)
 	case chat.AddMembers:
 		s.addMembers(r, c, m)
 	case chat.RemoveMembers:
@@ -129,7 +131,7 @@ func (s *State) queue(it item) {
 	s.ord++
 	it.ord = s.ord
 	if it.has {
-		it.size = 384 + 24*len(it.ev.More().Mentions) + len(it.ev.Content) + len(it.ev.ClientID) + len(it.ev.Name) + 24*len(it.ev.Users)
+		it.size = 384 + extrasSize(it.ev.Extras) + len(it.ev.Content) + len(it.ev.ClientID) + len(it.ev.Name) + 24*len(it.ev.Users)
 		if f := it.ev.File; f != nil {
 			it.size += 64 + len(f.Name) + len(f.Type)
 		}
@@ -141,6 +143,17 @@ func (s *State) queue(it item) {
 }
 
 // queueBarrier queues a change of membership: whatever comes after it waits until it took effect.
+func extrasSize(x *chat.Extras) int {
+	if x == nil {
+		return 0
+	}
+	n := 24 * len(x.Mentions)
+	if p := x.Preview; p != nil {
+		n += len(p.URL) + len(p.Title) + len(p.Description) + len(p.Site) + len(p.Image)
+	}
+	return n
+}
+
 func (s *State) queueBarrier(it item) {
 	s.queue(it)
 	s.barrier = s.ord
@@ -359,6 +372,27 @@ func (s *State) delete(r *Request, c chat.Delete, m *member, loaded *chat.Event)
 	}
 	it := item{req: r, has: true, ev: s.event(r, chat.EventDeleted)}
 	it.ev.Message, it.ev.MessageSeq = c.Message, row.Seq
+	it.row, it.was = changed(row, &it.ev), row
+	s.queue(it)
+}
+
+// preview keeps what a message links to, if it still links there.
+func (s *State) preview(r *Request, c chat.Preview, loaded *chat.Event) {
+	if !c.Preview.Valid() {
+		s.fail(r, fmt.Errorf("%w: link preview", chat.ErrInvalid))
+		return
+	}
+	row := s.target(r, c.Message, loaded)
+	if row == nil {
+		return
+	}
+	old := row.More().Preview
+	if row.Actor != r.Principal.User || !row.DeletedAt.IsZero() || chat.FirstLink(row.Content) != c.Preview.URL || old != nil && *old == c.Preview {
+		s.noop(r, row.Seq)
+		return
+	}
+	it := item{req: r, has: true, ev: s.event(r, chat.EventPreview)}
+	it.ev.Message, it.ev.MessageSeq, it.ev.Extras = c.Message, row.Seq, &chat.Extras{Preview: &c.Preview}
 	it.row, it.was = changed(row, &it.ev), row
 	s.queue(it)
 }

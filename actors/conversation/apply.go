@@ -103,6 +103,13 @@ func changed(message, e *chat.Event) *chat.Event {
 		m.Content, m.EditedAt = e.Content, e.At
 		x, now := m.More(), e.More()
 		x.Mentions, x.MentionAll = now.Mentions, now.MentionAll
+		if x.Preview != nil && x.Preview.URL != chat.FirstLink(e.Content) {
+			x.Preview = nil
+		}
+		m.Extras = kept(x)
+	case chat.EventPreview:
+		x := m.More()
+		x.Preview = e.More().Preview
 		m.Extras = kept(x)
 	case chat.EventDeleted:
 		m.Content, m.Reactions, m.File, m.DeletedAt = "", nil, nil, e.At
@@ -126,7 +133,7 @@ func changed(message, e *chat.Event) *chat.Event {
 // subject is the place of the message that an event changes: the one it edits, deletes or reacts to, or answers. 0: none.
 func subject(e *chat.Event) uint64 {
 	switch e.Type {
-	case chat.EventEdited, chat.EventDeleted, chat.EventReaction:
+	case chat.EventEdited, chat.EventDeleted, chat.EventReaction, chat.EventPreview:
 		return e.MessageSeq
 	case chat.EventMessage:
 		if e.Extras != nil {
@@ -162,7 +169,7 @@ func counting(row, other *chat.Event) *chat.Event {
 
 // kept is nil for extras that say nothing.
 func kept(x chat.Extras) *chat.Extras {
-	if x.ReplyTo.IsZero() && x.Replies == 0 && len(x.Mentions) == 0 && !x.MentionAll && x.Forwarded.User == "" {
+	if x.ReplyTo.IsZero() && x.Replies == 0 && len(x.Mentions) == 0 && !x.MentionAll && x.Forwarded.User == "" && x.Preview == nil {
 		return nil
 	}
 	return &x

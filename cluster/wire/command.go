@@ -73,6 +73,10 @@ func putCommand(c chat.Command) (*pb.Command, error) {
 	case chat.Archive:
 		m.Type = pb.CommandType_COMMAND_ARCHIVE
 		m.On = c.On
+	case chat.Preview:
+		m.Type = pb.CommandType_COMMAND_PREVIEW
+		m.MessageHi, m.MessageLo = halves(c.Message)
+		m.Extras = putExtras(&chat.Extras{Preview: &c.Preview})
 	case chat.Hide:
 		m.Type = pb.CommandType_COMMAND_HIDE
 		m.MessageHi, m.MessageLo = halves(c.Message)
@@ -132,6 +136,12 @@ func command(m *pb.Command) (chat.Command, error) {
 	case pb.CommandType_COMMAND_EDIT:
 		x := sendExtras(m.Extras)
 		return chat.Edit{Conversation: conversation, Message: message, Content: m.Content, Mentions: x.Mentions, MentionAll: x.MentionAll}, nil
+	case pb.CommandType_COMMAND_PREVIEW:
+		c := chat.Preview{Conversation: conversation, Message: message}
+		if x := sendExtras(m.Extras); x.Preview != nil {
+			c.Preview = *x.Preview
+		}
+		return c, nil
 	case pb.CommandType_COMMAND_DELETE:
 		return chat.Delete{Conversation: conversation, Message: message}, nil
 	case pb.CommandType_COMMAND_PIN:

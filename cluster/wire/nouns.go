@@ -111,6 +111,7 @@ func putExtras(x *chat.Extras) *pb.Extras {
 	m.Replies, m.LastReply = x.Replies, x.LastReply
 	m.Mentions, m.MentionAll = putUsers(m.Mentions, x.Mentions), x.MentionAll
 	m.ForwardedUser, m.ForwardedName = string(x.Forwarded.User), x.Forwarded.Name
+	m.Preview = putPreview(x.Preview)
 	return m
 }
 
@@ -121,8 +122,24 @@ func extras(m *pb.Extras) *chat.Extras {
 	return &chat.Extras{
 		ReplyTo: whole[chat.MessageID](m.ReplyHi, m.ReplyLo), Replies: m.Replies, LastReply: m.LastReply,
 		Mentions: usersOf(m.Mentions), MentionAll: m.MentionAll,
-		Forwarded: chat.Attribution{User: chat.UserID(m.ForwardedUser), Name: m.ForwardedName},
+		Forwarded: chat.Attribution{User: chat.UserID(m.ForwardedUser), Name: m.ForwardedName}, Preview: preview(m.Preview),
 	}
+}
+
+func putPreview(p *chat.LinkPreview) *pb.LinkPreview {
+	if p == nil {
+		return nil
+	}
+	m := pb.LinkPreviewFromVTPool()
+	m.Url, m.Title, m.Description, m.Image, m.Site = p.URL, p.Title, p.Description, p.Image, p.Site
+	return m
+}
+
+func preview(m *pb.LinkPreview) *chat.LinkPreview {
+	if m == nil {
+		return nil
+	}
+	return &chat.LinkPreview{URL: m.Url, Title: m.Title, Description: m.Description, Image: m.Image, Site: m.Site}
 }
 
 func putMember(m *pb.Member, c *chat.Member) {

@@ -155,6 +155,11 @@ func putNotice(m *pb.Notice, n *chat.Notice) {
 	if o := n.Own; o != nil {
 		m.Own = putOwn(o)
 	}
+	if l := n.Scheduled; l != nil {
+		m.Scheduled = pb.ScheduledNoticeFromVTPool()
+		m.Scheduled.IdHi, m.Scheduled.IdLo = halves(l.ID)
+		m.Scheduled.Reason, m.Scheduled.SendAt = l.Reason, micros(l.SendAt)
+	}
 	m.Origin = putOrigin(n.Origin)
 }
 
@@ -205,6 +210,9 @@ func notice(m *pb.Notice) chat.Notice {
 	}
 	if o := m.Own; o != nil {
 		n.Own = own(o)
+	}
+	if l := m.Scheduled; l != nil {
+		n.Scheduled = &chat.ScheduledNotice{ID: whole[chat.ScheduledID](l.IdHi, l.IdLo), Reason: l.Reason, SendAt: instant(l.SendAt)}
 	}
 	return n
 }

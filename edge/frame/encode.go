@@ -39,6 +39,9 @@ func AppendEvent(b []byte, conversation chat.ConversationID, e *chat.Event, isRe
 		b = appendUUID(b, "message_id", e.Message)
 		b = appendString(b, "emoji", e.Emoji)
 		b = appendBool(b, "removed", e.Removed)
+	case chat.EventPreview:
+		b = appendUUID(b, "message_id", e.Message)
+		b = appendPreview(b, e.More().Preview)
 	case chat.EventPin:
 		b = appendUUID(b, "message_id", e.Message)
 		b = appendBool(b, "removed", e.Removed)
@@ -138,7 +141,20 @@ func appendExtras(b []byte, x *chat.Extras) []byte {
 		b = chat.AppendJSONString(b, x.Forwarded.Name)
 		b = append(appendUser(b, "user_id", x.Forwarded.User), '}')
 	}
-	return b
+	return appendPreview(b, x.Preview)
+}
+
+func appendPreview(b []byte, p *chat.LinkPreview) []byte {
+	if p == nil {
+		return b
+	}
+	b = append(b, `,"link_preview":{"url":`...)
+	b = chat.AppendJSONString(b, p.URL)
+	b = appendString(b, "title", p.Title)
+	b = appendString(b, "description", p.Description)
+	b = appendString(b, "site_name", p.Site)
+	b = appendString(b, "image_url", p.Image)
+	return append(b, '}')
 }
 
 func appendMentions(b []byte, x *chat.Extras) []byte {
@@ -194,6 +210,16 @@ func AppendHead(b []byte, conversation chat.ConversationID, n *chat.HeadNotice) 
 	b = append(b, `{"type":"head"`...)
 	b = appendUUID(b, "conversation_id", conversation)
 	b = appendUint(b, "head_seq", n.Seq)
+	return append(b, '}')
+}
+
+// AppendScheduledFailed appends a scheduled_failed frame.
+func AppendScheduledFailed(b []byte, conversation chat.ConversationID, n *chat.ScheduledNotice) []byte {
+	b = append(b, `{"type":"scheduled_failed"`...)
+	b = appendUUID(b, "id", n.ID)
+	b = appendUUID(b, "conversation_id", conversation)
+	b = appendString(b, "reason", n.Reason)
+	b = appendTime(b, "send_at", n.SendAt)
 	return append(b, '}')
 }
 

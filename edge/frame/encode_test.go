@@ -81,6 +81,10 @@ func vectors() []string {
 	add(frame.AppendResumed(nil, conv, 2, 9, ""))
 	add(frame.AppendGap(nil, conv, 2, 5000, `"r1"`))
 	add(frame.AppendHead(nil, conv, &chat.HeadNotice{Seq: 9}))
+	add(frame.AppendScheduledFailed(nil, conv, &chat.ScheduledNotice{ID: chat.ScheduledID(msg), Reason: "blocked", SendAt: at}))
+	page := &chat.Extras{Preview: &chat.LinkPreview{URL: "https://example.org/", Title: `<b>"t"</b>`, Image: "https://example.org/a.png", Site: "é"}}
+	event(e(chat.EventPreview, func(v *chat.Event) { v.Message, v.MessageSeq, v.Extras = msg, 2, page }), false, "")
+	event(e(chat.EventMessage, func(v *chat.Event) { v.Content, v.Extras = "https://example.org/", page }), false, "")
 	search := func(limit int, ref string, items ...chat.SearchItem) {
 		b, _ := frame.AppendSearchResults(nil, "ne<edle", items, limit, ref)
 		add(b)

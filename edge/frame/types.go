@@ -230,6 +230,7 @@ var Types = []FrameType{
 		{"mentions", "[user]", false, "members whom it mentions"},
 		{"mention_all", "bool", false, "true: it mentions everybody"},
 		{"forwarded_from", "object", false, "{user, user_id}: who wrote what was forwarded"},
+		{"link_preview", "object", false, previewFields},
 		{"ref", "", false, ""}}},
 	{"typing", false, true, "typing_status", "Somebody types, or stopped. May be dropped.", []Field{
 		{"typing_user", "string", true, "username"},
@@ -319,6 +320,15 @@ var Types = []FrameType{
 	{"head", false, true, "", "How far the log of a conversation reaches: events may have got lost on their way. Who has less resumes.", []Field{
 		{"conversation_id", "uuid", true, ""},
 		{"head_seq", "integer", true, "the newest event"}}},
+	{"scheduled_failed", false, true, "", "A message that this user had scheduled was refused at its time. Not replayed by a resume: REST scheduled/ lists it.", []Field{
+		{"id", "uuid", true, "of the scheduled message"},
+		{"conversation_id", "uuid", true, ""},
+		{"reason", "string", true, "a code, as in scheduled/"},
+		{"send_at", "time", true, ""}}},
+	{"link_preview", false, true, "", "What the first link of a message leads to, in the words of that page: plain text, to be escaped, and not to be trusted. " +
+		"It is gone when an edit takes the link away, without a frame. Only where the operator lets the hub look.", append([]Field{
+		{"message_id", "uuid", true, ""},
+		{"link_preview", "object", true, previewFields}}, eventFields...)},
 	{"search_results", false, false, "", "What a search found, newest first, at most 50.", []Field{
 		{"query", "string", true, "as it was searched for"},
 		{"count", "integer", true, "number of results"},
@@ -348,6 +358,8 @@ var permissionFields = []Field{
 	{"who_can_pin", "string", false, "and unpin messages; at first admin"},
 	{"who_can_mention_all", "string", false, "at first admin"},
 }
+
+const previewFields = "{url, title, description, site_name, image_url}: strings, empty where the page does not say"
 
 // eventFields end every frame of a log event but message.
 var eventFields = []Field{

@@ -133,6 +133,9 @@ func New(cfg Config) (*API, error) {
 	if cfg.People != nil {
 		a.routes = append(a.routes, peopleTable()...)
 	}
+	if cfg.Scheduled != nil {
+		a.routes = append(a.routes, scheduledTable()...)
+	}
 	if cfg.Tenancy != nil {
 		a.routes = append(a.routes, tenancyTable()...)
 	}

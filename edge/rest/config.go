@@ -116,6 +116,9 @@ type Config struct {
 	Observer Observer // nil: none
 	Logger   *slog.Logger
 
+	// Scheduled keeps messages that are to be sent later; nil: their routes answer 404.
+	Scheduled Scheduled
+
 	// Files keep what is sent with messages; nil: there are none, and their routes answer 404.
 	Files Files
 	// FileKey, of at least 32 bytes, signs the URLs of files; required with Files. All nodes have the same.

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/zumodra/hub/chat"
 	"github.com/zumodra/hub/edge/rest"
@@ -24,6 +25,7 @@ func operations(b *bench) (list [][2]string) {
 	received := b.as("3", "POST", api+"friend-requests/", `{"receiver_id":1}`).ok(201)["id"].(string)
 	b.operator("POST", "/api/v1/admin/tenants/", `{"id":"default"}`).ok(201)
 	sent := b.as("1", "POST", api+"friend-requests/", `{"receiver_id":"dora"}`).ok(201)["id"].(string)
+	later := b.as("1", "POST", api+"scheduled/", `{"conversation_id":"`+direct+`","content":"later","send_at":"`+b.clock.Add(time.Hour).Format(time.RFC3339)+`"}`).ok(201)["id"].(string)
 	for _, r := range b.api.Routes() {
 		method, path, _ := strings.Cut(r, " ")
 		id := direct
@@ -38,6 +40,8 @@ func operations(b *bench) (list [][2]string) {
 			id = fmt.Sprint(me.Number("contact", "2"))
 		case strings.Contains(path, "/blocked/"):
 			id = fmt.Sprint(me.Number("block", "dora"))
+		case strings.Contains(path, "/scheduled/"):
+			id = later
 		case strings.Contains(path, "/cancel/"):
 			id = sent
 		case strings.Contains(path, "/friend-requests/"):

@@ -29,6 +29,7 @@ import (
 
 // bench is an API over a fake Hub, and a clock that stands still.
 type bench struct {
+	later fakeScheduled
 	t     testing.TB
 	hub   *fakeHub
 	api   *rest.API
@@ -91,11 +92,12 @@ func newBench(t testing.TB, change ...func(*rest.Config)) *bench {
 	}
 	t.Cleanup(verifier.Close)
 	cfg := rest.Config{
-		Files: newFakeFiles(b.hub), FileKey: secret, Hub: b.hub, Users: b.hub, People: b.hub, Verifier: verifier, Limiter: b.seen, Observer: b.seen, Now: b.now,
+		Scheduled: &b.later, Files: newFakeFiles(b.hub), FileKey: secret, Hub: b.hub, Users: b.hub, People: b.hub, Verifier: verifier, Limiter: b.seen, Observer: b.seen, Now: b.now,
 		Logger: slog.New(slog.NewTextHandler(b.log, nil)), Version: "v0",
 		Dev:     &rest.DevTokens{Signer: b.sign, Refresh: verifier, Refused: b.hub},
 		APIKeys: keys{"the-key"},
 	}
+	b.later.hub = b.hub
 	b.tenancy = tenancytest.New(b.hub)
 	if cfg.Tenancy, err = tenancy.Open(t.Context(), tenancy.Config{Store: b.tenancy, Now: b.now}); err != nil {
 		t.Fatal(err)

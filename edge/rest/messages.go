@@ -131,7 +131,7 @@ func (a *API) sendMessage(ctx context.Context, c *call) response {
 			b.fault(field, "The submitted data was not a file. Check the encoding type on the form.")
 		}
 	}
-	send, field, upload := a.newMessage(b, false)
+	send, field, upload := a.newMessage(b, false, false)
 	if res, bad := b.invalid(); bad {
 		return res
 	}
@@ -150,7 +150,7 @@ func (a *API) sendForm(ctx context.Context, c *call, boundary string) response {
 			return res
 		}
 		// The fields before the file are enough to know whether it is worth receiving.
-		send, field, _ := a.newMessage(b, true)
+		send, field, _ := a.newMessage(b, true, false)
 		if len(b.errs) > 0 || send.Conversation.IsZero() {
 			return nil
 		}
@@ -167,7 +167,7 @@ func (a *API) sendForm(ctx context.Context, c *call, boundary string) response {
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
-	send, field, upload := a.newMessage(&f.body, f.field != "")
+	send, field, upload := a.newMessage(&f.body, f.field != "", false)
 	blame := "upload_id"
 	if f.field != "" {
 		if !upload.IsZero() {
@@ -191,8 +191,8 @@ func (a *API) sendForm(ctx context.Context, c *call, boundary string) response {
 }
 
 // newMessage reads the fields of a message; field is the name under which the conversation came. What is wrong is among
-// the body's errors. With a file, which is uploaded with the request or was before, there need not be content.
-func (a *API) newMessage(b *body, file bool) (send chat.Send, field string, upload chat.FileID) {
+// the body's errors. later: it is one that is to be sent later. With a file, which is uploaded with the request or was before, there need not be content.
+func (a *API) newMessage(b *body, file, later bool) (send chat.Send, field string, upload chat.FileID) {
 	field = b.first("conversation_id", "conversation")
 	target := b.required(field)
 	content, _ := b.text("content")
@@ -205,6 +205,9 @@ func (a *API) newMessage(b *body, file bool) (send chat.Send, field string, uplo
 		send.ReplyTo = id
 	}
 	send.Mentions, send.MentionAll = b.mentions()
+	if !later && b.get("send_at") != nil {
+		b.fault("send_at", "To send a message later, POST it to /api/v1/messages/scheduled/.")
+	}
 	if len(b.errs[field]) == 0 {
 		id, err := chat.ParseConversationID(target)
 		if err != nil || id.IsZero() {

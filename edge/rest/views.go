@@ -166,6 +166,16 @@ type extrasView struct {
 	Mentions      []chat.UserID    `json:"mentions"`
 	MentionAll    bool             `json:"mention_all"`
 	ForwardedFrom *attributionView `json:"forwarded_from"`
+	LinkPreview   *previewView     `json:"link_preview,omitempty"` // where the operator lets the hub look
+}
+
+// previewView has all fields, as frames do.
+type previewView struct {
+	URL         string `json:"url"`
+	Title       string `json:"title"`
+	Description string `json:"description"`
+	Site        string `json:"site_name"`
+	Image       string `json:"image_url"`
 }
 
 type attributionView struct {
@@ -184,6 +194,9 @@ func viewMore(e *chat.Event) extrasView {
 	}
 	if x.Forwarded.User != "" {
 		v.ForwardedFrom = &attributionView{x.Forwarded.Name, x.Forwarded.User}
+	}
+	if x.Preview != nil {
+		v.LinkPreview = (*previewView)(x.Preview)
 	}
 	return v
 }

@@ -162,6 +162,9 @@ func (e *encoded) encode() {
 		case n.Own != nil:
 			out.name = n.Own.Kind()
 			b = frame.AppendOwn(room(192), id, n.Own)
+		case n.Scheduled != nil:
+			out.name = "scheduled_failed"
+			b = frame.AppendScheduledFailed(room(256), id, n.Scheduled)
 		default:
 			continue
 		}

@@ -84,6 +84,7 @@ type Config struct {
 	MaxGroupSize int           `default:"10000" placeholder:"N" help:"Members of a group."`
 	EditWindow   time.Duration `default:"15m" placeholder:"DUR" help:"How long a message may be edited; negative: never."`
 	RequestRetry time.Duration `default:"24h" placeholder:"DUR" help:"How long after a rejected friend request its sender may ask the same user again; 0: at once."`
+	LinkPreviews bool          `help:"Let the hub look at the first link of each message, and show what that page says of itself. It connects to public addresses of others' choice, ports 80 and 443."`
 	EmailPrivacy bool          `help:"Answer add_contact the same for known and unknown e-mail addresses. A known one gets a friend request, which its sender does not see until it is accepted."`
 	IdleAfter    time.Duration `default:"2m" placeholder:"DUR" help:"Idle time after which a conversation leaves memory."`
 

@@ -20,6 +20,7 @@ import (
 var unprovoked = map[string]string{
 	conformancetest.ServerFrame("head"):          "a node sends it where deliveries between nodes got lost (edge/session, internal/clustertest)",
 	conformancetest.ServerFrame("read_count"):    "it takes a group of 257 (actors, edge/frame)",
+	conformancetest.ServerFrame("link_preview"):  "it takes --link-previews and a page on a public address (internal/node)",
 	conformancetest.ErrorCode("overloaded"):      "queues inside must be full (actors, edge/session)",
 	conformancetest.ErrorCode("unavailable"):     "the storage must be out of reach (internal/crashtest, cmd/hub)",
 	conformancetest.ErrorCode("outcome_unknown"): "the storage must fail in the middle of a write (actors, internal/crashtest)",
@@ -34,6 +35,8 @@ var unprovoked = map[string]string{
 	conformancetest.Response("POST /api/v1/messages/contacts/", http.StatusNotFound):                 "the contact must be removed between the two halves of the request",
 	conformancetest.Response("POST /api/v1/messages/messages/{id}/pin/", http.StatusBadRequest):      "it takes more pinned messages than a vector should have steps (internal/node)",
 	conformancetest.Response("POST /api/v1/messages/conversations/{id}/pin/", http.StatusBadRequest): "it takes more pinned conversations than a vector should have steps (actors)",
+	conformancetest.Response("PATCH /api/v1/messages/scheduled/{id}/", http.StatusConflict):          "it must be asked in the moment of sending (edge/rest, actors/scheduled)",
+	conformancetest.Response("DELETE /api/v1/messages/scheduled/{id}/", http.StatusConflict):         "it must be asked in the moment of sending (edge/rest, actors/scheduled)",
 	// What the document leaves to errors of the layers below (edge/rest), and no request brings about.
 	conformancetest.Response("DELETE /api/v1/messages/blocked/{id}/", http.StatusBadRequest):               "there is nothing in it to be wrong but the id, which is 404",
 	conformancetest.Response("POST /api/v1/messages/conversations/{id}/mark_read/", http.StatusBadRequest): "there is nothing in it to be wrong but the id, which is 404",

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // more, as the key of an object or the last element of an array, allows more than is named.
@@ -175,8 +176,14 @@ var reference = regexp.MustCompile(`\$\{([^}]+)\}`)
 
 var letters = regexp.MustCompile(`^x\*(\d{1,7})$`)
 
-// get is the value of a variable; x*N is there always, N letters x.
+var ahead = regexp.MustCompile(`^in (\d{1,9})s$`)
+
+// get is the value of a variable; x*N is there always, N letters x, and so is "in Ns", the time N seconds from now.
 func (vars variables) get(name string) (any, bool) {
+	if m := ahead.FindStringSubmatch(name); m != nil {
+		n, _ := strconv.Atoi(m[1]) // it is digits
+		return time.Now().UTC().Add(time.Duration(n) * time.Second).Format("2006-01-02T15:04:05.000000Z"), true
+	}
 	if m := letters.FindStringSubmatch(name); m != nil {
 		n, _ := strconv.Atoi(m[1]) // it is digits
 		return strings.Repeat("x", n), true

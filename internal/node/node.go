@@ -19,8 +19,10 @@ import (
 
 	"github.com/zumodra/hub/actors"
 	"github.com/zumodra/hub/actors/conversation"
+	"github.com/zumodra/hub/actors/scheduled"
 	"github.com/zumodra/hub/chat"
 	"github.com/zumodra/hub/edge/auth"
+	"github.com/zumodra/hub/edge/preview"
 	"github.com/zumodra/hub/edge/reactor"
 	"github.com/zumodra/hub/edge/rest"
 	"github.com/zumodra/hub/edge/session"
@@ -61,6 +63,8 @@ type Options struct {
 	Logger  *slog.Logger     // default: discard
 	Now     func() time.Time // default time.Now
 	Index   search.Index     // default: what --search names. The Node closes it
+	// Previews is asked for what messages link to; default: the pages themselves, with --link-previews.
+	Previews actors.Previewer
 	// Fatal is told why the store cannot go on and must end the process; default: panic.
 	Fatal func(text string)
 }
@@ -85,6 +89,7 @@ type Node struct {
 	hub      *actors.Hub
 	watched  *audited
 	sessions *session.Manager
+	later    *scheduled.Scheduler // nil before it is there
 	server   *reactor.Server
 	admin    *http.Server
 	adminLn  net.Listener
@@ -246,6 +251,9 @@ func (n *Node) join(signer *auth.Signer, watcher *atomic.Pointer[session.Manager
 		hc.Under = func(epoch uint64) conversation.FencedStore { return n.store.Under(epoch) }
 	}
 	n.joinSearch(&hc)
+	if hc.Previews = n.opts.Previews; hc.Previews == nil && n.cfg.LinkPreviews {
+		hc.Previews = preview.New(preview.Config{Agent: "hub-link-preview/" + n.opts.Version})
+	}
 	rate := n.cfg.UserRate
 	if rate == 0 {
 		rate = -1 // the limiter's zero value is its default
@@ -278,6 +286,7 @@ func (n *Node) join(signer *auth.Signer, watcher *atomic.Pointer[session.Manager
 	}
 	files := &attachments{n.newFiles(hub), hub, n.opts.Now}
 	n.runFiles(files.Files)
+	n.later = n.newScheduler(hub, limiter)
 	n.sessions = session.New(session.Config{
 		Files: files, MaxFile: n.cfg.SocketFileBytes, FileBytes: n.cfg.SocketFileTotal,
 		Dispatcher: watched, Verifier: verifier, Users: n.tenancy, Contacts: n.hub, Searcher: n.hub, Limiter: limiter, Origins: origins,
@@ -295,7 +304,7 @@ func (n *Node) join(signer *auth.Signer, watcher *atomic.Pointer[session.Manager
 		Sockets: sockets,
 		Hub:     watched, Users: n.tenancy, People: watched, Verifier: verifier, Tenancy: n.tenancy, Proxies: proxies,
 		Limiter: restLimiter{limiter}, Observer: n.metrics, Logger: n.log,
-		Files: files, FileKey: key, FileURLTTL: n.cfg.FileURLTTL,
+		Scheduled: n.later, Files: files, FileKey: key, FileURLTTL: n.cfg.FileURLTTL,
 		APIKeys: keys, SessionCookie: n.cfg.AuthCookie, Origins: origins, Ready: n.ready, Version: n.opts.Version, Now: n.opts.Now,
 	}
 	if rc.Throttles, err = n.throttles(); err != nil {
@@ -458,6 +467,7 @@ func (n *Node) Run(ctx context.Context) error {
 		if n.cfg.Clustered() && !n.cfg.HasRole(config.RoleEdge) {
 			_ = n.sessions.Drain(run) // there are none, and none are to come
 		}
+		n.later.Start()
 		n.state.Store(serving)
 		select {
 		case err := <-served:
@@ -498,6 +508,7 @@ func (n *Node) drain(limit time.Duration) {
 	if c != nil && c.members == nil {
 		c.leave(ctx)
 	}
+	n.later.Close()
 	if err := n.hub.Close(ctx); err != nil {
 		n.log.Error("stopping conversations", "error", err)
 	}
@@ -509,6 +520,10 @@ func (n *Node) release() {
 	n.state.Store(draining) // the admin port may be asked until it is closed
 	if n.server != nil {
 		_ = n.server.Close()
+	}
+	if n.later != nil {
+		n.later.Close()
+		n.later = nil
 	}
 	if n.hub != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), stopGrace)

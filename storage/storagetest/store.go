@@ -47,6 +47,7 @@ func RunStore(t *testing.T, open Open) {
 		{"EventsRoundTrip", storeEvents},
 		{"Replies", storeReplies},
 		{"Personal", storePersonal},
+		{"Scheduled", storeScheduled},
 		{"AppendRefuses", storeAppendRefuses},
 		{"Groups", storeGroups},
 		{"Buckets", storeBuckets},

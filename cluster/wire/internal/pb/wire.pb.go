@@ -61,6 +61,7 @@ const (
 	CommandType_COMMAND_MUTE             CommandType = 52
 	CommandType_COMMAND_PIN_CONVERSATION CommandType = 53
 	CommandType_COMMAND_SET_DRAFT        CommandType = 54
+	CommandType_COMMAND_PREVIEW          CommandType = 55
 )
 
 // Enum value maps for CommandType.
@@ -90,6 +91,7 @@ var (
 		52: "COMMAND_MUTE",
 		53: "COMMAND_PIN_CONVERSATION",
 		54: "COMMAND_SET_DRAFT",
+		55: "COMMAND_PREVIEW",
 	}
 	CommandType_value = map[string]int32{
 		"COMMAND_NONE":             0,
@@ -116,6 +118,7 @@ var (
 		"COMMAND_MUTE":             52,
 		"COMMAND_PIN_CONVERSATION": 53,
 		"COMMAND_SET_DRAFT":        54,
+		"COMMAND_PREVIEW":          55,
 	}
 )
 
@@ -1701,6 +1704,7 @@ type Extras struct {
 	MentionAll    bool                   `protobuf:"varint,6,opt,name=mention_all,json=mentionAll,proto3" json:"mention_all,omitempty"`
 	ForwardedUser string                 `protobuf:"bytes,7,opt,name=forwarded_user,json=forwardedUser,proto3" json:"forwarded_user,omitempty"`
 	ForwardedName string                 `protobuf:"bytes,8,opt,name=forwarded_name,json=forwardedName,proto3" json:"forwarded_name,omitempty"`
+	Preview       *LinkPreview           `protobuf:"bytes,9,opt,name=preview,proto3" json:"preview,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1789,6 +1793,13 @@ func (x *Extras) GetForwardedName() string {
 		return x.ForwardedName
 	}
 	return ""
+}
+
+func (x *Extras) GetPreview() *LinkPreview {
+	if x != nil {
+		return x.Preview
+	}
+	return nil
 }
 
 type Event struct {
@@ -3934,6 +3945,7 @@ type Notice struct {
 	Head          *HeadNotice            `protobuf:"bytes,4,opt,name=head,proto3" json:"head,omitempty"`
 	Origin        *Origin                `protobuf:"bytes,5,opt,name=origin,proto3" json:"origin,omitempty"`
 	Own           *OwnNotice             `protobuf:"bytes,51,opt,name=own,proto3" json:"own,omitempty"`
+	Scheduled     *ScheduledNotice       `protobuf:"bytes,6,opt,name=scheduled,proto3" json:"scheduled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4006,6 +4018,13 @@ func (x *Notice) GetOrigin() *Origin {
 func (x *Notice) GetOwn() *OwnNotice {
 	if x != nil {
 		return x.Own
+	}
+	return nil
+}
+
+func (x *Notice) GetScheduled() *ScheduledNotice {
+	if x != nil {
+		return x.Scheduled
 	}
 	return nil
 }
@@ -4222,6 +4241,150 @@ func (x *Draft) GetAt() int64 {
 	return 0
 }
 
+type ScheduledNotice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	IdHi          uint64                 `protobuf:"fixed64,1,opt,name=id_hi,json=idHi,proto3" json:"id_hi,omitempty"`
+	IdLo          uint64                 `protobuf:"fixed64,2,opt,name=id_lo,json=idLo,proto3" json:"id_lo,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	SendAt        int64                  `protobuf:"fixed64,4,opt,name=send_at,json=sendAt,proto3" json:"send_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScheduledNotice) Reset() {
+	*x = ScheduledNotice{}
+	mi := &file_cluster_wire_wire_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScheduledNotice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScheduledNotice) ProtoMessage() {}
+
+func (x *ScheduledNotice) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_wire_wire_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScheduledNotice.ProtoReflect.Descriptor instead.
+func (*ScheduledNotice) Descriptor() ([]byte, []int) {
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *ScheduledNotice) GetIdHi() uint64 {
+	if x != nil {
+		return x.IdHi
+	}
+	return 0
+}
+
+func (x *ScheduledNotice) GetIdLo() uint64 {
+	if x != nil {
+		return x.IdLo
+	}
+	return 0
+}
+
+func (x *ScheduledNotice) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ScheduledNotice) GetSendAt() int64 {
+	if x != nil {
+		return x.SendAt
+	}
+	return 0
+}
+
+type LinkPreview struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Url           string                 `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	Title         string                 `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	Description   string                 `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	Image         string                 `protobuf:"bytes,4,opt,name=image,proto3" json:"image,omitempty"`
+	Site          string                 `protobuf:"bytes,5,opt,name=site,proto3" json:"site,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LinkPreview) Reset() {
+	*x = LinkPreview{}
+	mi := &file_cluster_wire_wire_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LinkPreview) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LinkPreview) ProtoMessage() {}
+
+func (x *LinkPreview) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_wire_wire_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LinkPreview.ProtoReflect.Descriptor instead.
+func (*LinkPreview) Descriptor() ([]byte, []int) {
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *LinkPreview) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *LinkPreview) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *LinkPreview) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *LinkPreview) GetImage() string {
+	if x != nil {
+		return x.Image
+	}
+	return ""
+}
+
+func (x *LinkPreview) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
 type TypingNotice struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	User          string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
@@ -4233,7 +4396,7 @@ type TypingNotice struct {
 
 func (x *TypingNotice) Reset() {
 	*x = TypingNotice{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[50]
+	mi := &file_cluster_wire_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4245,7 +4408,7 @@ func (x *TypingNotice) String() string {
 func (*TypingNotice) ProtoMessage() {}
 
 func (x *TypingNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[50]
+	mi := &file_cluster_wire_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4258,7 +4421,7 @@ func (x *TypingNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TypingNotice.ProtoReflect.Descriptor instead.
 func (*TypingNotice) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{50}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *TypingNotice) GetUser() string {
@@ -4298,7 +4461,7 @@ type ReadNotice struct {
 
 func (x *ReadNotice) Reset() {
 	*x = ReadNotice{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[51]
+	mi := &file_cluster_wire_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4310,7 +4473,7 @@ func (x *ReadNotice) String() string {
 func (*ReadNotice) ProtoMessage() {}
 
 func (x *ReadNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[51]
+	mi := &file_cluster_wire_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4323,7 +4486,7 @@ func (x *ReadNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadNotice.ProtoReflect.Descriptor instead.
 func (*ReadNotice) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{51}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ReadNotice) GetKind() uint32 {
@@ -4391,7 +4554,7 @@ type HeadNotice struct {
 
 func (x *HeadNotice) Reset() {
 	*x = HeadNotice{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[52]
+	mi := &file_cluster_wire_wire_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4403,7 +4566,7 @@ func (x *HeadNotice) String() string {
 func (*HeadNotice) ProtoMessage() {}
 
 func (x *HeadNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[52]
+	mi := &file_cluster_wire_wire_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4416,7 +4579,7 @@ func (x *HeadNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeadNotice.ProtoReflect.Descriptor instead.
 func (*HeadNotice) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{52}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *HeadNotice) GetSeq() uint64 {
@@ -4439,7 +4602,7 @@ type Enrol struct {
 
 func (x *Enrol) Reset() {
 	*x = Enrol{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[53]
+	mi := &file_cluster_wire_wire_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4451,7 +4614,7 @@ func (x *Enrol) String() string {
 func (*Enrol) ProtoMessage() {}
 
 func (x *Enrol) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[53]
+	mi := &file_cluster_wire_wire_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4464,7 +4627,7 @@ func (x *Enrol) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enrol.ProtoReflect.Descriptor instead.
 func (*Enrol) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{53}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Enrol) GetShard() uint32 {
@@ -4511,7 +4674,7 @@ type Digests struct {
 
 func (x *Digests) Reset() {
 	*x = Digests{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[54]
+	mi := &file_cluster_wire_wire_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4523,7 +4686,7 @@ func (x *Digests) String() string {
 func (*Digests) ProtoMessage() {}
 
 func (x *Digests) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[54]
+	mi := &file_cluster_wire_wire_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4536,7 +4699,7 @@ func (x *Digests) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Digests.ProtoReflect.Descriptor instead.
 func (*Digests) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{54}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Digests) GetList() []*ShardDigest {
@@ -4557,7 +4720,7 @@ type ShardDigest struct {
 
 func (x *ShardDigest) Reset() {
 	*x = ShardDigest{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[55]
+	mi := &file_cluster_wire_wire_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4569,7 +4732,7 @@ func (x *ShardDigest) String() string {
 func (*ShardDigest) ProtoMessage() {}
 
 func (x *ShardDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[55]
+	mi := &file_cluster_wire_wire_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4582,7 +4745,7 @@ func (x *ShardDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardDigest.ProtoReflect.Descriptor instead.
 func (*ShardDigest) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{55}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ShardDigest) GetShard() uint32 {
@@ -4616,7 +4779,7 @@ type Recount struct {
 
 func (x *Recount) Reset() {
 	*x = Recount{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[56]
+	mi := &file_cluster_wire_wire_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4628,7 +4791,7 @@ func (x *Recount) String() string {
 func (*Recount) ProtoMessage() {}
 
 func (x *Recount) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[56]
+	mi := &file_cluster_wire_wire_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4641,7 +4804,7 @@ func (x *Recount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recount.ProtoReflect.Descriptor instead.
 func (*Recount) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{56}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Recount) GetShards() *ShardSet {
@@ -4667,7 +4830,7 @@ type Charges struct {
 
 func (x *Charges) Reset() {
 	*x = Charges{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[57]
+	mi := &file_cluster_wire_wire_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4679,7 +4842,7 @@ func (x *Charges) String() string {
 func (*Charges) ProtoMessage() {}
 
 func (x *Charges) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[57]
+	mi := &file_cluster_wire_wire_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4692,7 +4855,7 @@ func (x *Charges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Charges.ProtoReflect.Descriptor instead.
 func (*Charges) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{57}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Charges) GetList() []*Charge {
@@ -4712,7 +4875,7 @@ type Charge struct {
 
 func (x *Charge) Reset() {
 	*x = Charge{}
-	mi := &file_cluster_wire_wire_proto_msgTypes[58]
+	mi := &file_cluster_wire_wire_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4724,7 +4887,7 @@ func (x *Charge) String() string {
 func (*Charge) ProtoMessage() {}
 
 func (x *Charge) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_wire_wire_proto_msgTypes[58]
+	mi := &file_cluster_wire_wire_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4737,7 +4900,7 @@ func (x *Charge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Charge.ProtoReflect.Descriptor instead.
 func (*Charge) Descriptor() ([]byte, []int) {
-	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{58}
+	return file_cluster_wire_wire_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Charge) GetUser() *UserKey {
@@ -4896,7 +5059,7 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\bReaction\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x14\n" +
 	"\x05emoji\x18\x02 \x01(\tR\x05emoji\x12\x0e\n" +
-	"\x02at\x18\x03 \x01(\x10R\x02at\"\x82\x02\n" +
+	"\x02at\x18\x03 \x01(\x10R\x02at\"\xb9\x02\n" +
 	"\x06Extras\x12\x19\n" +
 	"\breply_hi\x18\x01 \x01(\x06R\areplyHi\x12\x19\n" +
 	"\breply_lo\x18\x02 \x01(\x06R\areplyLo\x12\x18\n" +
@@ -4907,7 +5070,8 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\vmention_all\x18\x06 \x01(\bR\n" +
 	"mentionAll\x12%\n" +
 	"\x0eforwarded_user\x18\a \x01(\tR\rforwardedUser\x12%\n" +
-	"\x0eforwarded_name\x18\b \x01(\tR\rforwardedName\"\xf7\x05\n" +
+	"\x0eforwarded_name\x18\b \x01(\tR\rforwardedName\x125\n" +
+	"\apreview\x18\t \x01(\v2\x1b.hub.cluster.v1.LinkPreviewR\apreview\"\xf7\x05\n" +
 	"\x05Event\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x15\n" +
@@ -5097,14 +5261,15 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\anotices\x18\x05 \x03(\v2\x16.hub.cluster.v1.NoticeR\anotices\x12\x1a\n" +
 	"\bdetached\x18\x06 \x03(\tR\bdetached\x12\x12\n" +
 	"\x04gone\x18\a \x01(\bR\x04gone\x12\x14\n" +
-	"\x05epoch\x18\b \x01(\x04R\x05epoch\"\xa8\x02\n" +
+	"\x05epoch\x18\b \x01(\x04R\x05epoch\"\xe7\x02\n" +
 	"\x06Notice\x12+\n" +
 	"\x05event\x18\x01 \x01(\v2\x15.hub.cluster.v1.EventR\x05event\x124\n" +
 	"\x06typing\x18\x02 \x01(\v2\x1c.hub.cluster.v1.TypingNoticeR\x06typing\x12.\n" +
 	"\x04read\x18\x03 \x01(\v2\x1a.hub.cluster.v1.ReadNoticeR\x04read\x12.\n" +
 	"\x04head\x18\x04 \x01(\v2\x1a.hub.cluster.v1.HeadNoticeR\x04head\x12.\n" +
 	"\x06origin\x18\x05 \x01(\v2\x16.hub.cluster.v1.OriginR\x06origin\x12+\n" +
-	"\x03own\x183 \x01(\v2\x19.hub.cluster.v1.OwnNoticeR\x03own\"\xa8\x01\n" +
+	"\x03own\x183 \x01(\v2\x19.hub.cluster.v1.OwnNoticeR\x03own\x12=\n" +
+	"\tscheduled\x18\x06 \x01(\v2\x1f.hub.cluster.v1.ScheduledNoticeR\tscheduled\"\xa8\x01\n" +
 	"\tOwnNotice\x12\x1b\n" +
 	"\thidden_hi\x18\x01 \x01(\x06R\bhiddenHi\x12\x1b\n" +
 	"\thidden_lo\x18\x02 \x01(\x06R\bhiddenLo\x124\n" +
@@ -5121,7 +5286,18 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x04text\x18\x03 \x01(\tR\x04text\x12\x19\n" +
 	"\breply_hi\x18\x04 \x01(\x06R\areplyHi\x12\x19\n" +
 	"\breply_lo\x18\x05 \x01(\x06R\areplyLo\x12\x0e\n" +
-	"\x02at\x18\x06 \x01(\x10R\x02at\"N\n" +
+	"\x02at\x18\x06 \x01(\x10R\x02at\"l\n" +
+	"\x0fScheduledNotice\x12\x13\n" +
+	"\x05id_hi\x18\x01 \x01(\x06R\x04idHi\x12\x13\n" +
+	"\x05id_lo\x18\x02 \x01(\x06R\x04idLo\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x17\n" +
+	"\asend_at\x18\x04 \x01(\x10R\x06sendAt\"\x81\x01\n" +
+	"\vLinkPreview\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\x12\x14\n" +
+	"\x05title\x18\x02 \x01(\tR\x05title\x12 \n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\x12\x14\n" +
+	"\x05image\x18\x04 \x01(\tR\x05image\x12\x12\n" +
+	"\x04site\x18\x05 \x01(\tR\x04site\"N\n" +
 	"\fTypingNotice\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x1a\n" +
 	"\busername\x18\x02 \x01(\tR\busername\x12\x0e\n" +
@@ -5160,7 +5336,7 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x04list\x18\x01 \x03(\v2\x16.hub.cluster.v1.ChargeR\x04list\"M\n" +
 	"\x06Charge\x12+\n" +
 	"\x04user\x18\x01 \x01(\v2\x17.hub.cluster.v1.UserKeyR\x04user\x12\x16\n" +
-	"\x06amount\x18\x02 \x01(\x01R\x06amount*\x90\x04\n" +
+	"\x06amount\x18\x02 \x01(\x01R\x06amount*\xa5\x04\n" +
 	"\vCommandType\x12\x10\n" +
 	"\fCOMMAND_NONE\x10\x00\x12\x12\n" +
 	"\x0eCOMMAND_CREATE\x10\x01\x12\x10\n" +
@@ -5186,7 +5362,8 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\fCOMMAND_HIDE\x103\x12\x10\n" +
 	"\fCOMMAND_MUTE\x104\x12\x1c\n" +
 	"\x18COMMAND_PIN_CONVERSATION\x105\x12\x15\n" +
-	"\x11COMMAND_SET_DRAFT\x106*\xe7\x01\n" +
+	"\x11COMMAND_SET_DRAFT\x106\x12\x13\n" +
+	"\x0fCOMMAND_PREVIEW\x107*\xe7\x01\n" +
 	"\x11PeopleCommandType\x12\x0f\n" +
 	"\vPEOPLE_NONE\x10\x00\x12\x16\n" +
 	"\x12PEOPLE_ADD_CONTACT\x10\x01\x12\x17\n" +
@@ -5211,7 +5388,7 @@ func file_cluster_wire_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_cluster_wire_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_cluster_wire_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
+var file_cluster_wire_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
 var file_cluster_wire_wire_proto_goTypes = []any{
 	(CommandType)(0),        // 0: hub.cluster.v1.CommandType
 	(PeopleCommandType)(0),  // 1: hub.cluster.v1.PeopleCommandType
@@ -5265,15 +5442,17 @@ var file_cluster_wire_wire_proto_goTypes = []any{
 	(*OwnNotice)(nil),       // 49: hub.cluster.v1.OwnNotice
 	(*Settings)(nil),        // 50: hub.cluster.v1.Settings
 	(*Draft)(nil),           // 51: hub.cluster.v1.Draft
-	(*TypingNotice)(nil),    // 52: hub.cluster.v1.TypingNotice
-	(*ReadNotice)(nil),      // 53: hub.cluster.v1.ReadNotice
-	(*HeadNotice)(nil),      // 54: hub.cluster.v1.HeadNotice
-	(*Enrol)(nil),           // 55: hub.cluster.v1.Enrol
-	(*Digests)(nil),         // 56: hub.cluster.v1.Digests
-	(*ShardDigest)(nil),     // 57: hub.cluster.v1.ShardDigest
-	(*Recount)(nil),         // 58: hub.cluster.v1.Recount
-	(*Charges)(nil),         // 59: hub.cluster.v1.Charges
-	(*Charge)(nil),          // 60: hub.cluster.v1.Charge
+	(*ScheduledNotice)(nil), // 52: hub.cluster.v1.ScheduledNotice
+	(*LinkPreview)(nil),     // 53: hub.cluster.v1.LinkPreview
+	(*TypingNotice)(nil),    // 54: hub.cluster.v1.TypingNotice
+	(*ReadNotice)(nil),      // 55: hub.cluster.v1.ReadNotice
+	(*HeadNotice)(nil),      // 56: hub.cluster.v1.HeadNotice
+	(*Enrol)(nil),           // 57: hub.cluster.v1.Enrol
+	(*Digests)(nil),         // 58: hub.cluster.v1.Digests
+	(*ShardDigest)(nil),     // 59: hub.cluster.v1.ShardDigest
+	(*Recount)(nil),         // 60: hub.cluster.v1.Recount
+	(*Charges)(nil),         // 61: hub.cluster.v1.Charges
+	(*Charge)(nil),          // 62: hub.cluster.v1.Charge
 }
 var file_cluster_wire_wire_proto_depIdxs = []int32{
 	28, // 0: hub.cluster.v1.Question.carry_out:type_name -> hub.cluster.v1.CarryOut
@@ -5295,10 +5474,10 @@ var file_cluster_wire_wire_proto_depIdxs = []int32{
 	45, // 16: hub.cluster.v1.Answer.noted:type_name -> hub.cluster.v1.Noted
 	46, // 17: hub.cluster.v1.Parcel.to_home:type_name -> hub.cluster.v1.Forward
 	46, // 18: hub.cluster.v1.Parcel.to_edge:type_name -> hub.cluster.v1.Forward
-	55, // 19: hub.cluster.v1.Parcel.enrol:type_name -> hub.cluster.v1.Enrol
-	56, // 20: hub.cluster.v1.Parcel.digests:type_name -> hub.cluster.v1.Digests
-	58, // 21: hub.cluster.v1.Parcel.recount:type_name -> hub.cluster.v1.Recount
-	59, // 22: hub.cluster.v1.Parcel.charges:type_name -> hub.cluster.v1.Charges
+	57, // 19: hub.cluster.v1.Parcel.enrol:type_name -> hub.cluster.v1.Enrol
+	58, // 20: hub.cluster.v1.Parcel.digests:type_name -> hub.cluster.v1.Digests
+	60, // 21: hub.cluster.v1.Parcel.recount:type_name -> hub.cluster.v1.Recount
+	61, // 22: hub.cluster.v1.Parcel.charges:type_name -> hub.cluster.v1.Charges
 	6,  // 23: hub.cluster.v1.Error.field:type_name -> hub.cluster.v1.FieldError
 	7,  // 24: hub.cluster.v1.Error.rate_limit:type_name -> hub.cluster.v1.RateLimitError
 	8,  // 25: hub.cluster.v1.Error.rule:type_name -> hub.cluster.v1.RuleError
@@ -5306,66 +5485,68 @@ var file_cluster_wire_wire_proto_depIdxs = []int32{
 	15, // 27: hub.cluster.v1.View.head:type_name -> hub.cluster.v1.Head
 	17, // 28: hub.cluster.v1.View.me:type_name -> hub.cluster.v1.Member
 	14, // 29: hub.cluster.v1.View.members:type_name -> hub.cluster.v1.MemberSet
-	19, // 30: hub.cluster.v1.Event.reactions:type_name -> hub.cluster.v1.Reaction
-	16, // 31: hub.cluster.v1.Event.permissions:type_name -> hub.cluster.v1.Permissions
-	20, // 32: hub.cluster.v1.Event.extras:type_name -> hub.cluster.v1.Extras
-	22, // 33: hub.cluster.v1.Event.file:type_name -> hub.cluster.v1.File
-	24, // 34: hub.cluster.v1.Pair.lo_side:type_name -> hub.cluster.v1.Side
-	24, // 35: hub.cluster.v1.Pair.hi_side:type_name -> hub.cluster.v1.Side
-	0,  // 36: hub.cluster.v1.Command.type:type_name -> hub.cluster.v1.CommandType
-	16, // 37: hub.cluster.v1.Command.permissions:type_name -> hub.cluster.v1.Permissions
-	20, // 38: hub.cluster.v1.Command.extras:type_name -> hub.cluster.v1.Extras
-	22, // 39: hub.cluster.v1.Command.file:type_name -> hub.cluster.v1.File
-	1,  // 40: hub.cluster.v1.PeopleCommand.type:type_name -> hub.cluster.v1.PeopleCommandType
-	21, // 41: hub.cluster.v1.Result.event:type_name -> hub.cluster.v1.Event
-	18, // 42: hub.cluster.v1.Result.view:type_name -> hub.cluster.v1.View
-	21, // 43: hub.cluster.v1.Result.events:type_name -> hub.cluster.v1.Event
-	9,  // 44: hub.cluster.v1.CarryOut.principal:type_name -> hub.cluster.v1.Principal
-	10, // 45: hub.cluster.v1.CarryOut.origin:type_name -> hub.cluster.v1.Origin
-	25, // 46: hub.cluster.v1.CarryOut.command:type_name -> hub.cluster.v1.Command
-	9,  // 47: hub.cluster.v1.Read.principal:type_name -> hub.cluster.v1.Principal
-	11, // 48: hub.cluster.v1.Peek.keys:type_name -> hub.cluster.v1.ConversationKey
-	9,  // 49: hub.cluster.v1.FoundDirect.principal:type_name -> hub.cluster.v1.Principal
-	10, // 50: hub.cluster.v1.FoundDirect.origin:type_name -> hub.cluster.v1.Origin
-	25, // 51: hub.cluster.v1.FoundDirect.create:type_name -> hub.cluster.v1.Command
-	9,  // 52: hub.cluster.v1.Relate.caller:type_name -> hub.cluster.v1.Principal
-	26, // 53: hub.cluster.v1.Relate.command:type_name -> hub.cluster.v1.PeopleCommand
-	23, // 54: hub.cluster.v1.Bar.pair:type_name -> hub.cluster.v1.Pair
-	9,  // 55: hub.cluster.v1.Bar.by:type_name -> hub.cluster.v1.Principal
-	27, // 56: hub.cluster.v1.Done.result:type_name -> hub.cluster.v1.Result
-	18, // 57: hub.cluster.v1.Reading.view:type_name -> hub.cluster.v1.View
-	21, // 58: hub.cluster.v1.Reading.rewritten:type_name -> hub.cluster.v1.Event
-	40, // 59: hub.cluster.v1.Snapshots.list:type_name -> hub.cluster.v1.Snapshot
-	15, // 60: hub.cluster.v1.Snapshot.head:type_name -> hub.cluster.v1.Head
-	17, // 61: hub.cluster.v1.Snapshot.me:type_name -> hub.cluster.v1.Member
-	14, // 62: hub.cluster.v1.Snapshot.set:type_name -> hub.cluster.v1.MemberSet
-	17, // 63: hub.cluster.v1.Snapshot.members:type_name -> hub.cluster.v1.Member
-	21, // 64: hub.cluster.v1.Snapshot.rewritten:type_name -> hub.cluster.v1.Event
-	23, // 65: hub.cluster.v1.Related.pair:type_name -> hub.cluster.v1.Pair
-	44, // 66: hub.cluster.v1.PresenceOf.list:type_name -> hub.cluster.v1.Presence
-	47, // 67: hub.cluster.v1.Forward.delivery:type_name -> hub.cluster.v1.Delivery
-	13, // 68: hub.cluster.v1.Forward.shards:type_name -> hub.cluster.v1.ShardSet
-	14, // 69: hub.cluster.v1.Delivery.recipients:type_name -> hub.cluster.v1.MemberSet
-	48, // 70: hub.cluster.v1.Delivery.notices:type_name -> hub.cluster.v1.Notice
-	21, // 71: hub.cluster.v1.Notice.event:type_name -> hub.cluster.v1.Event
-	52, // 72: hub.cluster.v1.Notice.typing:type_name -> hub.cluster.v1.TypingNotice
-	53, // 73: hub.cluster.v1.Notice.read:type_name -> hub.cluster.v1.ReadNotice
-	54, // 74: hub.cluster.v1.Notice.head:type_name -> hub.cluster.v1.HeadNotice
-	10, // 75: hub.cluster.v1.Notice.origin:type_name -> hub.cluster.v1.Origin
-	49, // 76: hub.cluster.v1.Notice.own:type_name -> hub.cluster.v1.OwnNotice
-	50, // 77: hub.cluster.v1.OwnNotice.settings:type_name -> hub.cluster.v1.Settings
-	51, // 78: hub.cluster.v1.OwnNotice.draft:type_name -> hub.cluster.v1.Draft
-	12, // 79: hub.cluster.v1.Enrol.came:type_name -> hub.cluster.v1.UserKey
-	12, // 80: hub.cluster.v1.Enrol.left:type_name -> hub.cluster.v1.UserKey
-	57, // 81: hub.cluster.v1.Digests.list:type_name -> hub.cluster.v1.ShardDigest
-	13, // 82: hub.cluster.v1.Recount.shards:type_name -> hub.cluster.v1.ShardSet
-	60, // 83: hub.cluster.v1.Charges.list:type_name -> hub.cluster.v1.Charge
-	12, // 84: hub.cluster.v1.Charge.user:type_name -> hub.cluster.v1.UserKey
-	85, // [85:85] is the sub-list for method output_type
-	85, // [85:85] is the sub-list for method input_type
-	85, // [85:85] is the sub-list for extension type_name
-	85, // [85:85] is the sub-list for extension extendee
-	0,  // [0:85] is the sub-list for field type_name
+	53, // 30: hub.cluster.v1.Extras.preview:type_name -> hub.cluster.v1.LinkPreview
+	19, // 31: hub.cluster.v1.Event.reactions:type_name -> hub.cluster.v1.Reaction
+	16, // 32: hub.cluster.v1.Event.permissions:type_name -> hub.cluster.v1.Permissions
+	20, // 33: hub.cluster.v1.Event.extras:type_name -> hub.cluster.v1.Extras
+	22, // 34: hub.cluster.v1.Event.file:type_name -> hub.cluster.v1.File
+	24, // 35: hub.cluster.v1.Pair.lo_side:type_name -> hub.cluster.v1.Side
+	24, // 36: hub.cluster.v1.Pair.hi_side:type_name -> hub.cluster.v1.Side
+	0,  // 37: hub.cluster.v1.Command.type:type_name -> hub.cluster.v1.CommandType
+	16, // 38: hub.cluster.v1.Command.permissions:type_name -> hub.cluster.v1.Permissions
+	20, // 39: hub.cluster.v1.Command.extras:type_name -> hub.cluster.v1.Extras
+	22, // 40: hub.cluster.v1.Command.file:type_name -> hub.cluster.v1.File
+	1,  // 41: hub.cluster.v1.PeopleCommand.type:type_name -> hub.cluster.v1.PeopleCommandType
+	21, // 42: hub.cluster.v1.Result.event:type_name -> hub.cluster.v1.Event
+	18, // 43: hub.cluster.v1.Result.view:type_name -> hub.cluster.v1.View
+	21, // 44: hub.cluster.v1.Result.events:type_name -> hub.cluster.v1.Event
+	9,  // 45: hub.cluster.v1.CarryOut.principal:type_name -> hub.cluster.v1.Principal
+	10, // 46: hub.cluster.v1.CarryOut.origin:type_name -> hub.cluster.v1.Origin
+	25, // 47: hub.cluster.v1.CarryOut.command:type_name -> hub.cluster.v1.Command
+	9,  // 48: hub.cluster.v1.Read.principal:type_name -> hub.cluster.v1.Principal
+	11, // 49: hub.cluster.v1.Peek.keys:type_name -> hub.cluster.v1.ConversationKey
+	9,  // 50: hub.cluster.v1.FoundDirect.principal:type_name -> hub.cluster.v1.Principal
+	10, // 51: hub.cluster.v1.FoundDirect.origin:type_name -> hub.cluster.v1.Origin
+	25, // 52: hub.cluster.v1.FoundDirect.create:type_name -> hub.cluster.v1.Command
+	9,  // 53: hub.cluster.v1.Relate.caller:type_name -> hub.cluster.v1.Principal
+	26, // 54: hub.cluster.v1.Relate.command:type_name -> hub.cluster.v1.PeopleCommand
+	23, // 55: hub.cluster.v1.Bar.pair:type_name -> hub.cluster.v1.Pair
+	9,  // 56: hub.cluster.v1.Bar.by:type_name -> hub.cluster.v1.Principal
+	27, // 57: hub.cluster.v1.Done.result:type_name -> hub.cluster.v1.Result
+	18, // 58: hub.cluster.v1.Reading.view:type_name -> hub.cluster.v1.View
+	21, // 59: hub.cluster.v1.Reading.rewritten:type_name -> hub.cluster.v1.Event
+	40, // 60: hub.cluster.v1.Snapshots.list:type_name -> hub.cluster.v1.Snapshot
+	15, // 61: hub.cluster.v1.Snapshot.head:type_name -> hub.cluster.v1.Head
+	17, // 62: hub.cluster.v1.Snapshot.me:type_name -> hub.cluster.v1.Member
+	14, // 63: hub.cluster.v1.Snapshot.set:type_name -> hub.cluster.v1.MemberSet
+	17, // 64: hub.cluster.v1.Snapshot.members:type_name -> hub.cluster.v1.Member
+	21, // 65: hub.cluster.v1.Snapshot.rewritten:type_name -> hub.cluster.v1.Event
+	23, // 66: hub.cluster.v1.Related.pair:type_name -> hub.cluster.v1.Pair
+	44, // 67: hub.cluster.v1.PresenceOf.list:type_name -> hub.cluster.v1.Presence
+	47, // 68: hub.cluster.v1.Forward.delivery:type_name -> hub.cluster.v1.Delivery
+	13, // 69: hub.cluster.v1.Forward.shards:type_name -> hub.cluster.v1.ShardSet
+	14, // 70: hub.cluster.v1.Delivery.recipients:type_name -> hub.cluster.v1.MemberSet
+	48, // 71: hub.cluster.v1.Delivery.notices:type_name -> hub.cluster.v1.Notice
+	21, // 72: hub.cluster.v1.Notice.event:type_name -> hub.cluster.v1.Event
+	54, // 73: hub.cluster.v1.Notice.typing:type_name -> hub.cluster.v1.TypingNotice
+	55, // 74: hub.cluster.v1.Notice.read:type_name -> hub.cluster.v1.ReadNotice
+	56, // 75: hub.cluster.v1.Notice.head:type_name -> hub.cluster.v1.HeadNotice
+	10, // 76: hub.cluster.v1.Notice.origin:type_name -> hub.cluster.v1.Origin
+	49, // 77: hub.cluster.v1.Notice.own:type_name -> hub.cluster.v1.OwnNotice
+	52, // 78: hub.cluster.v1.Notice.scheduled:type_name -> hub.cluster.v1.ScheduledNotice
+	50, // 79: hub.cluster.v1.OwnNotice.settings:type_name -> hub.cluster.v1.Settings
+	51, // 80: hub.cluster.v1.OwnNotice.draft:type_name -> hub.cluster.v1.Draft
+	12, // 81: hub.cluster.v1.Enrol.came:type_name -> hub.cluster.v1.UserKey
+	12, // 82: hub.cluster.v1.Enrol.left:type_name -> hub.cluster.v1.UserKey
+	59, // 83: hub.cluster.v1.Digests.list:type_name -> hub.cluster.v1.ShardDigest
+	13, // 84: hub.cluster.v1.Recount.shards:type_name -> hub.cluster.v1.ShardSet
+	62, // 85: hub.cluster.v1.Charges.list:type_name -> hub.cluster.v1.Charge
+	12, // 86: hub.cluster.v1.Charge.user:type_name -> hub.cluster.v1.UserKey
+	87, // [87:87] is the sub-list for method output_type
+	87, // [87:87] is the sub-list for method input_type
+	87, // [87:87] is the sub-list for extension type_name
+	87, // [87:87] is the sub-list for extension extendee
+	0,  // [0:87] is the sub-list for field type_name
 }
 
 func init() { file_cluster_wire_wire_proto_init() }
@@ -5379,7 +5560,7 @@ func file_cluster_wire_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cluster_wire_wire_proto_rawDesc), len(file_cluster_wire_wire_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   59,
+			NumMessages:   61,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
