@@ -157,6 +157,8 @@ func (w *world) act(f []string) bool {
 		w.submit(u, c)
 	case "pin":
 		w.submit(u, chat.PinConversation{Conversation: id, On: arg(2) == "on"})
+	case "preview":
+		w.submit(u, chat.Preview{Conversation: id, Message: w.message(arg(2)), Preview: chat.LinkPreview{URL: arg(3), Title: arg(4)}})
 	case "draft":
 		c := chat.SetDraft{Conversation: id, Text: strings.Join(f[min(3, len(f)):], " ")}
 		if arg(2) != "-" {

@@ -350,8 +350,13 @@ func describeEvent(e *chat.Event) string {
 		for _, r := range e.Reactions {
 			s += fmt.Sprintf(" %s%s", r.User, r.Emoji)
 		}
+		if p := e.More().Preview; p != nil {
+			s += fmt.Sprintf(" to %s: %s", p.URL, p.Title)
+		}
 	case chat.EventHidden:
 		s += fmt.Sprintf(" of %d", e.MessageSeq)
+	case chat.EventPreview:
+		s += fmt.Sprintf(" of %d %s: %s", e.MessageSeq, e.Extras.Preview.URL, e.Extras.Preview.Title)
 	case chat.EventEdited, chat.EventDeleted, chat.EventReaction:
 		s += fmt.Sprintf(" of %d %q %s", e.MessageSeq, e.Content, e.Emoji)
 	default:

@@ -59,6 +59,7 @@ var sentinels = [...]struct {
 	{77, chat.ErrTooManyContacts},
 	{78, chat.ErrTooManyRequests},
 	{79, chat.ErrTooManyBlocks},
+	{80, chat.ErrTooManyScheduled},
 
 	{128, context.Canceled},
 	{129, context.DeadlineExceeded},

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zumodra/hub/actors"
 	"github.com/zumodra/hub/chat"
 	"github.com/zumodra/hub/edge/auth"
 	"github.com/zumodra/hub/internal/config"
@@ -59,11 +60,12 @@ func (c *clock) advance(d time.Duration) {
 
 // hub is a running node with everything that belongs to it.
 type hub struct {
-	t     *testing.T
-	cfg   config.Config
-	clock *clock
-	log   *lockedBuffer
-	index search.Index // instead of the one that the configuration names
+	t        *testing.T
+	cfg      config.Config
+	clock    *clock
+	log      *lockedBuffer
+	index    search.Index // instead of the one that the configuration names
+	previews actors.Previewer
 
 	url, ws, admin string
 	http           *http.Client
@@ -136,7 +138,7 @@ func startWith(t *testing.T, index search.Index, options ...func(*config.Config)
 func (h *hub) run() {
 	h.t.Helper()
 	n, err := node.New(h.cfg, node.Options{
-		Version: "test", Now: h.clock.now, Index: h.index,
+		Version: "test", Now: h.clock.now, Index: h.index, Previews: h.previews,
 		Logger: slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

@@ -16,7 +16,8 @@ func storeReplies(t *testing.T, s *storage.Store, _ storage.Engine) {
 	event := chat.Event{Seq: 1, Epoch: 1, Type: chat.EventConversation, At: At(1), Actor: "1", Change: chat.ChangeCreated, Kind: chat.Group,
 		Users: []chat.UserID{"1"}}
 	message := chat.Event{Seq: 2, Epoch: 1, MsgNo: 1, Type: chat.EventMessage, At: At(2), Actor: "1", Content: "@2", Extras: &chat.Extras{
-		Mentions: []chat.UserID{"2"}, MentionAll: true, Forwarded: chat.Attribution{User: "9", Name: "n"}}}
+		Mentions: []chat.UserID{"2"}, MentionAll: true, Forwarded: chat.Attribution{User: "9", Name: "n"},
+		Preview: &chat.LinkPreview{URL: "https://e.org/", Title: "é", Image: "http://e.org/i"}}}
 	for _, k := range []chat.ConversationKey{key, other} {
 		must(t, s.AppendEvents(t.Context(), k, []chat.Event{event, message}))
 		must(t, s.SaveDerived(t.Context(), k, chat.Derived{

@@ -170,7 +170,8 @@ func storeEvents(t *testing.T, s *storage.Store, _ storage.Engine) {
 		{Seq: 6, Epoch: 4, MsgNo: 1, Type: chat.EventDeleted, At: At(9), Actor: "7", Message: chat.MessageID{1, 15: 2}, MessageSeq: 2},
 		{Seq: 7, Epoch: 9, MsgNo: 2, Type: chat.EventMessage, At: At(9), Actor: "7"},
 		{Seq: 8, Epoch: 9, MsgNo: 3, Type: chat.EventMessage, At: At(9), Actor: "7", Extras: &chat.Extras{ReplyTo: chat.MessageID{1, 15: 2},
-			Replies: 3, LastReply: 11, Mentions: []chat.UserID{"a", "é"}, MentionAll: true, Forwarded: chat.Attribution{User: "9", Name: "n"}}},
+			Replies: 3, LastReply: 11, Mentions: []chat.UserID{"a", "é"}, MentionAll: true, Forwarded: chat.Attribution{User: "9", Name: "n"},
+			Preview: &chat.LinkPreview{URL: "https://e.org/", Title: "é", Image: "http://e.org/i"}}},
 		{Seq: 9, Epoch: 9, MsgNo: 3, Type: chat.EventConversation, At: At(9), Actor: "7", Change: chat.ChangePermissions,
 			Permissions: chat.Permissions{Add: chat.RoleOwner, Pin: chat.RoleMember, MentionAll: chat.RoleAdmin}},
 	}
