@@ -15,12 +15,12 @@ import (
 func TestScheduledMessagesAreTakenOver(t *testing.T) {
 	several(t)
 	c := sharedCluster(t, plain)
-	ps := people(t, c, "red", "ann", "bob")
+	ps := people(t, c, "red", "ann", "bob", "cat")
 	ann := ps[0]
 	const groups, each = 6, 12
 	var ids []string
 	for i := range groups {
-		ids = append(ids, ann.made(node(c, i), "conversations/", object{"participant_ids": []string{ps[1].name}, "name": fmt.Sprint("later ", i)}))
+		ids = append(ids, ann.made(node(c, i), "conversations/", object{"participant_ids": []string{ps[1].name, ps[2].name}, "name": fmt.Sprint("later ", i)}))
 	}
 	first := time.Now().Add(5 * time.Second)
 	for i := range each {
