@@ -45,11 +45,12 @@ func TestScheduledMessagesSurviveKills(t *testing.T) {
 	kills := 0
 	for range 4 {
 		was := left()
-		if was == 0 {
+		if was < 20 {
 			break
 		}
 		kills++
-		s.await("some are sent", func() bool { return left() < was })
+		until := was - 1 - rand.N(15)
+		s.await("some are sent", func() bool { return left() <= until })
 		time.Sleep(rand.N(100 * time.Millisecond)) // where it dies, not what is expected
 		s.kill()
 		s, ann = start()
