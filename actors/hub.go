@@ -71,7 +71,8 @@ type Config struct {
 	// Charged, if not nil, is told what users spent of their rate limit on other nodes, in commands. It must not block.
 	Charged func(user chat.UserKey, amount float64)
 
-	// EmailPrivacy makes AddByEmail answer the same for known and unknown addresses.
+	// EmailPrivacy makes AddByEmail answer the same for known and unknown addresses, and Suggestions name nobody who shares
+	// no group with the caller.
 	EmailPrivacy bool
 
 	Workers int           // of the actor system; default 4 x GOMAXPROCS
@@ -109,12 +110,14 @@ type Hub struct {
 	delivery atomic.Pointer[delivery] // to other nodes; nil without Config.Cluster
 	directs  directs
 	kept     standingCache
-	people   *user.Registry // nil without Config.People, as is presence
-	presence *presence
-	follow   *projection.Runner // nil: nothing follows the logs
-	search   searches
-	previews *previews // nil: there are none
-	terms    terms
+	// suggested are whom users may know.
+	suggested suggestions
+	people    *user.Registry // nil without Config.People, as is presence
+	presence  *presence
+	follow    *projection.Runner // nil: nothing follows the logs
+	search    searches
+	previews  *previews // nil: there are none
+	terms     terms
 
 	asking     [chat.Shards]atomic.Int32 // questions to other nodes under way
 	unrepaired [chat.Shards]atomic.Bool  // see repaired
@@ -171,7 +174,7 @@ func New(c Config) *Hub {
 		Observer: c.Observer, Follower: follower, Rules: c.Rules, Epoch: c.Epoch, Now: c.Now, Idle: c.Idle, Cap: c.Cap,
 		Commits: c.Commits, Log: c.Log, Barred: h.barred()})
 	h.startPeople()
-	h.directs.now = c.Now
+	h.directs.now, h.suggested.now = c.Now, c.Now
 	h.terms.init(h)
 	h.startDelivery()
 	return h
@@ -439,17 +442,20 @@ type Stats struct {
 	Users                        int    // actors of users in memory
 	SeenPending                  int    // last-seen times that wait to be written
 	SeenDropped                  uint64 // that were not
-	Directory                    directory.Stats
-	Home                         home.Stats // the rest is zero without Config.Cluster
-	Enrolment                    enrol.Stats
-	Fanout                       fanout.Stats
-	Charges                      ChargeStats
+	// Contact suggestions that were, or were not, remembered.
+	SuggestionHits, SuggestionMisses uint64
+	Directory                        directory.Stats
+	Home                             home.Stats // the rest is zero without Config.Cluster
+	Enrolment                        enrol.Stats
+	Fanout                           fanout.Stats
+	Charges                          ChargeStats
 }
 
 // Stats returns a snapshot for metrics.
 func (h *Hub) Stats() Stats {
 	s := Stats{Live: h.convs.Live(), Waiting: h.convs.Waiting(), SeenBytes: h.convs.SeenBytes(), DirectHits: h.directs.hits.Load(), DirectMisses: h.directs.misses.Load(),
 		StandingHits: h.kept.hits.Load(), StandingMisses: h.kept.misses.Load(),
+		SuggestionHits: h.suggested.hits.Load(), SuggestionMisses: h.suggested.misses.Load(),
 		Directory: h.dir.Stats()}
 	if d := h.delivery.Load(); d != nil {
 		s.Home, s.Enrolment, s.Fanout = d.home.Stats(), d.enrol.Stats(), d.pub.Stats()

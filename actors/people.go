@@ -23,6 +23,7 @@ type People interface {
 	ListBlocks(ctx context.Context, k chat.UserKey) ([]chat.BlockRow, error)
 	ListRequests(ctx context.Context, k chat.UserKey) ([]chat.RequestRow, error)
 	FindByEmail(ctx context.Context, t chat.TenantID, email string) ([]chat.User, error)
+	WalkUsers(ctx context.Context, t chat.TenantID, after chat.UserCursor, limit int) ([]chat.User, chat.UserCursor, bool, error)
 	GetLastSeen(ctx context.Context, t chat.TenantID, ids []chat.UserID) ([]time.Time, error)
 	PutLastSeen(ctx context.Context, seen []chat.Seen) error
 }

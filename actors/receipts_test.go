@@ -3,6 +3,7 @@ package actors_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/zumodra/hub/actors"
@@ -206,4 +207,27 @@ func TestReadersOfALargeGroupAreCounted(t *testing.T) {
 			t.Errorf("session %d was told of %d own reads and %d of others", s, own, others)
 		}
 	}
+}
+
+// Whoever read privately and then for all to see is listed with the time of the latter, and counted.
+func TestReq059_ListedOnceTheyTell(t *testing.T) {
+	r := newRig(t, actors.Config{})
+	c := r.group("1", "2", "3")
+	m := r.do("1", chat.Send{Conversation: c, Content: "x"}).Event
+	r.do("2", chat.MarkRead{Conversation: c, Private: true})
+	listed := func(total int, users ...chat.UserID) {
+		t.Helper()
+		page, err := r.Readers(bg, as("3"), m.Message, chat.ReceiptQuery{Limit: 10})
+		var got []chat.UserID
+		for _, x := range page.Receipts {
+			got = append(got, x.User)
+		}
+		if err != nil || page.Total != total || page.More || !slices.Equal(got, users) {
+			t.Errorf("%v of %d are listed, more %v, %v; want %v of %d", got, page.Total, page.More, err, users, total)
+		}
+	}
+	listed(0)
+	r.do("1", chat.Send{Conversation: c, Content: "y"})
+	r.do("2", chat.MarkRead{Conversation: c})
+	listed(1, "2")
 }

@@ -96,6 +96,10 @@ func (m *Member) Shown() uint64 {
 	return m.Read.Seq
 }
 
+// HasRead reports whether others may know that the member has read the message at seq. The position that one joins with
+// says nothing about reading.
+func (m *Member) HasRead(seq uint64) bool { return m.JoinedSeq < seq && m.Shown() >= seq }
+
 // Unread is how many messages of others the member has not read, given the conversation's head.
 func (m *Member) Unread(head uint64) uint64 {
 	if n := m.Read.MsgNo + m.OwnAfterRead + m.HiddenUnread; n < head {

@@ -297,6 +297,23 @@ type BlockItem struct {
 	Profile User
 }
 
+// MaxSuggestions is how many contacts are suggested to a user at once.
+const MaxSuggestions = 10
+
+// SuggestionItem is a user whom another may want as a contact.
+type SuggestionItem struct {
+	Profile      User
+	SharedGroups int // 0: a colleague, who is of the same tenant
+}
+
+// Score is what suggestions are ranked by (contract §8).
+func (s *SuggestionItem) Score() float64 {
+	if s.SharedGroups == 0 {
+		return 0.5
+	}
+	return float64(s.SharedGroups)
+}
+
 // Seen is a user and a time at which they were connected.
 type Seen struct {
 	User UserKey

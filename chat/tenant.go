@@ -185,7 +185,11 @@ func (k *APIKey) Live(now time.Time) bool {
 	return k.RevokedAt.IsZero() && (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt))
 }
 
-// UserCursor says how far a walk over the users of a tenant has come. The zero value is the beginning.
+// UserSlots is how many partitions the list of a tenant's users has: of a million users each has a megabyte.
+const UserSlots = 32
+
+// UserCursor says how far a walk over the users of a tenant has come. The zero value is the beginning, and one with any
+// other Slot below UserSlots alone is a place in between.
 type UserCursor struct {
 	Slot  int
 	After UserID

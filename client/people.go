@@ -25,6 +25,22 @@ type ContactPage struct {
 	More     bool
 }
 
+// Suggestion is a user whom this one may want as a contact.
+type Suggestion struct {
+	User         User    `json:"user"`
+	SharedGroups int     `json:"shared_groups"`
+	Score        float64 `json:"score"`
+}
+
+// Suggestions are users whom this one may want as contacts, the best first, ten at most.
+func (c *Client) Suggestions(ctx context.Context) ([]Suggestion, error) {
+	var list []Suggestion
+	if err := c.rest(ctx, http.MethodGet, "contacts/suggestions/", nil, nil, &list); err != nil {
+		return nil, fmt.Errorf("list suggested contacts: %w", err)
+	}
+	return list, nil
+}
+
 // AddContact makes a user a contact.
 func (c *Client) AddContact(ctx context.Context, user UserID) (*Contact, error) {
 	out := new(Contact)

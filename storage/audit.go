@@ -186,7 +186,7 @@ func (s *Store) auditedDays(ctx context.Context, t chat.TenantID, first, last ui
 func userSlot(u chat.UserID) uint64 {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(u)) // never fails
-	return uint64(h.Sum32() % UserSlots)
+	return uint64(h.Sum32() % chat.UserSlots)
 }
 
 func tenantUserRow(u *chat.User) (partition, clustering Key) {
@@ -207,7 +207,7 @@ func (s *Store) WalkUsers(ctx context.Context, tenant chat.TenantID, after chat.
 	what := chat.UserKey{Tenant: tenant}
 	var ids []chat.UserID
 	next = after
-	for next.Slot < UserSlots && len(ids) < limit {
+	for next.Slot < chat.UserSlots && len(ids) < limit {
 		r := Range{Table: TableTenantUsers, Partition: Key{text(tenant), number(uint64(next.Slot))}, Limit: limit - len(ids)}
 		if next.After != "" {
 			r.From = Key{text(next.After + "\x00")}
@@ -231,14 +231,14 @@ func (s *Store) WalkUsers(ctx context.Context, tenant chat.TenantID, after chat.
 		}
 		users = slices.DeleteFunc(users, func(u chat.User) bool { return u.ID == "" })
 	}
-	return users, next, next.Slot >= UserSlots, nil
+	return users, next, next.Slot >= chat.UserSlots, nil
 }
 
 // CountUsers counts the users of a tenant, to most at most. It counts names in the list: a few may be of users who were
 // not written after all.
 func (s *Store) CountUsers(ctx context.Context, tenant chat.TenantID, most int) (int, error) {
 	n := 0
-	for slot := uint64(0); slot < UserSlots && n < most; slot++ {
+	for slot := uint64(0); slot < chat.UserSlots && n < most; slot++ {
 		if err := s.engine.Scan(ctx, Range{Table: TableTenantUsers, Partition: Key{text(tenant), number(slot)}, Limit: most - n}, func(Row) bool {
 			n++
 			return true

@@ -408,7 +408,7 @@ func (s *Store) ListReceipts(ctx context.Context, key chat.ConversationKey, q ch
 // read it.
 func (s *Store) CountReaders(ctx context.Context, key chat.ConversationKey, sender chat.UserID, seq uint64) (n int, err error) {
 	_, err = s.scanConversation(ctx, key, func(chat.Head) {}, func(m chat.Member) {
-		if m.User != sender && m.JoinedSeq < seq && m.Shown() >= seq {
+		if m.User != sender && m.HasRead(seq) {
 			n++
 		}
 	})

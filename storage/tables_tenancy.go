@@ -7,8 +7,6 @@ const (
 	AuditTTL = 400 * 24 * time.Hour
 	// RestrictionSlots is how many partitions TableRestrictions has.
 	RestrictionSlots = 16
-	// UserSlots is how many partitions the list of a tenant's users has: of a million users each has a megabyte.
-	UserSlots = 32
 )
 
 // Columns of TableTenants.

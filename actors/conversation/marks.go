@@ -195,7 +195,7 @@ func (s *State) writeMarks() {
 			taken[u] = true
 			k.private = s.private(k.req.Command)
 			k.to.At = later(later(s.now, m.Read.At), m.Delivered.At)
-			before, after := m.Read.Seq, m.Member
+			before, after := m.Shown(), m.Member // what was read privately is shown by this read
 			if k.kind == chat.ReceiptDelivered {
 				before = m.Delivered.Seq
 			}
@@ -331,7 +331,7 @@ func (s *State) tellCrowd() {
 	}
 	n := &chat.ReadNotice{Kind: chat.ReceiptRead, Message: c.message, Seq: c.message.Seq(), At: c.at}
 	for i := range s.members {
-		if m := &s.members[i]; m.User != c.sender && m.Shown() >= n.Seq {
+		if m := &s.members[i]; m.User != c.sender && m.HasRead(n.Seq) {
 			n.Readers++
 		}
 	}

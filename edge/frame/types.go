@@ -244,7 +244,7 @@ var Types = []FrameType{
 		{"user_id", "user", true, ""},
 		{"conversation_id", "uuid", true, ""},
 		{"seq", "integer", true, "everything up to this event"}}},
-	{"read_count", false, true, "", "In a group of more than 256 members, once a second at most: so many have read a message, the newest that anybody " +
+	{"read_count", false, true, "", "In a group of more than 256 members (`--named-readers`), once a second at most: so many have read a message, the newest that anybody " +
 		"has read. Who reads there is told to their own sockets alone, by read; delivered is told to nobody.", []Field{
 		{"message_id", "uuid", true, ""},
 		{"read_count", "integer", true, "members who have read it, its sender and who has turned receipts off not counted"},

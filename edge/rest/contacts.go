@@ -87,6 +87,23 @@ func (a *API) someContacts(ctx context.Context, c *call, want func(*chat.Contact
 	return ok(views(all, viewContact(c.p)))
 }
 
+type suggestionView struct {
+	User         userView `json:"user"`
+	SharedGroups int      `json:"shared_groups"`
+	Score        float64  `json:"score"`
+}
+
+// GET contacts/suggestions/
+func (a *API) suggestContacts(ctx context.Context, c *call) response {
+	all, err := a.cfg.People.Suggestions(ctx, c.p)
+	if err != nil {
+		return a.failure(err, texts{name: "suggest_contacts"})
+	}
+	return ok(views(all, func(s *chat.SuggestionItem) suggestionView {
+		return suggestionView{viewUser(s.Profile, c.p.User), s.SharedGroups, s.Score()}
+	}))
+}
+
 // POST contacts/
 func (a *API) addContact(ctx context.Context, c *call) response {
 	b, bad := a.readBody(c.w, c.r)

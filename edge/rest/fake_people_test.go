@@ -234,6 +234,17 @@ func (h *fakeHub) TokenRefused(ctx context.Context, t chat.TenantID, id string) 
 }
 
 // WalkUsers and CountUsers implement tenancytest.Users; the whole is one page.
+func (h *fakeHub) Suggestions(ctx context.Context, p chat.Principal) (list []chat.SuggestionItem, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for k, u := range h.users {
+		if k.Tenant == p.Tenant && u.ID != p.User && len(list) < chat.MaxSuggestions {
+			list = append(list, chat.SuggestionItem{Profile: u})
+		}
+	}
+	return list, h.check(ctx, "suggest_contacts")
+}
+
 func (h *fakeHub) WalkUsers(ctx context.Context, t chat.TenantID, _ chat.UserCursor, _ int) (list []chat.User, _ chat.UserCursor, done bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

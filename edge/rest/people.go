@@ -21,6 +21,8 @@ type People interface {
 	Blocks(ctx context.Context, p chat.Principal) ([]chat.BlockItem, error)
 	// Contacts are the caller's: favourites first, then by first name.
 	Contacts(ctx context.Context, p chat.Principal) ([]chat.ContactItem, error)
+	// Suggestions are users whom the caller may want as contacts, the best first, at most chat.MaxSuggestions.
+	Suggestions(ctx context.Context, p chat.Principal) ([]chat.SuggestionItem, error)
 	// Requests are the friend requests that the caller sent or received, the newest first.
 	Requests(ctx context.Context, p chat.Principal) ([]chat.RequestItem, error)
 	// DirectConversation is the id of the direct conversation with another user; zero if there is none.
@@ -46,6 +48,7 @@ func peopleTable() []route {
 		{m + "/contacts", signedIn, methods{"GET": (*API).listContacts, "POST": (*API).addContact}},
 		{m + "/contacts/favorites", signedIn, methods{"GET": (*API).favoriteContacts}},
 		{m + "/contacts/online", signedIn, methods{"GET": (*API).onlineContacts}},
+		{m + "/contacts/suggestions", signedIn, methods{"GET": (*API).suggestContacts}},
 		{m + "/contacts/{id}", signedIn, methods{"GET": (*API).getContact, "DELETE": (*API).deleteContact}},
 		{m + "/contacts/{id}/add_favorite", signedIn, post((*API).addFavorite)},
 		{m + "/contacts/{id}/remove_favorite", signedIn, post((*API).removeFavorite)},

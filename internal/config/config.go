@@ -82,10 +82,11 @@ type Config struct {
 	Reactors        int           `default:"0" placeholder:"N" help:"Event loops; 0: one per core."`
 
 	MaxGroupSize int           `default:"10000" placeholder:"N" help:"Members of a group."`
+	NamedReaders int           `default:"256" placeholder:"N" help:"Members up to which a group's members are told who has read and received what. Those of larger groups are told how many have read, once a second."`
 	EditWindow   time.Duration `default:"15m" placeholder:"DUR" help:"How long a message may be edited; negative: never."`
 	RequestRetry time.Duration `default:"24h" placeholder:"DUR" help:"How long after a rejected friend request its sender may ask the same user again; 0: at once."`
 	LinkPreviews bool          `help:"Let the hub look at the first link of each message, and show what that page says of itself. It connects to public addresses of others' choice, ports 80 and 443."`
-	EmailPrivacy bool          `help:"Answer add_contact the same for known and unknown e-mail addresses. A known one gets a friend request, which its sender does not see until it is accepted."`
+	EmailPrivacy bool          `help:"Answer add_contact the same for known and unknown e-mail addresses. A known one gets a friend request, which its sender does not see until it is accepted. Nobody who shares no group is suggested as a contact."`
 	IdleAfter    time.Duration `default:"2m" placeholder:"DUR" help:"Idle time after which a conversation leaves memory."`
 
 	Search           string `default:"fts" enum:"fts,meili,off" placeholder:"fts|meili|off" help:"Search for messages: fts keeps an index in the data directory; meili keeps it on a Meilisearch server; off has none."`
@@ -192,6 +193,9 @@ func (c *Config) Check() error {
 	}
 	if c.MaxGroupSize < 3 {
 		bad("max-group-size", "%d is below 3", c.MaxGroupSize)
+	}
+	if c.NamedReaders < 2 {
+		bad("named-readers", "%d is below 2", c.NamedReaders)
 	}
 	if c.RequestRetry < 0 {
 		bad("request-retry", "%v is negative; 0 means at once", c.RequestRetry)

@@ -39,7 +39,7 @@ func TestDefaultsNeedOnlyAKey(t *testing.T) {
 func TestCheckNamesTheFlag(t *testing.T) {
 	for flag, arg := range map[string]string{
 		"listen": "nonsense", "admin-listen": "x", "user-rate": "-1", "user-burst": "0", "max-message-bytes": "5",
-		"ping-interval": "10ms", "pong-timeout": "1ms", "batch-delay": "1s", "max-group-size": "2", "idle-after": "1ms",
+		"ping-interval": "10ms", "pong-timeout": "1ms", "batch-delay": "1s", "max-group-size": "2", "named-readers": "1", "idle-after": "1ms",
 		"drain-timeout": "-1s", "auth-jwks-url": "ftp://x", "allowed-origins": "example.com", "tls-cert": "only.pem",
 		"blob-grace": "59m", "s3-endpoint": "https://s3.example.com", "s3-bucket": "b", "s3-prefix": "p", "s3-access-key-file": "f",
 		"s3-secret-key-file": "f", "s3-path-style": "true", "meili-url": "http://x", "meili-key-file": "f", "meili-index-prefix": "x",

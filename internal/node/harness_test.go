@@ -101,7 +101,7 @@ func prepared(t *testing.T, options ...func(*config.Config)) *hub {
 	h := &hub{t: t, clock: &clock{}, log: &lockedBuffer{}, cfg: config.Config{
 		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Data: t.TempDir(), Dev: true, AuthCookie: "hub_token",
 		UserBurst: 20, MaxMessageBytes: 65536, PingInterval: 20 * time.Second, PongTimeout: 30 * time.Second,
-		MaxGroupSize: 10000, EditWindow: 15 * time.Minute, IdleAfter: 2 * time.Minute, DrainTimeout: 10 * time.Second,
+		MaxGroupSize: 10000, NamedReaders: 256, EditWindow: 15 * time.Minute, IdleAfter: 2 * time.Minute, DrainTimeout: 10 * time.Second,
 	}}
 	if scyllatest.Chosen() {
 		h.cfg.Store, h.cfg.CQLHosts, h.cfg.CQLKeyspace = config.StoreScylla, scyllatest.Hosts(t), scyllatest.Keyspace(t)

@@ -244,7 +244,7 @@ func (n *Node) join(signer *auth.Signer, watcher *atomic.Pointer[session.Manager
 	out := &edge{}
 	hc := actors.Config{
 		Store: n.store, People: n.store, Edge: out, Observer: newActorMetrics(reg), Now: n.opts.Now, Log: n.log, Idle: n.cfg.IdleAfter,
-		Rules:        chat.Rules{MaxGroupSize: n.cfg.MaxGroupSize, EditWindow: n.cfg.EditWindow, RequestRetry: requestRetry(n.cfg.RequestRetry)},
+		Rules:        chat.Rules{MaxGroupSize: n.cfg.MaxGroupSize, NamedReaders: n.cfg.NamedReaders, EditWindow: n.cfg.EditWindow, RequestRetry: requestRetry(n.cfg.RequestRetry)},
 		EmailPrivacy: n.cfg.EmailPrivacy, Limits: n.tenancy.Limits,
 	}
 	if n.strict {

@@ -96,6 +96,8 @@ func hubCollector(take func() actors.Stats) prometheus.Collector {
 	c.gauge("hub_commit_queue_conversations", "Conversations whose commit waits for the next group.", func(s *S) float64 { return float64(s.Waiting) })
 	c.gauge("hub_client_id_filter_bytes", "Memory of the filters that tell new client ids without a read.", func(s *S) float64 { return float64(s.SeenBytes) })
 	c.gauge("hub_users_active", "Actors of users in memory.", func(s *S) float64 { return float64(s.Users) })
+	c.counter("hub_suggestion_cache_hits_total", "Lists of suggested contacts that were remembered.", func(s *S) float64 { return float64(s.SuggestionHits) })
+	c.counter("hub_suggestion_cache_misses_total", "Lists of suggested contacts that had to be made.", func(s *S) float64 { return float64(s.SuggestionMisses) })
 	c.gauge("hub_last_seen_pending", "Last-seen times that wait to be written.", func(s *S) float64 { return float64(s.SeenPending) })
 	c.counter("hub_last_seen_dropped_total", "Last-seen times that were not written.", func(s *S) float64 { return float64(s.SeenDropped) })
 	c.counter("hub_direct_cache_hits_total", "Direct conversations found in the cache.", func(s *S) float64 { return float64(s.DirectHits) })

@@ -14,6 +14,7 @@ func TestClientPeople(t *testing.T) {
 	t.Parallel()
 	h := start(t)
 	ann, bob := h.user("ann"), h.user("bob")
+	h.user("cat")
 	ctx := t.Context()
 	c, err := client.New(client.Config{URL: h.url, TokenSource: func(context.Context) (string, error) { return ann.token, nil }})
 	if err != nil {
@@ -43,6 +44,10 @@ func TestClientPeople(t *testing.T) {
 		}
 	}
 	bob.post(id, "yes")
+	ann.group("G", "bob", "cat")
+	if list, err := c.Suggestions(ctx); err != nil || len(list) != 1 || list[0].User.ID != "cat" || list[0].SharedGroups != 1 || list[0].Score != 1 {
+		t.Errorf("%+v, %v", list, err)
+	}
 	if err := c.SetReadReceipts(ctx, false); err != nil {
 		t.Fatal(err)
 	}

@@ -501,3 +501,32 @@ func TestReq095_Req096_AskingAgainAndBlocks(t *testing.T) {
 		}
 	}
 }
+
+// Suggestions are of groups in memory as of those that are not, and name no address.
+func TestReq150_Suggestions(t *testing.T) {
+	t.Parallel()
+	h := start(t, func(c *config.Config) { c.EmailPrivacy = true })
+	ann, bob := h.person("1", "ann@example.org", "Ann"), h.person("2", "bob@example.org", "Bob")
+	h.users("3", "4", "5") // 5 shares nothing with anybody
+	ann.group("one", "2", "3")
+	left := bob.group("two", "1", "4")
+	suggested := func(want ...string) {
+		t.Helper()
+		list := ann.call("GET", "contacts/suggestions/", nil).array()
+		if got := names(list, "user"); !slices.Equal(got, want) {
+			t.Errorf("suggested %v, want %v", got, want)
+		}
+		for _, s := range list {
+			if s.obj("user").str("email") != "" {
+				t.Errorf("an address: %v", s)
+			}
+		}
+	}
+	h.restart()
+	suggested("2", "3", "4")
+	ann.contact("2")
+	suggested("3", "4")
+	h.restart()
+	ann.call("POST", "conversations/"+left+"/leave/", nil).want(http.StatusOK)
+	suggested("3") // what was remembered is gone
+}

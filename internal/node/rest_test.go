@@ -175,6 +175,7 @@ func TestReq105_Endpoints(t *testing.T) {
 	wantKeys(t, "favourite", visit(tok, "POST", one+"add_favorite/", nil, 200).body.obj("data"), contactFields)
 	wantKeys(t, "favourite", visit(tok, "GET", k+"favorites/", nil, 200).array()[0], contactFields)
 	visit(tok, "GET", k+"online/", nil, 200).array()
+	visit(tok, "GET", k+"suggestions/", nil, 200).array()
 	visit(tok, "POST", one+"remove_favorite/", nil, 200)
 	st := api + "status/"
 	const statusFields = "id user is_online last_seen last_seen_display"

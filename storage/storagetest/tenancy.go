@@ -248,7 +248,7 @@ func storeTenantUsers(t *testing.T, s *storage.Store, e storage.Engine) {
 	must(t, err)
 	equal(t, n, 5)
 	// A store from before the list.
-	for slot := range int64(storage.UserSlots) {
+	for slot := range int64(chat.UserSlots) {
 		must(t, e.Apply(ctx, storage.Batch{Table: storage.TableTenantUsers, Partition: storage.Key{txt("a"), num(slot)},
 			Mutations: []storage.Mutation{{Delete: true}}}))
 	}

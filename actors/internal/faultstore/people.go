@@ -158,6 +158,23 @@ func (s *Store) FindByEmail(_ context.Context, t chat.TenantID, email string) (o
 	return out, err
 }
 
+// WalkUsers has all users of a tenant in its first slot.
+func (s *Store) WalkUsers(_ context.Context, t chat.TenantID, after chat.UserCursor, limit int) (users []chat.User, next chat.UserCursor, done bool, err error) {
+	err = s.with("WalkUsers", func(*people) {
+		for k, u := range s.users {
+			if k.Tenant == t && after.Slot == 0 && u.ID > after.After {
+				users = append(users, u)
+			}
+		}
+	})
+	slices.SortFunc(users, func(a, b chat.User) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	if len(users) > limit {
+		users = users[:limit]
+		return users, chat.UserCursor{After: users[limit-1].ID}, false, err
+	}
+	return users, chat.UserCursor{Slot: chat.UserSlots}, true, err
+}
+
 func (s *Store) GetLastSeen(_ context.Context, t chat.TenantID, ids []chat.UserID) ([]time.Time, error) {
 	out := make([]time.Time, len(ids))
 	return out, s.with("GetLastSeen", func(p *people) {

@@ -453,7 +453,7 @@ func (s *Store) CountReaders(_ context.Context, key chat.ConversationKey, sender
 	defer s.mu.Unlock()
 	if c := s.convs[key]; c != nil {
 		for _, m := range c.members {
-			if m.User != sender && m.JoinedSeq < seq && m.Shown() >= seq {
+			if m.User != sender && m.HasRead(seq) {
 				n++
 			}
 		}
