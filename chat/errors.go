@@ -59,10 +59,12 @@ func (e *RateLimitError) Error() string {
 // Is makes errors.Is(err, ErrRateLimited) hold.
 func (e *RateLimitError) Is(target error) bool { return target == ErrRateLimited }
 
-// QuotaError is an ErrQuota with a text fit for the client: a limit of the tenant's that time alone does not lift.
+// QuotaError is an ErrQuota with a text fit for the client: a limit of the tenant's.
 type QuotaError struct {
 	Limit string // the field of Limits, as "users"
 	Text  string
+	// RetryAfter is how long until time alone lifts it, as the end of a day does; 0: never.
+	RetryAfter time.Duration
 }
 
 func (e *QuotaError) Error() string { return e.Limit + ": " + e.Text }

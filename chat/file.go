@@ -80,6 +80,19 @@ type Upload struct {
 	Sum          [32]byte       // SHA-256 of the content, from UploadReady on
 }
 
+// UploadDay numbers the days of UTC, from 1 January 1970.
+func UploadDay(at time.Time) int64 {
+	const day = 24 * time.Hour
+	return at.UnixMilli() / day.Milliseconds()
+}
+
+// UploadUsage is what was uploaded in one day of UTC: by a user, or by all of a tenant's.
+type UploadUsage struct {
+	Day   int64 // as UploadDay
+	Bytes int64
+	Files int64
+}
+
 // Expired reports whether the file may no longer be downloaded.
 func (u *Upload) Expired(now time.Time) bool {
 	return u.State == UploadRemoved || !u.ExpiresAt.IsZero() && !now.Before(u.ExpiresAt)

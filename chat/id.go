@@ -312,6 +312,22 @@ func parseUUID(s string) (id [16]byte, err error) {
 	return id, nil
 }
 
+const uploadClientID = "upload-"
+
+// UploadClientID is the client id of a message with a file whose sender gave none, so that the file becomes one message.
+// Clients are not shown it: see OwnClientID.
+func UploadClientID(id FileID) string { return uploadClientID + id.String() }
+
+// OwnClientID is the client id of a message as its sender gave it: empty for one that UploadClientID made.
+func OwnClientID(s string) string {
+	if rest, ok := strings.CutPrefix(s, uploadClientID); ok {
+		if id, err := ParseFileID(rest); err == nil && rest == id.String() {
+			return ""
+		}
+	}
+	return s
+}
+
 // NormalizeClientID checks a client's own id of a command: at most MaxClientID bytes of UTF-8; empty is none.
 func NormalizeClientID(s string) (string, error) {
 	if len(s) > MaxClientID || !utf8.ValidString(s) || strings.ContainsRune(s, 0) {

@@ -73,8 +73,9 @@ type Limits struct {
 	// MessageRate is commands per second and user, MessageBurst how many at once.
 	MessageRate  float64 `json:"message_rate,omitempty"`
 	MessageBurst int     `json:"message_burst,omitempty"`
-	// UploadBytes bounds what the tenant's attachments take in storage.
-	UploadBytes int64 `json:"upload_bytes,omitempty"`
+	// UploadBytes is what the tenant's users may upload in a day of UTC together, UploadBytesPerUser each of them.
+	UploadBytes        int64 `json:"upload_bytes,omitempty"`
+	UploadBytesPerUser int64 `json:"upload_bytes_per_user,omitempty"`
 }
 
 // Check answers a FieldError for a limit that is out of its range.
@@ -99,6 +100,8 @@ func (l *Limits) Check() error {
 		return &FieldError{"limits", "message_rate: Ensure this value is between 0 and 100000."}
 	case l.UploadBytes < 0 || l.UploadBytes > 1<<60:
 		return &FieldError{"limits", "upload_bytes: Ensure this value is between 0 and 1152921504606846976."}
+	case l.UploadBytesPerUser < 0 || l.UploadBytesPerUser > 1<<60:
+		return &FieldError{"limits", "upload_bytes_per_user: Ensure this value is between 0 and 1152921504606846976."}
 	}
 	return nil
 }

@@ -11,7 +11,8 @@ import (
 //
 // 2: search cursors, blobs, people. 3: leases of nodes and owners of shards. 4: fences, which older programs would ignore;
 // tenants, API keys, audit log; files. 5: permissions of groups, replies, mentions, forwarding, pins,
-// what members keep for themselves: hidden messages, drafts, muting, pinned conversations; scheduled messages, link previews.
+// what members keep for themselves: hidden messages, drafts, muting, pinned conversations; scheduled messages, link previews;
+// counts of uploads.
 const SchemaVersion = 5
 
 // OldestSchema is the oldest version that this program turns into SchemaVersion by itself: all that was written since

@@ -7,6 +7,8 @@ const (
 	AuditTTL = 400 * 24 * time.Hour
 	// RestrictionSlots is how many partitions TableRestrictions has.
 	RestrictionSlots = 16
+	// UploadsTTL is how long the uploads of a tenant's day are known.
+	UploadsTTL = 40 * 24 * time.Hour
 )
 
 // Columns of TableTenants.
@@ -129,5 +131,21 @@ var (
 		Partition:  []Column{{Name: "tenant", Kind: Text}, {Name: "slot", Kind: Int}},
 		Clustering: []Column{{Name: "user", Kind: Text}},
 	}
-	tenancyTables = []*Table{TableTenants, TableKeys, TableTenantKeys, TableRestrictions, TableAudit, TableTenantUsers}
+	// TableUploads holds what a tenant's users uploaded in a day, a row for each process that took something in: its one
+	// writer.
+	TableUploads = &Table{
+		ID: 37, Name: "uploads", TTL: UploadsTTL,
+		Partition:  []Column{{Name: "tenant", Kind: Text}, {Name: "day", Kind: Int}},
+		Clustering: []Column{{Name: "process", Kind: Text}},
+		Columns:    []Column{{Name: "bytes", Kind: Int}, {Name: "files", Kind: Int}},
+	}
+	// TableUserUploads holds what a user uploaded on the last day with an upload. Rows are written by compare-and-set
+	// alone.
+	TableUserUploads = &Table{
+		ID: 38, Name: "user_uploads",
+		Partition: []Column{{Name: "tenant", Kind: Text}, {Name: "user", Kind: Text}},
+		Columns:   []Column{{Name: "day", Kind: Int}, {Name: "bytes", Kind: Int}, {Name: "files", Kind: Int}},
+	}
+	tenancyTables = []*Table{TableTenants, TableKeys, TableTenantKeys, TableRestrictions, TableAudit, TableTenantUsers, TableUploads,
+		TableUserUploads}
 )

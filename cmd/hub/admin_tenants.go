@@ -129,6 +129,7 @@ func of(tenant string) url.Values {
 type tenantCmd struct {
 	List    tenantListCmd    `cmd:"" help:"List the tenants that were created, one JSON object a line."`
 	Show    tenantShowCmd    `cmd:"" help:"Show one tenant."`
+	Usage   tenantUsageCmd   `cmd:"" help:"Show what a tenant's users uploaded today."`
 	Create  tenantCreateCmd  `cmd:"" help:"Create a tenant."`
 	Update  tenantUpdateCmd  `cmd:"" help:"Change a tenant."`
 	Suspend tenantSuspendCmd `cmd:"" help:"Keep all users and keys of a tenant out, and close their sessions."`
@@ -152,6 +153,11 @@ type tenantShowCmd struct{ oneTenant }
 
 // Run shows the tenant.
 func (c *tenantShowCmd) Run(s *streams) error { return c.call(s, "GET", c.path(), nil, nil) }
+
+type tenantUsageCmd struct{ oneTenant }
+
+// Run shows the usage.
+func (c *tenantUsageCmd) Run(s *streams) error { return c.call(s, "GET", c.path()+"usage/", nil, nil) }
 
 // tenantFields are what can be set of a tenant.
 type tenantFields struct {
@@ -321,6 +327,7 @@ func (c *auditCmd) Run(s *streams) error {
 }
 
 type userCmd struct {
+	Usage   userUsageCmd   `cmd:"" help:"Show what a user uploaded today."`
 	Suspend userSuspendCmd `cmd:"" help:"Keep a user out, and close the user's sessions."`
 	Resume  userResumeCmd  `cmd:"" help:"Take the suspension back."`
 	Revoke  userRevokeCmd  `cmd:"" help:"Refuse all tokens of a user that were issued until now."`
@@ -335,6 +342,13 @@ type oneUser struct {
 
 func (c *oneUser) do(s *streams, action string, body any) error {
 	return c.call(s, "POST", "users/"+url.PathEscape(c.ID)+"/"+action+"/", of(c.Tenant), body)
+}
+
+type userUsageCmd struct{ oneUser }
+
+// Run shows the usage.
+func (c *userUsageCmd) Run(s *streams) error {
+	return c.call(s, "GET", "users/"+url.PathEscape(c.ID)+"/usage/", of(c.Tenant), nil)
 }
 
 type userSuspendCmd struct {

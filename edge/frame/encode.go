@@ -90,8 +90,8 @@ func appendMessage(b []byte, conversation chat.ConversationID, e *chat.Event, is
 	b = appendUUID(b, "conversation_id", conversation)
 	b = appendUser(b, "sender_id", e.Actor)
 	b = appendUint(b, "seq", e.Seq)
-	if e.ClientID != "" {
-		b = appendString(b, "client_id", e.ClientID)
+	if own := chat.OwnClientID(e.ClientID); own != "" {
+		b = appendString(b, "client_id", own)
 	}
 	if f := e.File; f != nil {
 		b = append(b, `,"attachment":{"id":"`...)

@@ -195,7 +195,7 @@ func ErrorOf(err error, ref string) *Error {
 	}
 	var quota *chat.QuotaError
 	if errors.As(err, &quota) {
-		e.Text = quota.Text
+		e.Text, e.RetryAfter = quota.Text, quota.RetryAfter
 	}
 	var refused *attachment.Error
 	if errors.As(err, &refused) {

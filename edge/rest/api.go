@@ -144,6 +144,9 @@ func New(cfg Config) (*API, error) {
 			return nil, err
 		}
 		a.routes = append(a.routes, fileTable()...)
+		if cfg.Tenancy != nil {
+			a.routes = append(a.routes, usageTable()...)
+		}
 	}
 	for _, rt := range a.routes {
 		a.mux.Handle(rt.path, a.serve(rt))

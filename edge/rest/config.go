@@ -82,6 +82,8 @@ type Files interface {
 	Terminate(ctx context.Context, p chat.Principal, id chat.FileID) error
 	// Pending is how long an upload is kept that is not sent.
 	Pending() time.Duration
+	// Usage is what was uploaded today by a user, without one by all of the tenant's.
+	Usage(ctx context.Context, k chat.UserKey) (chat.UploadUsage, error)
 }
 
 // Limiter is the per-user bucket of sent messages that sockets and REST share (requirement 118).

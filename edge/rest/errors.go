@@ -43,7 +43,7 @@ func (a *API) failure(err error, t texts) response {
 	case errors.As(err, &suspended):
 		return response{status: http.StatusForbidden, body: codeDetail{suspended.Error(), "suspended"}}
 	case errors.As(err, &quota):
-		return a.refuse(http.StatusForbidden, "QUOTA", quota.Text)
+		return a.quota(quota)
 	case errors.As(err, &rule):
 		return invalid(nonField, rule.Text)
 	case errors.Is(err, chat.ErrConflict):
@@ -97,6 +97,14 @@ func (a *API) failure(err error, t texts) response {
 	id := rand.Text()
 	a.cfg.Logger.Error("rest: unexpected error", "error_id", id, "action", t.name, "error", err)
 	return internal(id)
+}
+
+// quota answers 403 for what time does not lift, and else when it does.
+func (a *API) quota(q *chat.QuotaError) response {
+	if q.RetryAfter <= 0 {
+		return a.refuse(http.StatusForbidden, "QUOTA", q.Text)
+	}
+	return retryable(http.StatusTooManyRequests, q.Text, q.RetryAfter)
 }
 
 const (

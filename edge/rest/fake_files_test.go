@@ -169,3 +169,16 @@ func (f *fakeFiles) Terminate(ctx context.Context, p chat.Principal, id chat.Fil
 func (*fakeFiles) Pending() time.Duration { return 24 * time.Hour }
 
 var _ rest.Files = (*fakeFiles)(nil)
+
+func (f *fakeFiles) Usage(_ context.Context, k chat.UserKey) (chat.UploadUsage, error) {
+	u := chat.UploadUsage{Day: chat.UploadDay(f.hub.now())}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, x := range f.files {
+		if k.User == "" || x.u.Owner == k.User {
+			u.Files++
+			u.Bytes += x.u.Size
+		}
+	}
+	return u, nil
+}

@@ -296,7 +296,7 @@ func (a *API) sent(c *call, to chat.ConversationID, e *chat.Event) response {
 		Sender:       viewUser(c.user, c.p.User),
 		Timestamp:    stamp(e.At),
 		Seq:          e.Seq,
-		ClientID:     orNull(e.ClientID),
+		ClientID:     orNull(chat.OwnClientID(e.ClientID)),
 		extrasView:   viewMore(e),
 		Attachment:   viewAttachment(e.File),
 	}}

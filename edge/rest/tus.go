@@ -142,13 +142,20 @@ func (t *tus) call(ctx context.Context) (*tusCall, error) {
 // failure turns an error into one that the library answers.
 func (t *tus) failure(err error) error {
 	var refused *attachment.Error
+	var quota *chat.QuotaError
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, attachment.ErrTooLarge):
 		return tusd.ErrMaxSizeExceeded
+	case errors.As(err, &refused) && refused.Code == attachment.CodeTooLarge:
+		return tusd.NewError("ERR_"+strings.ToUpper(refused.Code), refused.Text, http.StatusRequestEntityTooLarge)
 	case errors.As(err, &refused):
 		return tusd.NewError("ERR_"+strings.ToUpper(refused.Code), refused.Text, http.StatusBadRequest)
+	case errors.As(err, &quota):
+		e := tusd.NewError("ERR_QUOTA", quota.Text, http.StatusTooManyRequests)
+		e.HTTPResponse.Header["Retry-After"] = strconv.Itoa(seconds(quota.RetryAfter))
+		return e
 	case errors.Is(err, chat.ErrNotFound):
 		return tusd.ErrNotFound
 	case errors.Is(err, chat.ErrRateLimited):

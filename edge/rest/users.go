@@ -62,11 +62,15 @@ func (a *API) stored(ctx context.Context, tenant chat.TenantID, id chat.UserID) 
 // PUT admin/users/{id}/ writes a user, new or not. It replaces: fields that the body leaves out are empty, and
 // the username is the id.
 func (a *API) putUser(ctx context.Context, c *call) response {
+	k, bad := pathKey(c)
+	if bad != nil {
+		return *bad
+	}
 	b, bad := a.readBody(c.w, c.r)
 	if bad != nil {
 		return *bad
 	}
-	u := b.account(c.r.PathValue("id"))
+	u := b.account(string(k.User))
 	u.Tenant = b.tenant(string(c.admin.tenant))
 	if res, bad := b.invalid(); bad {
 		return res

@@ -210,7 +210,7 @@ func viewExtras(e *chat.Event, own bool) extras {
 	x := extras{Seq: e.Seq, EditedAt: stamp(e.EditedAt), DeletedAt: stamp(e.DeletedAt), Attachment: viewAttachment(e.File), Reactions: make([]reactionView, len(e.Reactions)),
 		extrasView: viewMore(e)}
 	if own { // a client's own id means something to that client only
-		x.ClientID = orNull(e.ClientID)
+		x.ClientID = orNull(chat.OwnClientID(e.ClientID))
 	}
 	for i, r := range e.Reactions {
 		x.Reactions[i] = reactionView{r.Emoji, r.User}

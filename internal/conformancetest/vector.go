@@ -79,7 +79,8 @@ type Step struct {
 var Servers = map[string][]string{
 	"default": {"--dev", "--user-rate", "0", "--admin-key-file", "${admin_key}"},
 	"tight": {"--dev", "--user-rate", "0.001", "--user-burst", "12", "--sessions-per-user", "2", "--max-group-size", "3",
-		"--edit-window=-1s", "--search", "off", "--socket-file-bytes", "0"},
+		"--edit-window=-1s", "--search", "off", "--socket-file-bytes", "0", "--file-ttl", "1s", "--throttles", "export=2/h",
+		"--admin-key-file", "${admin_key}"},
 	"production": {"--auth-secret-file", "${secret}"},
 	"drained":    {"--dev"},
 }

@@ -31,7 +31,7 @@ type attachments struct {
 func (n *Node) newFiles(hub *actors.Hub) *files.Files {
 	b := n.blobs.Load()
 	c := files.Config{Store: n.store, Blobs: b.store, Library: b.library, TTL: n.cfg.FileTTL, Pending: n.cfg.BlobGrace,
-		PerUser: n.cfg.UploadsPerUser, Parallel: n.cfg.Uploads, NoThumbnails: !n.cfg.Thumbnails, Owns: hub.Serves, Now: n.opts.Now, Log: n.log,
+		PerUser: n.cfg.UploadsPerUser, Parallel: n.cfg.Uploads, NoThumbnails: !n.cfg.Thumbnails, Owns: hub.Serves, Limits: n.tenancy.Limits, Now: n.opts.Now, Log: n.log,
 		Observer: newFileMetrics(n.metrics.registry)}
 	if n.cfg.Clamd != "" {
 		c.Scanner, c.ScanOpen = clamd.New(clamd.Config{Address: n.cfg.Clamd, Timeout: n.cfg.ClamdTimeout}), n.cfg.ClamdOpen
@@ -85,7 +85,7 @@ func (a *attachments) Send(ctx context.Context, p chat.Principal, o chat.Origin,
 		return chat.Result{}, fmt.Errorf("send a file: %w", sure(err))
 	}
 	if s.ClientID == "" { // without one a repetition would send it twice
-		s.ClientID = "upload-" + id.String()
+		s.ClientID = chat.UploadClientID(id)
 	}
 	claim := files.Claim{Conversation: s.Conversation, After: at.View.Head.Seq, ClientID: s.ClientID, Voice: s.IsVoice}
 	u, err := a.Claim(ctx, p, id, claim)

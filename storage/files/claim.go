@@ -100,7 +100,7 @@ func (f *Files) Discard(ctx context.Context, tenant chat.TenantID, id chat.FileI
 	return f.remove(ctx, tenant, id, func(*storage.FileRow) bool { return true })
 }
 
-// Terminate removes an upload of the caller that was not sent.
+// Terminate removes an upload of the caller that was not sent. What has not come of it counts as uploaded no more.
 func (f *Files) Terminate(ctx context.Context, p chat.Principal, id chat.FileID) error {
 	u, err := f.Own(ctx, p, id)
 	if err == nil && u.State != chat.UploadReceiving && u.State != chat.UploadReady {
@@ -109,9 +109,27 @@ func (f *Files) Terminate(ctx context.Context, p chat.Principal, id chat.FileID)
 	if err != nil {
 		return err
 	}
-	return f.remove(ctx, p.Tenant, id, func(row *storage.FileRow) bool {
-		return row.State == chat.UploadReceiving || row.State == chat.UploadReady
+	missing := int64(0)
+	row, err := f.cfg.Store.ChangeFile(ctx, p.Tenant, id, func(row *storage.FileRow) error {
+		missing = 0
+		switch row.State {
+		case chat.UploadReceiving:
+			missing = row.File.Size - row.Offset
+		case chat.UploadReady:
+		default: // another request was faster
+			return errDone
+		}
+		row.State, row.ChangedAt = chat.UploadRemoved, f.now()
+		return nil
 	})
+	switch {
+	case errors.Is(err, errDone), errors.Is(err, chat.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	}
+	f.refund(ctx, p.Key(), missing, row.CreatedAt)
+	return f.forget(ctx, &row)
 }
 
 // remove takes the content of a file away if it is still one that has to go: first the row says so, then the references

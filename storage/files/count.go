@@ -53,8 +53,9 @@ func (f *Files) Downloaded(tenant chat.TenantID, id chat.FileID) {
 	f.counts.add(fileKey{tenant, id}, 1)
 }
 
-// Flush writes the downloads that were counted since the last time.
+// Flush writes the downloads and the uploads that were counted since the last time.
 func (f *Files) Flush(ctx context.Context) {
+	f.flushQuotas(ctx)
 	for k, n := range f.counts.take() {
 		_, err := f.cfg.Store.ChangeFile(ctx, k.tenant, k.id, func(row *storage.FileRow) error {
 			row.Downloads += n

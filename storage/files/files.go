@@ -55,7 +55,10 @@ type Config struct {
 	// PerUser and Parallel bound the uploads that this node receives at once; default 4 and 64. Beyond the first an
 	// upload is refused with chat.ErrRateLimited, beyond the second with chat.ErrOverloaded.
 	PerUser, Parallel int
-	NoThumbnails      bool
+	// Limits are those of a tenant, which may change at any time: what may be uploaded in a day; nil: there are none. It
+	// must not block.
+	Limits       func(chat.TenantID) chat.Limits
+	NoThumbnails bool
 	// Owns says which shards this node cleans up for; nil: all.
 	Owns func(shard int) bool
 	// Interval between two passes of the cleanup; default 1 hour. Rate bounds the files that it looks at in a second;
@@ -68,13 +71,14 @@ type Config struct {
 }
 
 // Files is safe for concurrent use. Errors: *attachment.Error for a file that the rules refuse, chat.ErrNotFound,
-// chat.ErrUnavailable, chat.ErrRateLimited, chat.ErrOverloaded, what the given reader answered, and those of the context.
+// chat.ErrUnavailable, chat.ErrRateLimited, chat.ErrOverloaded, *chat.QuotaError, what the given reader answered, and those of the context.
 type Files struct {
 	cfg     Config
 	mu      sync.Mutex
 	active  map[chat.UserKey]int // uploads under way
 	running int
 	counts  counts
+	quotas  quotas
 	thumbs  chan struct{} // one is made at a time: a picture takes much more memory than its file
 }
 
@@ -171,9 +175,16 @@ func (f *Files) Store(ctx context.Context, p chat.Principal, name string, voice 
 		return u, err
 	}
 	defer f.leave(p.Key())
+	if err := f.room(ctx, p.Key()); err != nil {
+		return u, err
+	}
 	row := f.row(p, file, voice)
 	row.State = chat.UploadReady
 	if row.Content, err = f.put(ctx, p.Tenant, file, r); err != nil {
+		return u, err
+	}
+	if err := f.charge(ctx, p.Key(), row.Content.Size); err != nil {
+		f.release(ctx, p.Tenant, row.Content)
 		return u, err
 	}
 	row.File.Size, row.Sum = row.Content.Size, row.Content.Sum
@@ -255,6 +266,8 @@ func outcome(err error) string {
 		return refused.Code
 	case errors.Is(err, chat.ErrRateLimited):
 		return "rate_limited"
+	case errors.Is(err, chat.ErrQuota):
+		return "quota"
 	case errors.Is(err, chat.ErrOverloaded):
 		return "overloaded"
 	case errors.Is(err, chat.ErrUnavailable):

@@ -19,7 +19,7 @@ var ErrOffset = fmt.Errorf("%w: the part does not begin where the last one ended
 
 var errTooManyParts = &attachment.Error{Code: attachment.CodeInvalid, Text: "The upload has too many parts"}
 
-// Begin announces a file of that size, whose content comes in parts.
+// Begin announces a file of that size, whose content comes in parts. All of it counts as uploaded from now on.
 func (f *Files) Begin(ctx context.Context, p chat.Principal, name string, voice bool, size int64) (chat.Upload, error) {
 	file, err := attachment.Check(name, voice)
 	switch {
@@ -30,9 +30,16 @@ func (f *Files) Begin(ctx context.Context, p chat.Principal, name string, voice 
 	case size > attachment.MaxSize:
 		return chat.Upload{}, attachment.ErrTooLarge
 	}
+	if err := f.charge(ctx, p.Key(), size); err != nil {
+		return chat.Upload{}, err
+	}
 	row := f.row(p, file, voice)
 	row.State, row.File.Size = chat.UploadReceiving, size
-	return row.Upload, f.cfg.Store.CreateFile(ctx, row)
+	err = f.cfg.Store.CreateFile(ctx, row)
+	if err != nil && !errors.Is(err, chat.ErrUnknown) {
+		f.refund(ctx, p.Key(), size, row.CreatedAt)
+	}
+	return row.Upload, err
 }
 
 // Append stores the next part of an upload, which begins at offset, and returns how much of it was stored: all that r

@@ -103,6 +103,7 @@ func RunStore(t *testing.T, open Open) {
 		{"TenancyAnnouncements", storeAnnouncements},
 		{"Req120_AuditLog", storeAudit},
 		{"TenancyUsers", storeTenantUsers},
+		{"TenancyUploads", storeUploads},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := open(t, time.Now)
