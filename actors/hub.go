@@ -71,6 +71,9 @@ type Config struct {
 	// Charged, if not nil, is told what users spent of their rate limit on other nodes, in commands. It must not block.
 	Charged func(user chat.UserKey, amount float64)
 
+	// ForwardFile sends a message with a copy of a file that the caller may read; nil: messages with files cannot be forwarded.
+	ForwardFile func(context.Context, chat.Principal, chat.Origin, chat.Send, chat.FileID) (chat.Result, error)
+
 	// EmailPrivacy makes AddByEmail answer the same for known and unknown addresses, and Suggestions name nobody who shares
 	// no group with the caller.
 	EmailPrivacy bool

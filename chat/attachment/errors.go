@@ -38,6 +38,8 @@ var (
 	ErrInfected = &Error{CodeInfected, "File was refused by the virus scanner"}
 	// ErrNoUpload answers the id of an upload that the caller cannot send.
 	ErrNoUpload = &Error{CodeUnavailable, "Upload not found"}
+	// ErrFileGone refuses to forward a file whose time is over.
+	ErrFileGone = &Error{CodeUnavailable, "The file has expired."}
 )
 
 // ErrExpired answers the download of a file whose time is over. It is no Error: nothing is wrong with the request.

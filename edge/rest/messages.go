@@ -277,6 +277,9 @@ func (a *API) forwardMessage(ctx context.Context, c *call) response {
 		return notFound
 	}
 	res, err := a.cfg.Hub.Do(ctx, c.p, chat.Forward{Conversation: to, From: it.Conversation, Message: id, ClientID: clientID})
+	if refused := (*attachment.Error)(nil); errors.As(err, &refused) {
+		return invalid(nonField, refused.Text)
+	}
 	if err != nil {
 		return a.failure(err, texts{name: "forward", conversation: "conversation_id", write: true})
 	}

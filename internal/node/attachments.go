@@ -123,6 +123,19 @@ func (a *attachments) Send(ctx context.Context, p chat.Principal, o chat.Origin,
 	return got.res, got.err
 }
 
+// Forward sends a message with a copy of a file, which the caller may read. Nothing is left of the copy if it is refused.
+func (a *attachments) Forward(ctx context.Context, p chat.Principal, o chat.Origin, s chat.Send, id chat.FileID) (chat.Result, error) {
+	u, err := a.Copy(ctx, p, id)
+	if err != nil {
+		return chat.Result{}, fmt.Errorf("forward a file: %w", err)
+	}
+	res, err := a.Send(ctx, p, o, s, u.ID)
+	if err != nil {
+		a.Drop(ctx, p, u.ID) // does nothing once it is part of a message, or may be
+	}
+	return res, err
+}
+
 // sure turns "it may have been carried out" into "it was not": nothing was to be changed.
 func sure(err error) error {
 	if errors.Is(err, chat.ErrUnknown) {

@@ -271,6 +271,10 @@ func (n *Node) join(signer *auth.Signer, watcher *atomic.Pointer[session.Manager
 	}
 	limiter := session.NewLimiter(lc)
 	hc.Charged = limiter.Take
+	var files *attachments
+	hc.ForwardFile = func(ctx context.Context, p chat.Principal, o chat.Origin, s chat.Send, id chat.FileID) (chat.Result, error) {
+		return files.Forward(ctx, p, o, s, id)
+	}
 	hub = actors.New(hc)
 	n.hub = hub
 	proxies, err := auth.ParseProxies(n.cfg.TrustedProxies)
@@ -284,7 +288,7 @@ func (n *Node) join(signer *auth.Signer, watcher *atomic.Pointer[session.Manager
 	if err != nil {
 		return err
 	}
-	files := &attachments{n.newFiles(hub), hub, n.opts.Now}
+	files = &attachments{n.newFiles(hub), hub, n.opts.Now}
 	n.runFiles(files.Files)
 	n.later = n.newScheduler(hub, limiter)
 	n.sessions = session.New(session.Config{

@@ -87,6 +87,16 @@ func (l *Library) Put(ctx context.Context, tenant chat.TenantID, ref string, r i
 	return Info{}, fmt.Errorf("put blob: %w: the same content was being removed %d times", ErrUnavailable, maxRounds)
 }
 
+// Share durably refers to content that is there already as ref, another id of the kind that Put wants. The caller then looks
+// whether a reference that it knew of before is still there, which makes the content stay: a sweep that did not see the new one
+// would have seen that. If it is gone, the new reference must be released.
+func (l *Library) Share(ctx context.Context, key Key, ref string) error {
+	if err := l.refs.AddBlobRef(ctx, key.Tenant, key.Sum, key.Generation, ref); err != nil {
+		return fmt.Errorf("share blob %s: %w", key, err)
+	}
+	return nil
+}
+
 // takeBackTime bounds the removal of a reference for a caller whose context may have ended.
 const takeBackTime = 10 * time.Second
 
