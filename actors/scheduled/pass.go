@@ -44,8 +44,9 @@ func (p *pass) note(d chat.ScheduledDue) {
 	}
 }
 
-// wait says when a message is tried again.
+// wait says when a message is tried again, or an entry looked at that no message says, which holds nobody up.
 type wait struct {
+	void  bool
 	until time.Time
 	pause time.Duration
 }
@@ -117,12 +118,16 @@ func (s *Scheduler) look(ctx context.Context, slot int, now time.Time) (list []c
 		}
 		n++
 		if s.cfg.Hub.Serves(d.Key.Shard()) {
-			if w, ok := s.pass.waits[d]; ok && now.Before(w.until) {
+			w, waits := s.pass.waits[d]
+			waits = waits && now.Before(w.until)
+			if waits && !w.void {
 				held[line(d)] = true
 			}
-			if held[line(d)] {
+			switch {
+			case waits && w.void:
+			case held[line(d)]:
 				s.pass.note(d)
-			} else {
+			default:
 				list = append(list, d)
 			}
 			if full = len(list) >= s.cfg.Batch; full {
@@ -172,8 +177,11 @@ func (s *Scheduler) sendAll(ctx context.Context, now time.Time, due []chat.Sched
 					s.cfg.Log.Debug("scheduled messages: one will be tried again", "tenant", k.Tenant, "conversation", k.ID,
 						"scheduled", due[i].ID, "error", err)
 				}
-				if held[due[i].User] = s.wait(due[i], now, later, err); !held[due[i].User] {
+				w := wait{void: void(due[i], &rows[i])}
+				if !s.wait(due[i], w, now, later, err) {
 					did.Store(true)
+				} else if !w.void {
+					held[due[i].User] = true
 				}
 			}
 			return nil
@@ -184,16 +192,18 @@ func (s *Scheduler) sendAll(ctx context.Context, now time.Time, due []chat.Sched
 }
 
 // wait notes whether a message is to be tried again, and when.
-func (s *Scheduler) wait(d chat.ScheduledDue, now time.Time, later time.Duration, err error) bool {
+func (s *Scheduler) wait(d chat.ScheduledDue, w wait, now time.Time, later time.Duration, err error) bool {
 	s.pass.mu.Lock()
 	defer s.pass.mu.Unlock()
 	if err == nil && later <= 0 {
 		delete(s.pass.waits, d)
 		return false
 	}
-	s.pass.note(d)
-	s.cfg.Observer.Retried()
-	w := s.pass.waits[d]
+	if !w.void {
+		s.pass.note(d)
+		s.cfg.Observer.Retried()
+	}
+	w.pause = s.pass.waits[d].pause
 	if w.pause = min(max(2*w.pause, firstBackoff), s.cfg.MaxBackoff); later > 0 {
 		w.pause = 0 // it is known when
 		w.until = now.Add(min(later, s.cfg.MaxBackoff))
@@ -206,14 +216,20 @@ func (s *Scheduler) wait(d chat.ScheduledDue, now time.Time, later time.Duration
 	return true
 }
 
+// void reports whether a message does not say what an entry of the calendar does.
+func void(d chat.ScheduledDue, m *chat.Scheduled) bool {
+	return m.ID.IsZero() || m.Turn != d.Turn || !m.Due.Equal(d.Due)
+}
+
 var errChanged = errors.New("scheduled: it was changed meanwhile")
 
 // one does with one entry of the calendar what is due. It is tried again after later, if that is positive, or after a
 // while if there is an error.
 func (s *Scheduler) one(ctx context.Context, now time.Time, d chat.ScheduledDue, m chat.Scheduled) (later time.Duration, err error) {
-	if m.ID.IsZero() || m.Turn != d.Turn || !m.Due.Equal(d.Due) {
-		if now.Sub(d.Due) <= s.cfg.Grace {
-			return s.cfg.Grace - now.Sub(d.Due) + time.Second, nil // whoever wrote the entry may be about to say so
+	if void(d, &m) {
+		// Where the row does not know of the turn, whoever wrote the entry may be about to say so.
+		if unheard := m.ID.IsZero() || m.Turn < d.Turn; unheard && now.Sub(d.Due) <= s.cfg.Grace {
+			return s.cfg.Grace - now.Sub(d.Due) + time.Second, nil
 		}
 		_, err := s.cfg.Store.VoidScheduled(ctx, d)
 		return 0, err

@@ -492,6 +492,48 @@ func TestDeathBetweenSteps(t *testing.T) {
 	}
 }
 
+// What a process that died left in the calendar holds nobody up, and goes.
+func TestVoidEntriesHoldNobodyUp(t *testing.T) {
+	w := newWorld(t)
+	s := w.scheduler()
+	ctx := t.Context()
+	c := chat.NewConversationID()
+	store := storage.New(w.engine, storage.Config{})
+	due := func(m chat.Scheduled) chat.ScheduledDue {
+		return chat.ScheduledDue{Due: m.Due, User: m.By.Key(), ID: m.ID, Turn: m.Turn, Key: m.Key}
+	}
+	kept := w.schedule(s, "1", c, "much later", 24*time.Hour)
+	again := kept // an entry of a time that the message does not have
+	again.Due = w.Now().Add(59 * time.Second)
+	if _, fresh, err := store.CreateScheduled(ctx, again); err != nil || fresh {
+		t.Fatal(fresh, err)
+	}
+	lost := w.schedule(s, "1", c, "lost", 58*time.Second) // an entry without a message
+	other := due(lost)
+	other.Due = other.Due.Add(time.Second)
+	if err := store.RemoveScheduled(ctx, other); err != nil {
+		t.Fatal(err)
+	}
+	w.schedule(s, "1", c, "a", time.Minute)
+	w.rows(storage.TableScheduledDue, 4)
+	w.pass(time.Minute)
+	w.look(s)
+	w.wantSent("a")
+	if st := s.Stats(); st.Due != 0 {
+		t.Errorf("%+v, want nothing that waits", st)
+	}
+	w.schedule(s, "1", c, "b", time.Second)
+	w.pass(time.Second)
+	w.look(s)
+	w.wantSent("a", "b")
+	w.pass(5 * time.Minute)
+	w.look(s)
+	w.rows(storage.TableScheduledDue, 1)
+	w.pass(24 * time.Hour)
+	w.look(s)
+	w.wantSent("a", "b", "much later")
+}
+
 // Two that both believe to own a shard send a message once; one that owns nothing, none.
 func TestSeveralNodes(t *testing.T) {
 	w := newWorld(t)
