@@ -160,7 +160,7 @@ func (f *Files) charge(ctx context.Context, k chat.UserKey, bytes int64) error {
 	case err == nil:
 		return f.userUsed()
 	case errors.Is(err, chat.ErrUnknown): // of the count: there is no upload
-		return fmt.Errorf("%w: %w", chat.ErrUnavailable, err)
+		return fmt.Errorf("%w: %v", chat.ErrUnavailable, err) //nolint:errorlint // that nobody knows it is not to be told
 	}
 	return err
 }
