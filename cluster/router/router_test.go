@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,7 +33,7 @@ func TestAsksTheOwner(t *testing.T) {
 	for _, q := range []chat.Question{chat.Read{Conversation: conversation}, message("a"), message(""), chat.Relate{Command: chat.Block{}}} {
 		o := n.ask(t.Context(), q)
 		s := n.peers.take()[0]
-		if s.to != peer || s.shard != 17 || s.q != q {
+		if s.to != peer || s.shard != 17 || !reflect.DeepEqual(s.q, q) {
 			t.Fatalf("%+v", s)
 		}
 		o.open(t)
