@@ -357,6 +357,62 @@ func TestReq166_OverloadIsRefused(t *testing.T) {
 	}
 }
 
+// All of a large group may read a message while the store stands still: none of them is refused, nor who sends meanwhile.
+// There is a bound to it all the same.
+func TestReq166_ReadersDoNotCrowdOutSenders(t *testing.T) {
+	r := newRig(t, actors.Config{})
+	const members = 6000
+	users := make([]chat.UserID, members)
+	for i := range users {
+		users[i] = chat.UserID(fmt.Sprintf("u%04d", i))
+	}
+	r.store.AddUsers(tenant, users...)
+	c := r.group("1", users...)
+	r.do("1", chat.Send{Conversation: c, Content: "read me"})
+	stalled := make(chan struct{})
+	release := sync.OnceFunc(func() { close(stalled) })
+	t.Cleanup(release)
+	r.store.SetFaults(func(op string, _ chat.ConversationKey) error {
+		if op == "SaveWatermarks" {
+			<-stalled
+		}
+		return nil
+	}, nil)
+	var ok, over atomic.Int64
+	var wg sync.WaitGroup
+	submit := func(u chat.UserID) {
+		wg.Add(1)
+		r.Submit(as(u), chat.Origin{}, chat.MarkRead{Conversation: c}, func(_ chat.Result, err error) {
+			defer wg.Done()
+			if err == nil {
+				ok.Add(1)
+			} else if errors.Is(err, chat.ErrOverloaded) {
+				over.Add(1)
+			} else {
+				t.Error(err)
+			}
+		})
+	}
+	for _, u := range users {
+		submit(u)
+	}
+	r.do("1", chat.Send{Conversation: c, Content: "and this"})
+	if n := over.Load(); n > 0 {
+		t.Errorf("%d of %d readers were refused", n, members)
+	}
+	for range 5 * members { // one of them again and again
+		submit(users[0])
+	}
+	release()
+	wg.Wait()
+	if over.Load() == 0 || ok.Load() < members {
+		t.Errorf("%d carried out, %d refused", ok.Load(), over.Load())
+	}
+	if n, err := r.store.CountReaders(bg, chat.ConversationKey{Tenant: tenant, ID: c}, "1", 2); err != nil || n != members {
+		t.Errorf("%d of %d have read it, %v", n, members, err)
+	}
+}
+
 // After a crash, Start brings derived rows up to the log before the first command.
 func TestRepairAtStart(t *testing.T) {
 	store := faultstore.New()

@@ -184,6 +184,8 @@ func (c *client) handle(cmd command) (reply, error) {
 		return c.flood(cmd)
 	case "paced":
 		return c.paced(cmd, timeout)
+	case "flap":
+		return c.flap(cmd, timeout)
 	case "loop":
 		return c.closedLoop(cmd, timeout)
 	case "close":

@@ -45,6 +45,35 @@ func (c *client) flood(cmd command) (reply, error) {
 	return reply{N: int64(sent), Seconds: time.Since(start).Seconds()}, nil
 }
 
+// flap closes N connections a minute for the time given, in turn, and opens each again at once, as the last connect command
+// said. The reply counts those that were opened, and those of them that failed.
+func (c *client) flap(cmd command, d time.Duration) (reply, error) {
+	if cmd.N <= 0 || len(c.conns) == 0 {
+		return reply{}, errors.New("nothing to close and open")
+	}
+	start := time.Now()
+	opened := 0
+	c.ready, c.failed = 0, 0
+	for time.Since(start) < d {
+		for due := int(time.Since(start).Minutes() * float64(cmd.N)); opened < due; opened++ {
+			i := opened % len(c.conns)
+			c.drop(i)
+			if err := c.open(i); err != nil {
+				return reply{}, err
+			}
+		}
+		if err := c.poll(10); err != nil {
+			return reply{}, err
+		}
+	}
+	r := reply{N: int64(opened), Seconds: time.Since(start).Seconds()}
+	if !c.until(10*time.Second, func() bool { return c.ready+c.failed >= opened }) {
+		return r, fmt.Errorf("%d of %d connections are not ready", opened-c.ready, opened)
+	}
+	r.Failed = int64(c.failed)
+	return r, nil
+}
+
 // paced sends N messages a second for the time given, evenly spread, each payload from a connection of its
 // own, in turn.
 func (c *client) paced(cmd command, d time.Duration) (reply, error) {

@@ -18,6 +18,9 @@ func measurements() []measurement {
 		{"lag", "how far the search index is behind the log, and what it costs a send", measureLag},
 		{"cql", "durable sends on a CQL server against inserts by the bare driver", measureCQL},
 		{"sends", "durable sends against the store's own commit rate", measureSends},
+		{"presence", "what a large group sees of members who come and go, and what it costs", measurePresence},
+		{"receipts", "frames when all of a large group read one message at once", measureReceipts},
+		{"scoped", "search of a user who is in 2,000 conversations, over REST", measureScoped},
 		{"reads", "newest 50 messages and lists, with 5 M messages stored", measureReads},
 	}
 }

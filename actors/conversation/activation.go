@@ -26,6 +26,7 @@ type activation struct {
 	ended chan struct{}     // set when the term is lost, closed at the end
 
 	inbox atomic.Int32 // messages that keep it alive: admitted, not handled
+	marks atomic.Int32 // positions among them
 	used  atomic.Int64 // when the newest command came, Unix ns
 
 	mu    sync.Mutex // guards state between a step and Peek
@@ -110,7 +111,7 @@ func (s *shell) Receive(c actor.Context) {
 	}
 	switch m := c.Message().(type) {
 	case *Request:
-		a.inbox.Add(-1)
+		a.handled(m)
 		a.link(m)
 		a.leaving = a.reg.closing.Load() || a.term.leaving.Load()
 		a.step(m)

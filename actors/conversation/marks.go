@@ -175,7 +175,11 @@ func (s *State) writeMarks() {
 	w := &Write{Watermarks: true, seq: s.savedSeq}
 	var again []*Request
 	taken := make(map[chat.UserID]bool, len(queue))
-	for _, k := range queue {
+	for i, k := range queue {
+		if len(w.marks) == maxMarksWrite {
+			s.marks = append(s.marks, queue[i:]...)
+			break
+		}
 		u := k.req.Principal.User
 		m := s.find(u)
 		switch {

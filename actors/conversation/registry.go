@@ -149,8 +149,22 @@ func NewRegistry(c RegistryConfig) *Registry {
 	return g
 }
 
-// maxInbox is how many commands may wait in front of a conversation's handler.
-const maxInbox = MaxPending
+// admit counts a request that enter has counted, and reports whether there is room for it in front of the handler: for
+// MaxPending, and apart from them for MaxMarks positions.
+func (a *activation) admit(r *Request) bool {
+	if isMark(r.Command) {
+		return a.marks.Add(1) <= MaxMarks
+	}
+	return a.inbox.Load()-a.marks.Load() <= MaxPending
+}
+
+// handled takes a request from the inbox.
+func (a *activation) handled(r *Request) {
+	if isMark(r.Command) {
+		a.marks.Add(-1)
+	}
+	a.inbox.Add(-1)
+}
 
 // Submit hands a request to its conversation. It never blocks; Done is called exactly once, with chat.ErrMoved if the
 // conversation is not this node's and nothing was done.
@@ -164,8 +178,8 @@ func (g *Registry) Submit(key chat.ConversationKey, r *Request) {
 		r.Done(chat.Result{}, err)
 		return
 	}
-	if a.inbox.Load() > maxInbox {
-		a.inbox.Add(-1)
+	if !a.admit(r) {
+		a.handled(r)
 		g.cfg.Observer.Rejected()
 		r.Done(chat.Result{}, chat.ErrOverloaded)
 		return

@@ -12,6 +12,11 @@ import (
 const (
 	// MaxPending is how many commands may wait; more are answered chat.ErrOverloaded.
 	MaxPending = 1024
+	// MaxMarks is how many commands may wait when read and delivered positions are among them, which are small and do not
+	// take the place of others: all members of a large group may read a message at once. maxMarksWrite bounds one write of
+	// them.
+	MaxMarks      = 16 << 10
+	maxMarksWrite = 4 << 10
 	// MaxBatch and MaxBatchBytes bound one commit. A single larger event is committed alone.
 	MaxBatch      = 256
 	MaxBatchBytes = 40 << 10
@@ -183,7 +188,7 @@ func (s *State) command(r *Request) {
 	switch {
 	case s.phase == dead:
 		s.fail(r, chat.ErrUnavailable)
-	case s.backlog() >= MaxPending || len(s.unsaved) >= 8*MaxUnsaved:
+	case s.full(r.Command) || len(s.unsaved) >= 8*MaxUnsaved:
 		s.fail(r, chat.ErrOverloaded)
 	case s.phase == fresh:
 		s.phase = loading
@@ -194,6 +199,22 @@ func (s *State) command(r *Request) {
 	default:
 		s.accept(r, nil)
 	}
+}
+
+// full reports whether there is no room for a command.
+func (s *State) full(c chat.Command) bool {
+	if isMark(c) {
+		return len(s.parked) >= MaxPending || s.backlog() >= MaxMarks
+	}
+	return s.backlog()-len(s.marks) >= MaxPending
+}
+
+func isMark(c chat.Command) bool {
+	switch c.(type) {
+	case chat.MarkRead, chat.MarkDelivered:
+		return true
+	}
+	return false
 }
 
 func (s *State) backlog() int { return len(s.pending) + len(s.deferred) + len(s.parked) + len(s.marks) }

@@ -342,7 +342,7 @@ func (a *activation) receiveLost(m any) bool {
 	a.abort(nil)
 	switch m := m.(type) {
 	case *Request:
-		a.inbox.Add(-1)
+		a.handled(m)
 		a.link(m)
 		a.answer(&Reply{Request: m, Err: notOwner(a.key)}, a.reg.cfg.Now())
 	case *Batch, *Read, *Write, *Loaded, cleared:
