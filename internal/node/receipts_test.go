@@ -296,3 +296,47 @@ func TestReq056_UnreadEqualsAModel(t *testing.T) {
 		}
 	}
 }
+
+// Beyond --named-readers, members are told how many have read, and whoever reads is told alone.
+func TestReq058_LargeGroupsAreToldHowMany(t *testing.T) {
+	t.Parallel()
+	h := start(t, func(c *config.Config) { c.NamedReaders = 3 })
+	us := h.users("ann", "bob", "cat", "dan", "eve")
+	ann, bob := us[0], us[1]
+	id := ann.group("Crowd", "bob", "cat", "dan", "eve")
+	us[4].call("PATCH", "preferences/", object{"read_receipts": false}).want(200)
+	a, b := ann.dial(id), bob.dial(id)
+	m := a.say(id, "read me").str("id")
+	b.expect("message")
+	for _, u := range us[1:] {
+		u.call("POST", "conversations/"+id+"/mark_read/", nil).want(200)
+	}
+	for who, s := range map[string]*socket{"ann": a, "bob": b} {
+		for {
+			f := s.next()
+			if typ := f.str("type"); typ == "read" && who == "bob" && f.str("user_id") == "bob" {
+				continue
+			} else if typ != "read_count" {
+				t.Fatalf("%s is told %s", who, f.raw)
+			}
+			if f.str("message_id") != m || f.num("message_seq") != 2 || f.str("conversation_id") != id || f.num("read_count") > 3 {
+				t.Fatal(f.raw)
+			}
+			if f.num("read_count") == 3 { // not eve
+				break
+			}
+		}
+	}
+	r := bob.call("GET", "messages/"+m+"/readers/", nil).want(200)
+	if r.body.num("count") != 3 || len(r.body.list("results")) != 3 {
+		t.Error(r.raw)
+	}
+	// In a small one everybody is told who it was.
+	small := ann.group("Few", "bob", "cat")
+	sa := ann.dial(small)
+	sa.say(small, "you too")
+	bob.call("POST", "conversations/"+small+"/mark_read/", nil).want(200)
+	if f := sa.expect("read"); f.str("user_id") != "bob" {
+		t.Error(f.raw)
+	}
+}
