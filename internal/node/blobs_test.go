@@ -127,7 +127,7 @@ func TestBlobsKeysThatAreMissing(t *testing.T) {
 	_, err := node.New(config.Config{Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Data: t.TempDir(), Dev: true,
 		Blobs: "s3", S3Endpoint: "http://127.0.0.1:1", S3Bucket: "bucket", S3Region: "us-east-1", S3AccessKeyFile: "/nonexistent/a",
 		S3SecretKeyFile: "/nonexistent/s", UserBurst: 20, MaxMessageBytes: 65536, PingInterval: 20e9, PongTimeout: 30e9,
-		MaxGroupSize: 10000, IdleAfter: 120e9}, node.Options{})
+		MaxGroupSize: 10000, NamedReaders: 256, IdleAfter: 120e9}, node.Options{})
 	if err == nil || !strings.Contains(err.Error(), "/nonexistent/a") {
 		t.Fatalf("%v", err)
 	}

@@ -144,6 +144,14 @@ func TestReq105_Endpoints(t *testing.T) {
 		visit(tok, call[0], call[1], nil, 200)
 	}
 	visit(tok, "POST", m+mid+"/forward/", object{"conversation_id": g}, 201)
+	const later = api + "scheduled/"
+	when := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
+	planned := visit(tok, "POST", later, object{"conversation_id": direct, "content": "x", "send_at": when}, 201).body
+	wantKeys(t, "scheduled message", planned, "id conversation content client_id reply_to mentions mention_all send_at state failed_reason created_at")
+	visit(tok, "GET", later, nil, 200)
+	visit(tok, "GET", later+planned.str("id")+"/", nil, 200)
+	visit(tok, "PATCH", later+planned.str("id")+"/", object{"content": "y"}, 200)
+	visit(tok, "DELETE", later+planned.str("id")+"/", nil, http.StatusNoContent)
 	wantKeys(t, "draft", visit(tok, "PUT", c+direct+"/draft/", object{"text": "x"}, 200).body, "text reply_to updated_at")
 	visit(tok, "DELETE", c+direct+"/draft/", nil, http.StatusNoContent)
 	visit(tok, "POST", c+g+"/transfer_ownership/", object{"user_id": 2}, 200)
