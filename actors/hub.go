@@ -447,6 +447,7 @@ type Stats struct {
 	SeenDropped                  uint64 // that were not
 	// Contact suggestions that were, or were not, remembered.
 	SuggestionHits, SuggestionMisses uint64
+	PreviewsDropped                  uint64 // messages whose link was not looked at because too many waited
 	Directory                        directory.Stats
 	Home                             home.Stats // the rest is zero without Config.Cluster
 	Enrolment                        enrol.Stats
@@ -458,7 +459,7 @@ type Stats struct {
 func (h *Hub) Stats() Stats {
 	s := Stats{Live: h.convs.Live(), Waiting: h.convs.Waiting(), SeenBytes: h.convs.SeenBytes(), DirectHits: h.directs.hits.Load(), DirectMisses: h.directs.misses.Load(),
 		StandingHits: h.kept.hits.Load(), StandingMisses: h.kept.misses.Load(),
-		SuggestionHits: h.suggested.hits.Load(), SuggestionMisses: h.suggested.misses.Load(),
+		SuggestionHits: h.suggested.hits.Load(), SuggestionMisses: h.suggested.misses.Load(), PreviewsDropped: h.previews.lost(),
 		Directory: h.dir.Stats()}
 	if d := h.delivery.Load(); d != nil {
 		s.Home, s.Enrolment, s.Fanout = d.home.Stats(), d.enrol.Stats(), d.pub.Stats()

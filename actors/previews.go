@@ -41,6 +41,14 @@ func (v *previews) close() {
 	v.running.Wait()
 }
 
+// lost is how many messages have none because too many waited.
+func (v *previews) lost() uint64 {
+	if v == nil {
+		return 0
+	}
+	return v.dropped.Load()
+}
+
 // previewed is done of a command that makes or changes a message, behind which its first link is looked at.
 func (h *Hub) previewed(p chat.Principal, cmd chat.Command, done func(chat.Result, error)) func(chat.Result, error) {
 	var message chat.MessageID

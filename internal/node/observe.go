@@ -101,6 +101,7 @@ func hubCollector(take func() actors.Stats) prometheus.Collector {
 	c.gauge("hub_last_seen_pending", "Last-seen times that wait to be written.", func(s *S) float64 { return float64(s.SeenPending) })
 	c.counter("hub_last_seen_dropped_total", "Last-seen times that were not written.", func(s *S) float64 { return float64(s.SeenDropped) })
 	c.counter("hub_direct_cache_hits_total", "Direct conversations found in the cache.", func(s *S) float64 { return float64(s.DirectHits) })
+	c.counter("hub_link_previews_dropped_total", "Messages whose link was not looked at because too many waited.", func(s *S) float64 { return float64(s.PreviewsDropped) })
 	c.counter("hub_list_cache_hits_total", "Conversations of a list that were known from an earlier one.", func(s *S) float64 { return float64(s.StandingHits) })
 	c.counter("hub_list_cache_misses_total", "Conversations of a list that had to be read.", func(s *S) float64 { return float64(s.StandingMisses) })
 	c.counter("hub_direct_cache_misses_total", "Direct conversations not found in the cache.", func(s *S) float64 { return float64(s.DirectMisses) })
