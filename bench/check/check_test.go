@@ -56,11 +56,18 @@ func flawless() *run {
 
 func TestFlawlessRunsAreFine(t *testing.T) {
 	for name, change := range map[string]func(*run){
-		"as it is":                  func(*run) {},
-		"unanswered and not there":  func(r *run) { r.c.Sent(check.Send{Sender: "alice", Conversation: "c", Key: "lost on the way"}) },
-		"unanswered and there once": func(r *run) { r.c.Sent(check.Send{Sender: "alice", Conversation: "c", Key: "k6"}); r.o.Saw("c", msg(6)); r.final = append(r.final, msg(6)) },
-		"refused and not there":     func(r *run) { r.c.Sent(check.Send{Sender: "alice", Conversation: "c", Key: "x"}); r.c.Refused("c", "x") },
-		"a second ack that agrees":  func(r *run) { r.c.Acked("c", "k3", "id3", 3) },
+		"as it is":                 func(*run) {},
+		"unanswered and not there": func(r *run) { r.c.Sent(check.Send{Sender: "alice", Conversation: "c", Key: "lost on the way"}) },
+		"unanswered and there once": func(r *run) {
+			r.c.Sent(check.Send{Sender: "alice", Conversation: "c", Key: "k6"})
+			r.o.Saw("c", msg(6))
+			r.final = append(r.final, msg(6))
+		},
+		"refused and not there": func(r *run) {
+			r.c.Sent(check.Send{Sender: "alice", Conversation: "c", Key: "x"})
+			r.c.Refused("c", "x")
+		},
+		"a second ack that agrees": func(r *run) { r.c.Acked("c", "k3", "id3", 3) },
 		"an announced gap": func(r *run) {
 			o := r.c.Observer("dave", "")
 			o.Follow("c", 1)
@@ -100,7 +107,10 @@ func TestEveryViolationIsFound(t *testing.T) {
 		{"stored under another id", check.Changed, func(r *run) { r.final[1].ID = "other" }},
 		{"stored at another seq", check.Changed, func(r *run) { r.final[3].Seq = 6 }},
 		{"acked twice, differently", check.Changed, func(r *run) { r.c.Acked("c", "k2", "id9", 9) }},
-		{"acked without a seq", check.Changed, func(r *run) { r.c.Sent(check.Send{Sender: "alice", Conversation: "c", Key: "x"}); r.c.Acked("c", "x", "idx", 0) }},
+		{"acked without a seq", check.Changed, func(r *run) {
+			r.c.Sent(check.Send{Sender: "alice", Conversation: "c", Key: "x"})
+			r.c.Acked("c", "x", "idx", 0)
+		}},
 		{"stored twice", check.Duplicate, func(r *run) { r.final = append(r.final, entry{Seq: 6, ID: "id6", Key: "k2"}) }},
 		{"one seq for two", check.Duplicate, func(r *run) { r.final = append(r.final, entry{Seq: 5, ID: "id6", Key: "k6"}) }},
 		{"one id for two", check.Duplicate, func(r *run) { r.final = append(r.final, entry{Seq: 6, ID: "id5", Key: "k6"}) }},

@@ -156,7 +156,9 @@ func (o *Observer) outOfOrder(p *position, e Entry) {
 	}
 }
 
-func (o *Observer) saw(e Entry) Op { return Op{What: "saw", Who: o.name, Key: e.Key, ID: e.ID, Seq: e.Seq} }
+func (o *Observer) saw(e Entry) Op {
+	return Op{What: "saw", Who: o.name, Key: e.Key, ID: e.ID, Seq: e.Seq}
+}
 
 // Gap records that the observer was told that it cannot have the events up to seq one by one, and got these
 // messages of them instead, oldest first.
