@@ -1,9 +1,11 @@
 package check_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -236,4 +238,60 @@ func TestOneSwapIsAlwaysFound(t *testing.T) {
 			t.Fatalf("swap %v: %v", swap, rep)
 		}
 	})
+}
+
+// TestDivergenceNeedsNoFinalHistory: a run that was cut short shows it all the same, at once and in the verdict.
+func TestDivergenceNeedsNoFinalHistory(t *testing.T) {
+	c := newChecker()
+	c.Observer("a", "").Saw("c", msg(1))
+	c.Observer("b", "").Saw("c", entry{Seq: 1, ID: "other"})
+	if n := c.Violations(); n != 1 {
+		t.Errorf("%d violations noticed", n)
+	}
+	if r := verdict(c); r.Counts[check.Divergence] != 1 || r.Counts[check.Vanished] != 0 {
+		t.Error(r)
+	}
+}
+
+// TestViolationsAreExplained in words and as JSON, with the operations that contradict one another.
+func TestViolationsAreExplained(t *testing.T) {
+	now := time.Unix(1000, 0)
+	c, err := check.New(check.Config{Worker: "w1", Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(2 * time.Second)
+	c.Sent(check.Send{Conversation: "c", Sender: "alice", Key: "k2", Intended: now.Add(-time.Second)})
+	now = now.Add(time.Second)
+	c.Acked("c", "k2", "id2", 2)
+	o := c.Observer("carol", "")
+	o.Saw("c", msg(2))
+	o.Saw("c", msg(4))
+	c.Final("reader", "c", nil)
+	r := verdict(c)
+	text := r.String()
+	for _, want := range []string{
+		"lost: 1", "alice sent k2 intended 1s at 2s acknowledged 3s seq 2 id id2", "carol saw k2 seq 2 id id2", "reader did not find k2",
+		"skip: 1", "carol had come to seq 2", "carol saw k4 seq 4 id id4", "vanished: 1",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in %s", want, text)
+		}
+	}
+	b, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`{"kind":"lost","conversation":"c","text":"k2 of alice, acknowledged at seq 2, is not in the history","history":[{"what":"sent","who":"alice","key":"k2","id":"id2","seq":2,"intended_ns":1000000000,"sent_ns":2000000000,"acked_ns":3000000000},{"what":"saw"`,
+		`"worker":"w1","text":"carol saw seq 4 after 2"`,
+	} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("no %s in %s", want, b)
+		}
+	}
+	var again check.Report
+	if err := json.Unmarshal(b, &again); err != nil || again.String() != text {
+		t.Errorf("%v: %v", err, again.String())
+	}
 }

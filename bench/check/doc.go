@@ -30,8 +30,8 @@
 // end judges the record, one of 64 shards of conversations at a time. With Config.SpillDir the record lies in a file and what a run
 // keeps in memory is
 //
-//   - for each pair of observer and conversation 32 bytes (about 80 beyond 8 conversations), and about 100 bytes for each observer,
-//   - for each conversation about 200 bytes, its id, and 24 bytes for each of 8 seqs, more (at most Config.Window) when observers fall behind,
+//   - for each pair of observer and conversation 32 bytes (about 120 beyond 8 conversations), and about 100 bytes for each observer,
+//   - for each conversation about 250 bytes, its id, and 24 bytes for each of 8 seqs, more (at most Config.Window) when observers fall behind,
 //   - for each receipt position about 40 bytes, at most Config.Receipts of them,
 //   - 4 MiB of records not yet spilled; nothing for a send.
 //

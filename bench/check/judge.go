@@ -187,13 +187,14 @@ func (t *trial) decide(r *Report) {
 		if len(t.order)+len(t.seen)+len(t.unread) > 0 {
 			t.violation(Misuse, nil, "no final history was read")
 		}
+		t.agreement(nil, nil)
 		return
 	}
 	final := t.finals[0]
 	r.Stored += len(final.entries)
 	head := t.final(final)
 	lost := t.durability(final.who)
-	t.agreement(final, lost)
+	t.agreement(&final, lost)
 	for _, f := range t.finals[1:] {
 		t.sameFinal(final, f)
 	}
@@ -331,11 +332,13 @@ func differ(a, b Entry) bool {
 	return a.ID != b.ID || a.Key != b.Key && a.Key != "" && b.Key != ""
 }
 
-// agreement compares what observers saw with one another and with the final history.
-func (t *trial) agreement(final op, lost map[uint64]string) {
-	stored := make(map[uint64]Entry, len(final.entries))
-	for _, e := range final.entries {
-		stored[e.Seq] = e
+// agreement compares what observers saw with one another and with the final history, if there is one.
+func (t *trial) agreement(final *op, lost map[uint64]string) {
+	stored := map[uint64]Entry{}
+	if final != nil {
+		for _, e := range final.entries {
+			stored[e.Seq] = e
+		}
 	}
 	first := make(map[uint64]witness, len(t.seen))
 	for _, w := range t.seen {
@@ -347,7 +350,7 @@ func (t *trial) agreement(final op, lost map[uint64]string) {
 		switch {
 		case again && differ(old.entry(), w.entry()):
 			t.violation(Divergence, []Op{old.sawOp(), w.sawOp()}, "seq %d is %q (%s) for %s and %q (%s) for %s", w.seq, w.id, w.key, w.who, old.id, old.key, old.who)
-		case again:
+		case again || final == nil:
 		case ok && differ(e, w.entry()):
 			t.violation(Divergence, []Op{w.sawOp(), found(final.who, e)}, "seq %d is %q (%s) for %s and %q (%s) in the history", w.seq, w.id, w.key, w.who, e.ID, e.Key)
 		case !ok && w.id != "" && lost[w.seq] != w.id:

@@ -194,9 +194,7 @@ func (o *Observer) Receipt(conversation, user, kind string, seq uint64) {
 	maphash.WriteComparable(&h, o)
 	maphash.WriteComparable(&h, [2]string{user, kind})
 	key := h.Sum64()
-	o.mu.Lock()
-	cv := o.at(conversation).cv
-	o.mu.Unlock()
+	cv := o.c.shard(conversation).conv(conversation)
 	cv.mu.Lock()
 	was, known := cv.receipts[key]
 	switch {
