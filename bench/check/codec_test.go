@@ -59,3 +59,13 @@ func FuzzTrial(f *testing.F) {
 		}
 	})
 }
+
+// TestConversationsAreInTheirShard: a record that puts one elsewhere would keep what belongs together apart.
+func TestConversationsAreInTheirShard(t *testing.T) {
+	b := string(appendOp(nil, &op{kind: opConversation, id: "c"}))
+	for i := range shards {
+		if err := load(map[string]*trial{}, []*source{{}}, 0, b, i); (err == nil) != (i == shardOf("c")) {
+			t.Errorf("shard %d: %v", i, err)
+		}
+	}
+}

@@ -341,20 +341,25 @@ func (t *trial) agreement(final *op, lost map[uint64]string) {
 		}
 	}
 	first := make(map[uint64]witness, len(t.seen))
+	told := map[uint64]bool{} // once for each seq
 	for _, w := range t.seen {
 		old, again := first[w.seq]
-		if !again {
+		if !again || old.key == "" {
 			first[w.seq] = w
 		}
 		e, ok := stored[w.seq]
 		switch {
+		case told[w.seq]:
 		case again && differ(old.entry(), w.entry()):
 			t.violation(Divergence, []Op{old.sawOp(), w.sawOp()}, "seq %d is %q (%s) for %s and %q (%s) for %s", w.seq, w.id, w.key, w.who, old.id, old.key, old.who)
-		case again || final == nil:
+			told[w.seq] = true
+		case final == nil:
 		case ok && differ(e, w.entry()):
 			t.violation(Divergence, []Op{w.sawOp(), found(final.who, e)}, "seq %d is %q (%s) for %s and %q (%s) in the history", w.seq, w.id, w.key, w.who, e.ID, e.Key)
+			told[w.seq] = true
 		case !ok && w.id != "" && lost[w.seq] != w.id:
 			t.violation(Vanished, []Op{w.sawOp(), {What: "did not find", Who: final.who, Seq: w.seq}}, "seq %d, which was delivered as %s, is not in the history", w.seq, w.id)
+			told[w.seq] = true
 		}
 	}
 }
