@@ -248,7 +248,11 @@ func TestDivergenceNeedsNoFinalHistory(t *testing.T) {
 	if n := c.Violations(); n != 1 {
 		t.Errorf("%d violations noticed", n)
 	}
-	if r := verdict(c); r.Counts[check.Divergence] != 1 || r.Counts[check.Vanished] != 0 {
+	// The first to see seq 2 does not see its key; the next two do not agree on it.
+	for i, key := range []string{"", "x", "y"} {
+		c.Observer(fmt.Sprint(i), "").Saw("c", entry{Seq: 2, ID: "id2", Key: key})
+	}
+	if r := verdict(c); r.Counts[check.Divergence] != 2 || r.Counts[check.Vanished] != 0 {
 		t.Error(r)
 	}
 }

@@ -194,6 +194,10 @@ func TestEdges(t *testing.T) {
 			s.c.Read("r", "c")(append(s.final, msg(6)), true)
 			s.final = append(s.final, msg(6))
 		}},
+		{"a read finds an unanswered send that is nowhere in the end", kinds{check.NonLinear: 1}, func(s *stage) {
+			s.c.Sent(check.Send{Conversation: "c", Sender: "alice", Key: "k6"})
+			s.c.Read("r", "c")(append(s.final[:5:5], msg(6)), true)
+		}},
 		{"a whole read begins too late", kinds{check.NonLinear: 1}, func(s *stage) { s.c.Read("r", "c")(s.final[1:], true) }},
 		{"a page begins late", kinds{}, func(s *stage) { s.c.Read("r", "c")(s.final[1:], false) }},
 		{"a read finds another message", kinds{check.NonLinear: 1}, func(s *stage) {
@@ -350,5 +354,22 @@ func TestViolationsAreBounded(t *testing.T) {
 	})
 	if r.Counts[check.Skip] != 400 || len(r.Violations) != 50 {
 		t.Errorf("%d counted, %d kept", r.Counts[check.Skip], len(r.Violations))
+	}
+}
+
+// TestManyViolationsAreSmall in memory and in the record.
+func TestManyViolationsAreSmall(t *testing.T) {
+	c := newChecker()
+	o := c.Observer("o", "")
+	o.Follow("c", 5)
+	for range 20_000 {
+		o.Saw("c", entry{Seq: 5})
+	}
+	var b bytes.Buffer
+	if err := c.Export(&b); err != nil {
+		t.Fatal(err)
+	}
+	if c.Violations() != 20_000 || b.Len() > 1<<20 {
+		t.Errorf("%d violations, %d bytes", c.Violations(), b.Len())
 	}
 }

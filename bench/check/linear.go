@@ -71,9 +71,9 @@ var model = porcupine.Model{
 	DescribeState:     func(state any) string { return fmt.Sprintf("%d messages", state) },
 }
 
-// decide gives a conversation to porcupine. A history in which something else is wrong already is only drawn.
+// decide gives a conversation to porcupine, if it has reads, which it has if it is in the sample. A history in which something else is wrong already is only drawn.
 func (l *linearizer) decide(t *trial) error {
-	if !l.sampled(t.id) || len(t.reads) == 0 || l.sum.Decided+l.sum.Undecided >= l.Conversations {
+	if len(t.reads) == 0 || l.sum.Decided+l.sum.Undecided >= l.Conversations {
 		return nil
 	}
 	if len(t.order)+len(t.reads) > l.Operations {
@@ -123,7 +123,7 @@ func (l *linearizer) decide(t *trial) error {
 	return nil
 }
 
-// calls are the appends that took effect as far as anybody knows, in order of seq, and the reads. Times of several workers
+// calls are the appends that were acknowledged or are in the final history, in order of seq, and the reads. Times of several workers
 // are stretched by the errors of their clocks.
 func (t *trial) calls() (list []*call) {
 	stretch := func(src int) int64 {
@@ -132,12 +132,6 @@ func (t *trial) calls() (list []*call) {
 		}
 		return t.sources[src].err
 	}
-	seqs := map[string]uint64{}
-	for _, r := range t.reads {
-		for _, e := range r.entries {
-			seqs[e.Key] = e.Seq
-		}
-	}
 	for _, s := range t.order {
 		c := &call{Op: t.sentOp(s), src: s.src, from: s.start - stretch(s.src), to: math.MaxInt64}
 		switch {
@@ -145,8 +139,6 @@ func (t *trial) calls() (list []*call) {
 			c.to = s.end + stretch(s.src)
 		case len(s.stands) > 0:
 			c.Seq = s.stands[0].Seq
-		default:
-			c.Seq = seqs[s.key]
 		}
 		if c.Seq != 0 {
 			list = append(list, c)

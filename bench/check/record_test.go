@@ -69,6 +69,9 @@ func TestSpilledRunsAreJudgedAlike(t *testing.T) {
 			final[17].ID = "other"
 		}
 		c.Final("r", "c", final)
+		if n := c.Violations(); n != 0 {
+			t.Errorf("%d violations noticed while nothing was wrong", n)
+		}
 		if c.Spilled() == 0 {
 			t.Error("nothing was spilled: the test tests nothing")
 		}
@@ -143,6 +146,22 @@ func TestClocksOfWorkers(t *testing.T) {
 		if r.Counts[check.RealTime] > 0 != tc.found || r.OK() == tc.found {
 			t.Errorf("offset %v, error %v: %v", tc.offset, tc.mistake, r)
 		}
+	}
+}
+
+// TestClockThatStands: what comes first is first, also for a clock that does not go.
+func TestClockThatStands(t *testing.T) {
+	c, err := check.New(check.Config{Now: func() time.Time { return time.Unix(1, 0) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Sent(check.Send{Conversation: "c", Sender: "alice", Key: "k2"})
+	c.Acked("c", "k2", "id2", 2)
+	c.Sent(check.Send{Conversation: "c", Sender: "bob", Key: "k1"})
+	c.Acked("c", "k1", "id1", 1)
+	c.Final("r", "c", []entry{msg(1), msg(2)})
+	if r := verdict(c); r.Counts[check.RealTime] != 1 {
+		t.Error(r)
 	}
 }
 
