@@ -12,8 +12,8 @@ import (
 type Codec interface {
 	// Binary reports whether frames are binary ones.
 	Binary() bool
-	// Endpoint of a user's socket: where to connect, and the HTTP request for the upgrade without Sec-WebSocket-Key.
-	Endpoint(user, socket int) Endpoint
+	// Endpoint of a user's socket: where to connect (another address of the target for the next socket or attempt), and the HTTP request for the upgrade without Sec-WebSocket-Key.
+	Endpoint(user, socket, attempt int) Endpoint
 	// Open is the first frame after the upgrade, if the protocol has one; else dst as it is.
 	Open(dst []byte, user int) []byte
 	// Send is a message. Its content begins with the key and a space, and is padded to size bytes.
@@ -77,10 +77,11 @@ const (
 	Msg               // a message in its conversation
 	Logged            // another event of the log: it has a seq
 	Ack               // of the send Key: ID and Seq
-	Refused           // of the send Key, with Code
+	Refused           // of the send Key, with Code; Key is empty when it is not about a send
 	Resumed           // all that was missed has come
-	Gap               // more is missing than is sent: read the history
+	Gap               // more is missing than is sent, up to Seq: read the history
 	Receipt           // User has read up to Seq
+	Head              // the log of Conversation reaches to Seq: who has less asks for the rest
 	Pong
 )
 
@@ -89,6 +90,8 @@ type Target interface {
 	Codec
 	// Kind is hub, centrifugo, wukongim or limit.
 	Kind() string
+	// User is the name of a user by number, as Event.User has it.
+	User(user int) string
 	// Version of the running system, as it says.
 	Version(ctx context.Context) (string, error)
 	// Prepare makes the conversations of a world and returns their ids in the same order. Users exist as soon as they are named.
