@@ -2,10 +2,14 @@ package target
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 
 	"github.com/zumodra/hub/bench/check"
 )
+
+// ErrNotSupported says that the target has nothing of the kind.
+var ErrNotSupported = errors.New("not supported by the target")
 
 // Codec is a protocol as a client speaks it over WebSocket text or binary frames. It keeps no state of a connection, and is for
 // concurrent use. Methods that encode append the payload of one frame to dst, unmasked and without its header, and allocate nothing else.
