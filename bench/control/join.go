@@ -65,7 +65,10 @@ func Join(ctx context.Context, cfg JoinConfig) error {
 		_ = c.Close(websocket.StatusInternalError, "")
 		return err
 	}
-	return c.Close(websocket.StatusNormalClosure, "")
+	if err == nil {
+		_, _ = receive(ctx, c) // the controller closes
+	}
+	return err
 }
 
 // joined is a worker with its controller.
@@ -122,7 +125,7 @@ func (j *joined) prepare(ctx context.Context, m *message) error {
 		return errors.New("a plan is missing, or there is one already")
 	}
 	j.plan = *m.Plan
-	sc, err := scenario.Load(strings.NewReader(j.plan.Scenario))
+	sc, err := scenario.Read_(strings.NewReader(j.plan.Scenario))
 	if err != nil {
 		return err
 	}

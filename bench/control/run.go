@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/zumodra/hub/bench/check"
 	"github.com/zumodra/hub/bench/measure"
 	"github.com/zumodra/hub/bench/scenario"
@@ -128,6 +130,7 @@ func Run(ctx context.Context, cfg Config) (*measure.Run, error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		for _, p := range c.peers {
+			_ = p.c.Close(websocket.StatusNormalClosure, "")
 			close(p.done)
 		}
 	}()

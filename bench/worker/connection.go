@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -115,7 +116,7 @@ func (w *Worker) event(i int32, e *target.Event) {
 		w.touched = time.Now()
 		w.acked(i, e)
 	case target.Refused:
-		w.refused(e)
+		w.refused(i, e)
 	case target.Resumed:
 		w.resumed(i, e)
 	case target.Gap:
@@ -305,7 +306,7 @@ func (w *Worker) settle(n uint64, p *pending, e *target.Event) {
 	w.rec.Record(measure.NameService, now.Sub(p.sent))
 	v := &w.convs[p.conv]
 	if len(e.ID) <= len(v.own) {
-		v.ownConn, v.ownLen = p.conn, uint8(copy(v.own[:], e.ID))
+		v.ownConn, v.ownKey, v.ownLen = p.conn, p.key, uint8(copy(v.own[:], e.ID))
 	}
 	if w.chk != nil {
 		w.chk.Acked(v.id, p.key, string(e.ID), e.Seq)
@@ -313,7 +314,11 @@ func (w *Worker) settle(n uint64, p *pending, e *target.Event) {
 }
 
 // refused ends a send that was answered by an error; unless the error says that nobody knows.
-func (w *Worker) refused(e *target.Event) {
+func (w *Worker) refused(i int32, e *target.Event) {
+	if ci, ok := w.byID[string(e.Conversation)]; ok && w.conns[i].asks(ci) && !bytes.HasPrefix(e.Key, []byte(w.cfg.Plan.Run)) {
+		w.askAgain(i, ci)
+		return
+	}
 	part, n, _, ok := parseKey(w.cfg.Plan.Run, e.Key)
 	if !ok || part != w.cfg.Plan.Part || w.pending[n] == nil {
 		w.rec.Add("errors."+string(e.Code), 1)
@@ -321,11 +326,23 @@ func (w *Worker) refused(e *target.Event) {
 	}
 	p := w.pending[n]
 	delete(w.pending, n)
+	w.touched = time.Now()
 	w.rec.Add(measure.CountRefused, 1)
 	w.rec.Add("refused."+string(e.Code), 1)
 	if w.chk != nil && !unknown(e.Code) {
 		w.chk.Refused(w.convs[p.conv].id, p.key)
 	}
+}
+
+// askAgain repeats a resume that was refused, after a while.
+func (w *Worker) askAgain(i, ci int32) {
+	w.rec.Add("resumes refused", 1)
+	opened := w.conns[i].opened
+	w.loop.At(time.Now().Add(firstWait+time.Duration(w.rng.Int64N(int64(firstWait)))), func() {
+		if c := &w.conns[i]; c.ready && c.opened.Equal(opened) && c.asks(ci) {
+			w.resume(i, ci)
+		}
+	})
 }
 
 // unknown reports whether a send with this answer may have taken place.

@@ -259,7 +259,7 @@ func (w *Worker) do(s *stream, due, now time.Time) {
 	case scenario.Edit:
 		if v := &w.convs[ci]; v.ownLen > 0 && w.conns[v.ownConn].ready {
 			i = v.ownConn
-			b = w.tgt.Edit(w.buf[:0], v.id, view(v.own[:v.ownLen]), "edited")
+			b = w.tgt.Edit(w.buf[:0], v.id, view(v.own[:v.ownLen]), v.ownKey+" edited")
 		}
 	default:
 		w.call(string(s.load.Op), int(c.user), ci, due)

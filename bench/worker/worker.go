@@ -72,6 +72,7 @@ type conv struct {
 	ownLen    uint8
 	lastSeq   uint64
 	ownConn   int32
+	ownKey    string
 	sampled   bool
 }
 

@@ -30,8 +30,8 @@ func (t *Target) Send(dst []byte, m target.Message) []byte {
 	for left := m.Size - len(m.Key); left > 0; left -= len(filler) {
 		dst = append(dst, filler[:min(left, len(filler))]...)
 	}
-	if dst[len(dst)-1] == ' ' { // contents are trimmed
-		dst[len(dst)-1] = '.'
+	if n := len(dst) - 1; dst[n] == ' ' { // contents are trimmed
+		dst = dst[:n]
 	}
 	return append(dst, `"}`...)
 }
