@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -303,11 +302,15 @@ func (s *System) GC(ctx context.Context) error {
 // Sessions that each running node holds, by name.
 func (s *System) Sessions(ctx context.Context) (map[string]int, error) {
 	open := map[string]int{}
-	err := s.each(ctx, http.MethodGet, "/debug/cluster", func(name string, body []byte) error {
-		var v struct{ Sessions int }
-		err := json.Unmarshal(body, &v)
-		open[name] = v.Sessions
-		return err
+	err := s.each(ctx, http.MethodGet, "/metrics", func(name string, body []byte) error {
+		for line := range strings.Lines(string(body)) {
+			if v, ok := strings.CutPrefix(line, "hub_sessions_open "); ok {
+				n, err := strconv.ParseFloat(strings.TrimSpace(v), 64)
+				open[name] = int(n)
+				return err
+			}
+		}
+		return errors.New("hub_sessions_open is not there")
 	})
 	return open, err
 }
