@@ -27,8 +27,8 @@ build: ## build bin/hub
 run: ## start a development server on 127.0.0.1:8080, data in ./hub-data
 	$(GO) run ./cmd/hub serve --dev --data $(DATA)
 
-cluster: ## NODES hubs and a Cassandra on this machine, data in ./hub-cluster, until Ctrl-C
-	$(GO) run ./internal/testcluster/run -nodes $(NODES) -dir $(CLUSTER_DATA)
+cluster: ## NODES hubs and a Cassandra on this machine, data in ./hub-cluster, until Ctrl-C; KEEP=1: hubbench may load, kill and start them
+	$(GO) run ./internal/testcluster/run -nodes $(NODES) -dir $(CLUSTER_DATA) $(if $(KEEP),-keep -load)
 
 test: ## all tests that need Go alone, with the race detector; STORAGE=scylla: those that touch storage, on a local Cassandra
 ifeq ($(STORAGE),scylla)
