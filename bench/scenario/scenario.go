@@ -69,9 +69,9 @@ const (
 	Read      Op = "read"      // mark the newest seen as read
 	React     Op = "react"     // to the newest seen message of another
 	Edit      Op = "edit"      // the newest own message
-	History   Op = "history"   // REST: the newest 50 messages
-	Scroll    Op = "scroll"    // REST: an older page of 50
-	List      Op = "list"      // REST: the first 50 conversations
+	History   Op = "history"   // REST: the newest page of messages
+	Scroll    Op = "scroll"    // REST: an older page
+	List      Op = "list"      // REST: the first page of conversations
 	Search    Op = "search"    // REST: a word, in all conversations of the user
 	Reconnect Op = "reconnect" // close the socket without a word, open it again, resume
 )
