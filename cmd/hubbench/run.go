@@ -14,7 +14,6 @@ import (
 
 	"github.com/zumodra/hub/bench/chaos"
 	"github.com/zumodra/hub/bench/control"
-	"github.com/zumodra/hub/bench/live"
 	"github.com/zumodra/hub/bench/measure"
 	"github.com/zumodra/hub/bench/report"
 	"github.com/zumodra/hub/bench/scenario"
@@ -132,8 +131,7 @@ func (c *runCmd) view(s *streams) (control.Live, func(), error) {
 	if c.Quiet {
 		return silent{}, func() {}, nil
 	}
-	v := live.New(s.err)
-	return v, v.Close, nil
+	return silent{}, func() {}, nil // TODO live
 }
 
 func exitOf(r *measure.Run) int {
@@ -185,7 +183,7 @@ func (f *systemFlags) measure(s *streams, sc *scenario.Scenario, seed uint64, di
 		Log: slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	switch {
 	case f.Attach != "":
-		sys, err := system.Attach(f.Attach)
+		sys, err := system.Attach(s.ctx, f.Attach)
 		if err != nil {
 			return nil, err
 		}
@@ -241,23 +239,41 @@ func (f *systemFlags) measure(s *streams, sc *scenario.Scenario, seed uint64, di
 
 // use loads a system that is under control.
 func (f *systemFlags) use(cfg *control.Config, access *worker.Access, sys *system.System, sc *scenario.Scenario) error {
-	access.URLs, access.Secret, access.Key = sys.URLs(), sys.Secret(), sys.AdminKey()
+	access.URLs, access.Secret, access.Key = sys.Edges(), sys.Secret(), sys.AdminKey()
+	if len(access.URLs) == 0 {
+		access.URLs = sys.URLs()
+	}
 	cfg.System = under{sys}
 	if len(sc.Chaos) == 0 {
 		return nil
 	}
-	driver := sys.Driver()
-	if err := chaos.Check(sc.Chaos, driver); err != nil {
+	troubles, err := chaos.New(sc.Chaos, sys)
+	if err != nil {
 		return err
 	}
-	cfg.Chaos = func(ctx context.Context, start time.Time, marked func(measure.Mark)) error {
-		return chaos.Run(ctx, chaos.Config{Actions: sc.Chaos, Driver: driver, Start: start, Marked: marked})
-	}
+	cfg.Chaos = troubles.Run
 	return nil
 }
 
 // under is a system as the controller looks at it.
 type under struct{ *system.System }
+
+// Edges are the nodes that hold sockets: all full ones, unless there are edges.
+func (u under) Edges() []string {
+	var edges, nodes []string
+	for name := range u.Processes() {
+		switch {
+		case strings.HasPrefix(name, "edge"):
+			edges = append(edges, name)
+		case strings.HasPrefix(name, "node"):
+			nodes = append(nodes, name)
+		}
+	}
+	if len(edges) > 0 {
+		return edges
+	}
+	return nodes
+}
 
 func (u under) Collect(ctx context.Context) error { return u.GC(ctx) }
 
