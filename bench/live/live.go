@@ -87,9 +87,13 @@ func (v *View) Connecting(ready, of, failed int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.ready, v.target, v.failed = ready, of, failed
-	line := ""
-	if of > 0 && ready*10/of > v.told {
-		v.told = ready * 10 / of
+	line, tenths := "", 0
+	if of > 0 {
+		tenths = ready * 10 / of
+	}
+	before := v.told
+	v.told = tenths // falls when another run begins, against a peer
+	if tenths > before {
 		line = fmt.Sprintf("%d of %d connections, %d failed", ready, of, failed)
 	}
 	v.show(line)
