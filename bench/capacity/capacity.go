@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
+	"strings"
 )
 
 // ErrConfig says that the bounds make no sense.
@@ -155,4 +157,31 @@ func (s *search) below(failed float64) float64 {
 		}
 	}
 	return best
+}
+
+// Text writes the probes in order and the result, for a terminal. What probes said is expected to be printable.
+func (r Result) Text(w io.Writer) error {
+	var b strings.Builder
+	for _, p := range r.Probes {
+		mark, note := "✗", ""
+		if p.OK {
+			mark = "✓"
+		}
+		if p.Confirms {
+			note = " (once more)"
+		}
+		fmt.Fprintf(&b, "%s %10.1f/s%s  %s\n", mark, p.Rate, note, p.Detail)
+	}
+	switch {
+	case r.Rate > 0 && r.Failed > 0:
+		fmt.Fprintf(&b, "%.1f/s holds, %.1f/s does not\n", r.Rate, r.Failed)
+	case r.Rate > 0:
+		fmt.Fprintf(&b, "%.1f/s holds, the highest that was to be tried\n", r.Rate)
+	case r.Failed > 0:
+		fmt.Fprintf(&b, "not even %.1f/s holds\n", r.Failed)
+	default:
+		b.WriteString("the search did not end\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }

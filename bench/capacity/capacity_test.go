@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"testing"
 
@@ -166,4 +167,22 @@ func TestSearchNoisySystems(t *testing.T) {
 			t.Fatalf("rate %v of %v", got.Rate, most)
 		}
 	})
+}
+
+func ExampleResult_Text() {
+	got, _ := capacity.Search(context.Background(), capacity.Config{Low: 100, Precision: 0.5}, upTo(250))
+	_ = got.Text(os.Stdout)
+	_ = capacity.Result{Failed: 100}.Text(os.Stdout)
+	_ = capacity.Result{Rate: 100}.Text(os.Stdout)
+	// Output:
+	// ✓      100.0/s  p99 at 100
+	// ✓      200.0/s  p99 at 200
+	// ✗      400.0/s  p99 at 400
+	// ✗      400.0/s  p99 at 400
+	// ✗      300.0/s  p99 at 300
+	// ✗      300.0/s  p99 at 300
+	// ✓      200.0/s (once more)  p99 at 200
+	// 200.0/s holds, 300.0/s does not
+	// not even 100.0/s holds
+	// 100.0/s holds, the highest that was to be tried
 }

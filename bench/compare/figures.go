@@ -84,6 +84,8 @@ func Figures(r *measure.Run) []Figure {
 	}
 	if m := r.Memory; m != nil {
 		out = append(out,
+			// What the target itself uses: the figure to compare with peers, which have no directory.
+			Figure{Name: "memory.user", Value: m.Edge + m.Directory, Unit: Bytes},
 			Figure{Name: "memory.edge", Value: m.Edge, Unit: Bytes},
 			Figure{Name: "memory.directory", Value: m.Directory, Unit: Bytes},
 			Figure{Name: "memory.kernel", Value: m.Kernel, Unit: Bytes})

@@ -22,7 +22,7 @@ var (
 // quantiles of an interval, and what Prometheus calls them.
 var quantiles = map[string]string{"p50": "0.5", "p90": "0.9", "p99": "0.99", "p999": "0.999", "max": "1"}
 
-// Handler serves the latest status in the text format of Prometheus. Before the first Update there is nothing to tell.
+// Handler serves the latest interval in the text format of Prometheus. Before the load there is nothing to tell.
 func (v *View) Handler() http.Handler {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collector{v})
@@ -50,16 +50,16 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		}
 		ch <- prometheus.MustNewConstMetric(d, kind, value, labels...)
 	}
-	s := c.v.last
-	send(descSecond, prometheus.GaugeValue, float64(s.Interval.At))
-	send(descConnected, prometheus.GaugeValue, float64(s.Interval.Connected))
-	send(descTarget, prometheus.GaugeValue, float64(s.Target))
-	send(descViolations, prometheus.GaugeValue, float64(s.Violations))
-	send(descMarks, prometheus.CounterValue, float64(len(s.Marks)))
+	i := c.v.interval
+	send(descSecond, prometheus.GaugeValue, float64(i.At))
+	send(descConnected, prometheus.GaugeValue, float64(i.Connected))
+	send(descTarget, prometheus.GaugeValue, float64(c.v.target))
+	send(descViolations, prometheus.GaugeValue, float64(c.v.violations))
+	send(descMarks, prometheus.CounterValue, float64(c.v.marks))
 	for what, n := range c.v.totals {
 		send(descEvents, prometheus.CounterValue, float64(n), what)
 	}
-	for name, values := range s.Interval.Latency {
+	for name, values := range i.Latency {
 		for q, ns := range values {
 			if label, ok := quantiles[q]; ok {
 				send(descLatency, prometheus.GaugeValue, float64(ns)/1e9, name, label)

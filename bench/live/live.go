@@ -1,7 +1,6 @@
 package live
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -27,34 +26,32 @@ type Config struct {
 	Size func() (width, height int, ok bool)
 }
 
-// Status of a run, once a second.
-type Status struct {
-	Phase      string // connecting, warm-up, measuring, settling, checking …: what a person is told
-	Interval   measure.Interval
-	Target     int64 // connections that there shall be
-	Marks      []measure.Mark
-	Violations int
-	Warnings   []string // why the run is going to be invalid
-}
-
 // history is how many seconds the little curves show.
 const history = 40
 
-// View of one run. It starts no goroutine; all methods may be called concurrently. What the output refuses is lost and no error: a run
-// does not end because nobody looks.
+// View of a run. It starts no goroutine, and draws when it is told something; all methods may be called concurrently. What the output
+// refuses is lost and no error: a run does not end because nobody looks.
 type View struct {
 	cfg Config
 
-	mu     sync.Mutex
-	last   Status
-	seen   bool
-	totals map[string]int64
-	curves map[string][]float64 // at most history of each
-	drawn  int                  // lines of the view that stand above the cursor
-	marks  int                  // that were told in a line, where there is no terminal
+	mu         sync.Mutex
+	phase      string
+	ready      int // connections
+	failed     int
+	target     int
+	told       int // tenths of the target that were told in a line
+	interval   measure.Interval
+	seen       bool // an interval
+	violations int64
+	marks      int
+	mark       measure.Mark // the last one
+	totals     map[string]int64
+	curves     map[string][]float64 // at most history of each
+	drawn      int                  // lines of the view that stand above the cursor
+	closed     bool
 }
 
-// New makes a view. Nothing is written before the first Update.
+// New makes a view. Nothing is written before it is told something.
 func New(cfg Config) *View {
 	if cfg.Out == nil {
 		cfg.Out = os.Stdout
@@ -77,43 +74,86 @@ func sizeOf(w io.Writer) func() (int, int, bool) {
 	}
 }
 
-// Update shows a status, and keeps it until the next: what it points to must not change. Each interval is to be told once.
-func (v *View) Update(s Status) {
+// Phase says what the run does now: opening connections, load, judging …
+func (v *View) Phase(text string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.last, v.seen = s, true
-	for name, n := range s.Interval.Counts {
+	v.phase = text
+	v.show(text)
+}
+
+// Connecting says how many connections are ready, of how many, and how many could not be opened. Without a terminal each tenth is told.
+func (v *View) Connecting(ready, of, failed int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.ready, v.target, v.failed = ready, of, failed
+	line, tenths := "", 0
+	if of > 0 {
+		tenths = ready * 10 / of
+	}
+	before := v.told
+	v.told = tenths // falls when another run begins, against a peer
+	if tenths > before {
+		line = fmt.Sprintf("%d of %d connections, %d failed", ready, of, failed)
+	}
+	v.show(line)
+}
+
+// Interval shows a second of the load, and keeps it until the next: what it points to must not change. Violations are those so far.
+func (v *View) Interval(i measure.Interval, violations int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.interval, v.violations, v.seen = i, violations, true
+	for name, n := range i.Counts {
 		v.totals[name] += n
 	}
-	v.push("acked", float64(s.Interval.Counts[measure.CountAcked]))
-	v.push("delivered", float64(s.Interval.Counts[measure.CountDelivered]))
-	v.push("ack", float64(s.Interval.Latency[measure.NameAck]["p99"]))
-	v.push("delivery", float64(s.Interval.Latency[measure.NameDelivery]["p99"]))
-	if width, height, ok := v.cfg.Size(); ok {
-		v.draw(v.lines(), width, height)
+	v.push("acked", float64(i.Counts[measure.CountAcked]))
+	v.push("delivered", float64(i.Counts[measure.CountDelivered]))
+	for _, name := range latencies {
+		v.push(name, float64(i.Latency[name]["p99"]))
+	}
+	v.show(v.line())
+}
+
+// Mark shows what was done to the target.
+func (v *View) Mark(m measure.Mark) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.marks++
+	v.mark = m
+	v.show(markText(m))
+}
+
+// Close leaves on the terminal what stands there. Whatever the view is told afterwards is ignored, but for Print and the Handler.
+func (v *View) Close() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.closed, v.drawn = true, 0
+}
+
+// show draws the view; where there is no terminal it writes the line, if there is one.
+func (v *View) show(line string) {
+	if v.closed {
 		return
 	}
-	for _, m := range s.Marks[min(v.marks, len(s.Marks)):] {
-		v.write(clean(markText(m)) + "\n")
+	if width, height, ok := v.cfg.Size(); ok {
+		v.draw(v.lines(), width, height)
+	} else if line != "" {
+		v.write(clean(line) + "\n")
 	}
-	v.marks = len(s.Marks)
-	v.write(clean(v.line()) + "\n")
 }
 
 // Print writes a line above the view, for what is not part of it.
 func (v *View) Print(line string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	width, height, ok := v.cfg.Size()
-	if !ok {
+	if v.drawn == 0 {
 		v.write(clean(line) + "\n")
 		return
 	}
 	v.write(v.up() + "\x1b[J" + clean(line) + "\n")
 	v.drawn = 0
-	if v.seen {
-		v.draw(v.lines(), width, height)
-	}
+	v.show("")
 }
 
 func (v *View) push(curve string, value float64) {
@@ -153,8 +193,7 @@ func (v *View) draw(lines []string, width, height int) {
 
 // lines of the view on a terminal.
 func (v *View) lines() []string {
-	s := v.last
-	i := s.Interval
+	i := v.interval
 	counts := func(names ...string) string {
 		var parts []string
 		for _, n := range names {
@@ -163,40 +202,43 @@ func (v *View) lines() []string {
 		return strings.Join(parts, "  ")
 	}
 	row := func(name, text, curve string) string {
-		return fmt.Sprintf("%-12s %-58s %s", name, text, spark(v.curves[curve]))
+		return strings.TrimRight(fmt.Sprintf("%-12s %-58s %s", name, text, spark(v.curves[curve])), " ")
 	}
+	connections := fmt.Sprintf("%d of %d ready, %d failed", v.ready, v.target, v.failed)
+	if !v.seen {
+		return []string{v.head(), row("connections", connections, "")}
+	}
+	connections = fmt.Sprintf("%d of %d  %s", i.Connected, v.target, counts(measure.CountOpened, measure.CountClosed))
 	out := []string{
 		v.head(),
-		row("connections", fmt.Sprintf("%d of %d  %s", i.Connected, s.Target, counts(measure.CountOpened, measure.CountClosed)), ""),
+		row("connections", connections, ""),
 		row("sends /s", counts(measure.CountIntended, measure.CountSent, measure.CountAcked, measure.CountRefused), "acked"),
 		row("arrivals /s", counts(measure.CountDelivered, measure.CountFrames), "delivered"),
 		row("sessions", counts(measure.CountResumed, measure.CountGaps, measure.CountErrors), ""),
 	}
-	for _, name := range []string{measure.NameAck, measure.NameDelivery, measure.NameLateness} {
+	for _, name := range latencies {
 		out = append(out, row(name, latency(i, name), name))
 	}
 	chaos := "nothing so far"
-	if n := len(s.Marks); n > 0 {
-		chaos = fmt.Sprintf("%d: %s", n, markText(s.Marks[n-1]))
+	if v.marks > 0 {
+		chaos = fmt.Sprintf("%d: %s", v.marks, markText(v.mark))
 	}
 	mark := "✓"
-	if s.Violations > 0 {
+	if v.violations > 0 {
 		mark = "✗"
 	}
-	out = append(out, row("chaos", chaos, ""), row("violations", fmt.Sprintf("%s %d", mark, s.Violations), ""))
-	if n := len(s.Warnings); n > 0 {
-		out = append(out, row("invalid", fmt.Sprintf("✗ %s", strings.Join(s.Warnings, "; ")), ""))
-	}
-	for j := range out {
-		out[j] = strings.TrimRight(out[j], " ")
-	}
+	out = append(out, row("chaos", chaos, ""), row("violations", fmt.Sprintf("%s %d", mark, v.violations), ""))
 	return out
 }
 
 // head is the name, the phase and how far it is.
 func (v *View) head() string {
-	at := time.Duration(v.last.Interval.At) * time.Second
-	head := fmt.Sprintf("%s  %s  %s of %s", v.cfg.Name, cmp.Or(v.last.Phase, "running"), at, v.cfg.Duration)
+	head := v.cfg.Name + "  " + v.phase
+	if !v.seen {
+		return head
+	}
+	at := time.Duration(v.interval.At) * time.Second
+	head += fmt.Sprintf("  %s of %s", at, v.cfg.Duration)
 	if all := v.cfg.Warmup + v.cfg.Duration; all > 0 {
 		const width = 24
 		share := min(1, max(0, float64(at+v.cfg.Warmup+time.Second)/float64(all)))
@@ -208,22 +250,20 @@ func (v *View) head() string {
 
 // line is the status where there is no terminal.
 func (v *View) line() string {
-	s := v.last
-	i := s.Interval
-	text := fmt.Sprintf("%4ds %s: connected %d/%d, sent %d, acked %d, delivered %d, refused %d, errors %d",
-		i.At, cmp.Or(s.Phase, "running"), i.Connected, s.Target, i.Counts[measure.CountSent], i.Counts[measure.CountAcked],
+	i := v.interval
+	text := fmt.Sprintf("%4ds connected %d/%d, sent %d, acked %d, delivered %d, refused %d, errors %d",
+		i.At, i.Connected, v.target, i.Counts[measure.CountSent], i.Counts[measure.CountAcked],
 		i.Counts[measure.CountDelivered], i.Counts[measure.CountRefused], i.Counts[measure.CountErrors])
 	for _, name := range []string{measure.NameAck, measure.NameDelivery} {
 		if q := i.Latency[name]; len(q) > 0 {
 			text += fmt.Sprintf(", %s %s/%s", name, duration(q["p50"]), duration(q["p99"]))
 		}
 	}
-	text += fmt.Sprintf(", violations %d", s.Violations)
-	if len(s.Warnings) > 0 {
-		text += ", invalid: " + strings.Join(s.Warnings, "; ")
-	}
-	return text
+	return text + fmt.Sprintf(", violations %d", v.violations)
 }
+
+// latencies that the view has rows for.
+var latencies = []string{measure.NameAck, measure.NameDelivery, measure.NameLateness}
 
 func markText(m measure.Mark) string {
 	text := fmt.Sprintf("at %.1f s: %s", m.At, m.Text)

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"maps"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -32,6 +35,7 @@ type page struct {
 	Curve      *plot
 	Latency    []latencyRow
 	Over       []plot
+	Totals     []nameValue
 	Memory     template.HTML
 	Peers      *peerTable
 	Violations []violation
@@ -75,7 +79,7 @@ type peerCell struct{ Value, Ratio string }
 // HTML writes the page of a run. Peers are runs of the same scenario against other targets, at the same time on the same machine: the
 // page has a table of the figures as ratios to the run's.
 func HTML(w io.Writer, r *measure.Run, peers ...*measure.Run) error {
-	t, err := template.New("page").Funcs(template.FuncMap{"number": func(i int) int { return i + 1 }}).Parse(pageText)
+	t, err := template.New("page").Funcs(template.FuncMap{"number": func(i int) int { return i + 1 }, "value": value}).Parse(pageText)
 	if err != nil {
 		return fmt.Errorf("report: parsing the page: %w", err)
 	}
@@ -104,16 +108,30 @@ func newPage(r *measure.Run, peers []*measure.Run) page {
 	if len(r.Intervals) > 0 {
 		p.Warmup = r.Intervals[0].At < 0
 		p.Over = append(p.Over, rates(r)...)
-		p.Over = append(p.Over, connections(r))
+		p.Over = append(p.Over, connections(r)...)
 		p.Over = append(p.Over, latencies(r)...)
 	}
 	p.Over = append(p.Over, processes(r)...)
+	for _, name := range slices.Sorted(maps.Keys(r.Totals)) {
+		p.Totals = append(p.Totals, nameValue{name, fmt.Sprint(r.Totals[name])})
+	}
 	p.Memory = memory(r, peers)
 	if r.Check != nil {
 		p.violations(r.Check)
 	}
 	p.Facts = facts(r)
 	return p
+}
+
+// aTime is how a threshold on a time ends.
+var aTime = regexp.MustCompile(`[0-9](ns|us|µs|ms|s|m|h)\s*$`)
+
+// value of a threshold, as a time when the threshold has one.
+func value(v measure.Verdict) string {
+	if aTime.MatchString(v.Text) {
+		return compare.Format(v.Value, compare.Seconds)
+	}
+	return compare.Format(v.Value, compare.Count)
 }
 
 // subtitle is against what the run was, when, and for how long.

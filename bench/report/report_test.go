@@ -73,11 +73,14 @@ func TestHTMLHasEverything(t *testing.T) {
 	got := plots(t, text)
 	for _, title := range []string{
 		"Latency by percentile", "Sends", "Deliveries", "Connections", "Latency: ack", "Latency: delivery", "CPU of the target",
-		"Memory of the target (RSS)", "Memory per connection",
+		"Memory of the target (RSS)", "Heap of the target", "Goroutines of the target", "Descriptors of the target", "Memory per connection", "Sessions",
 	} {
 		if got[title] == "" {
 			t.Errorf("no plot %q", title)
 		}
+	}
+	if got["Errors of REST"] != "" {
+		t.Error("a plot of nothing")
 	}
 	// Marks: two close ones share a label, and every one has its line.
 	if s := got["Sends"]; strings.Count(s, `class="mark"`) != 3 || !strings.Contains(s, ">1–2</text>") || !strings.Contains(s, ">3</text>") {
@@ -315,7 +318,7 @@ func TestTextFitsATerminal(t *testing.T) {
 			t.Errorf("%q", l)
 		}
 	}
-	for _, want := range []string{"FAILED Correctness: 1 × lost", "✓ ack.p99 <= 50ms (0.021)", "… and ", "✗ lost: c-17", "at 24 s: kill node 2", "acked.rate 999/s"} {
+	for _, want := range []string{"FAILED Correctness: 1 × lost", "✓ ack.p99 <= 50ms (21.0 ms)", "✗ delivered.rate >= 20000 (9200)", "… and ", "✗ lost: c-17", "at 24 s: kill node 2", "acked.rate 999/s"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}

@@ -77,6 +77,9 @@ func sample(t testing.TB, seconds int, medianMs float64) *measure.Run {
 		}
 		i.Counts = map[string]int64{measure.CountIntended: due, measure.CountSent: due, measure.CountAcked: acked, measure.CountDelivered: 9 * acked, measure.CountRefused: due - acked, "x-other": 1}
 		slow := 1.0
+		if at == seconds*2/5+3 {
+			i.Counts[measure.CountResumed], i.Counts[measure.CountOpened] = 5000, 5000
+		}
 		if dead {
 			slow = 60
 		}
@@ -93,7 +96,7 @@ func sample(t testing.TB, seconds int, medianMs float64) *measure.Run {
 				cpu = 0
 			}
 			cpu += 0.25 + 0.1*float64(n) + 0.05*rnd.Float64()
-			p.Samples = append(p.Samples, measure.Sample{At: float64(at), CPU: cpu, RSS: int64(90+at/5+n*20) << 20, Files: 5000})
+			p.Samples = append(p.Samples, measure.Sample{At: float64(at), CPU: cpu, RSS: int64(90+at/5+n*20) << 20, Files: 5000, Goroutines: 80 + at%5, Heap: 40 << 20})
 		}
 		r.Processes = append(r.Processes, p)
 	}

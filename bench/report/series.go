@@ -143,35 +143,22 @@ func intervalLine(r *measure.Run, name string, per float64, value func(measure.I
 	return l
 }
 
-// rates is the plot of what was sent, acknowledged and delivered.
-func rates(r *measure.Run) []plot {
+// rates are the plots of what was sent, acknowledged and delivered.
+func rates(r *measure.Run) (plots []plot) {
 	x, per := timeAxis(r)
-	count := func(name string) func(measure.Interval) float64 {
-		return func(i measure.Interval) float64 { return float64(i.Counts[name]) }
-	}
-	var charts []plot
 	for _, c := range []struct {
 		title string
 		names []string
 	}{
 		{"Sends", []string{measure.CountIntended, measure.CountSent, measure.CountAcked, measure.CountRefused}},
 		{"Deliveries", []string{measure.CountDelivered}},
+		{"Errors of REST", []string{measure.CountErrors}},
 	} {
-		var lines []line
-		for _, n := range c.names {
-			if l := intervalLine(r, n, per, count(n), mean); n == c.names[0] || has(l) {
-				lines = append(lines, l)
-			}
+		if lines := countLines(r, per, c.names...); len(lines) > 0 {
+			plots = append(plots, timed(r, c.title, lines, x, per, "a second", 1000, []string{"", "thousand", "million"}, compare.PerSecond))
 		}
-		charts = append(charts, timed(r, c.title, lines, x, per, "a second", 1000, []string{"", "thousand", "million"}, compare.PerSecond))
 	}
-	return charts
-}
-
-// has reports whether a line has anything but zeros.
-func has(l line) bool {
-	_, hi := extent([]line{l})
-	return hi > 0
+	return plots
 }
 
 // timed makes a plot over time with a linear axis from 0.
@@ -180,11 +167,26 @@ func timed(r *measure.Run, title string, lines []line, x axis, per float64, what
 	return plot{Title: title, Desc: desc, X: x, Y: scaledAxis(what, lines, base, units), Lines: lines, Marks: marks(r, per)}
 }
 
-// connections is the plot of the ramp.
-func connections(r *measure.Run) plot {
+// connections are the plots of the ramp, and of what happened to connections and sessions if anything did.
+func connections(r *measure.Run) []plot {
 	x, per := timeAxis(r)
 	lines := []line{intervalLine(r, "connected", per, func(i measure.Interval) float64 { return float64(i.Connected) }, slices.Min)}
-	return timed(r, "Connections", lines, x, per, "open", 1000, []string{"", "thousand", "million"}, compare.Count)
+	plots := []plot{timed(r, "Connections", lines, x, per, "open", 1000, []string{"", "thousand", "million"}, compare.Count)}
+	if lines := countLines(r, per, measure.CountOpened, measure.CountClosed, measure.CountResumed, measure.CountGaps); len(lines) > 0 {
+		plots = append(plots, timed(r, "Sessions", lines, x, per, "a second", 1000, []string{"", "thousand", "million"}, compare.PerSecond))
+	}
+	return plots
+}
+
+// countLines are those of the counters that have anything to show.
+func countLines(r *measure.Run, per float64, names ...string) (out []line) {
+	for _, n := range names {
+		l := intervalLine(r, n, per, func(i measure.Interval) float64 { return float64(i.Counts[n]) }, mean)
+		if _, hi := extent([]line{l}); hi > 0 {
+			out = append(out, l)
+		}
+	}
+	return out
 }
 
 // latencies is a plot over time for each latency of the run.
@@ -205,7 +207,7 @@ func latencies(r *measure.Run) []plot {
 				}
 				return slices.Max(v)
 			})
-			if has(l) {
+			if _, hi := extent([]line{l}); hi > 0 {
 				lines = append(lines, l)
 			}
 		}
@@ -227,29 +229,48 @@ func processes(r *measure.Run) []plot {
 		return nil
 	}
 	x, per := timeAxis(r)
-	var cpu, rss []line
+	var cpu []line
 	for _, p := range r.Processes {
-		c, m := line{Name: clean(p.Name)}, line{Name: clean(p.Name)}
-		for i, s := range p.Samples {
-			m.Points = append(m.Points, point{s.At / per, float64(s.RSS)})
-			if i == 0 {
-				continue
-			}
-			before := p.Samples[i-1]
+		l := line{Name: clean(p.Name)}
+		for i := 1; i < len(p.Samples); i++ {
+			s, before := p.Samples[i], p.Samples[i-1]
 			used, took := s.CPU-before.CPU, s.At-before.At
 			y := math.NaN() // it was started anew
 			if used >= 0 && took > 0 {
 				y = used / took
 			}
-			c.Points = append(c.Points, point{(s.At + before.At) / 2 / per, y})
+			l.Points = append(l.Points, point{(s.At + before.At) / 2 / per, y})
 		}
-		c.Points, m.Points = shrink(c.Points, mean), shrink(m.Points, slices.Max)
-		cpu, rss = append(cpu, c), append(rss, m)
+		l.Points = shrink(l.Points, mean)
+		cpu = append(cpu, l)
 	}
-	return []plot{
-		timed(r, "CPU of the target", busiest(cpu), x, per, "processors", 1e9, []string{""}, compare.Count),
-		timed(r, "Memory of the target (RSS)", busiest(rss), x, per, "resident", 1024, []string{"B", "KiB", "MiB", "GiB", "TiB"}, compare.Bytes),
+	plots := []plot{timed(r, "CPU of the target", busiest(cpu), x, per, "processors", 1e9, []string{""}, compare.Count)}
+	for _, c := range []struct {
+		title, what string
+		base        float64
+		units       []string
+		unit        compare.Unit
+		value       func(measure.Sample) float64
+	}{
+		{"Memory of the target (RSS)", "resident", 1024, []string{"B", "KiB", "MiB", "GiB", "TiB"}, compare.Bytes, func(s measure.Sample) float64 { return float64(s.RSS) }},
+		{"Heap of the target", "in use", 1024, []string{"B", "KiB", "MiB", "GiB", "TiB"}, compare.Bytes, func(s measure.Sample) float64 { return float64(s.Heap) }},
+		{"Goroutines of the target", "goroutines", 1000, []string{"", "thousand", "million"}, compare.Count, func(s measure.Sample) float64 { return float64(s.Goroutines) }},
+		{"Descriptors of the target", "open", 1000, []string{"", "thousand", "million"}, compare.Count, func(s measure.Sample) float64 { return float64(s.Files) }},
+	} {
+		var lines []line
+		for _, p := range r.Processes {
+			l := line{Name: clean(p.Name)}
+			for _, s := range p.Samples {
+				l.Points = append(l.Points, point{s.At / per, c.value(s)})
+			}
+			l.Points = shrink(l.Points, slices.Max)
+			lines = append(lines, l)
+		}
+		if _, hi := extent(lines); hi > 0 {
+			plots = append(plots, timed(r, c.title, busiest(lines), x, per, c.what, c.base, c.units, c.unit))
+		}
 	}
+	return plots
 }
 
 // busiest keeps as many lines as can be told apart: those with the highest peaks, in their order.

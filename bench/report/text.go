@@ -56,7 +56,7 @@ func Text(w io.Writer, r *measure.Run) error {
 		if !v.OK {
 			mark = "✗"
 		}
-		add("  %s %s (%.4g)", mark, v.Text, v.Value)
+		add("  %s %s (%s)", mark, v.Text, value(v))
 	})
 	list(len(r.Invalid), 4, func(i int) { add("  ✗ invalid: %s", r.Invalid[i]) })
 	if r.Check != nil {
