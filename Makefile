@@ -66,7 +66,7 @@ test-binary: ## black-box tests of the real binary: command line, drain, restart
 
 test-cluster: ## three real hubs on a real Cassandra under load and faults, with a history checker; CLUSTER_CYCLES=20: the long form
 	$(CASSANDRA) -nodes $(CQL_NODES) -- env HUB_CLUSTER_CYCLES=$(CLUSTER_CYCLES) \
-		$(GO) test -count=1 -v -timeout $(if $(filter 1 2 3 4 5,$(CLUSTER_CYCLES)),15m,60m) ./internal/testcluster ./internal/clustertest
+		$(GO) test -count=1 -v -timeout $(if $(filter 1 2 3 4 5,$(CLUSTER_CYCLES)),15m,60m) ./internal/testcluster ./internal/clustertest ./bench/system
 
 test-crash: ## kill -9 the real binary under load CRASH_CYCLES times and check the history
 	HUB_CRASH_CYCLES=$(CRASH_CYCLES) $(GO) test -count=1 -timeout 60m -v -run TestCrash ./internal/crashtest/...

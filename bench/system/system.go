@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/zumodra/hub/bench/chaos"
@@ -176,8 +177,25 @@ func startNodes(ctx context.Context, c *testcluster.Cluster, tc testcluster.Conf
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
-	return c.Settled(ctx)
+	var wg sync.WaitGroup
+	defer func() { cancel(); wg.Wait() }()
+	for _, n := range c.Nodes() {
+		ended := n.Ended()
+		wg.Go(func() { // nobody waits for others when one has ended
+			select {
+			case <-ended:
+				cancel()
+			case <-ctx.Done():
+			}
+		})
+	}
+	err := c.Settled(ctx)
+	for _, n := range c.Nodes() {
+		if exit := n.Exit(); exit != nil {
+			return fmt.Errorf("%s ended at its start: %w", n.Name, exit)
+		}
+	}
+	return err
 }
 
 func newSystem(do func(context.Context, testcluster.Op, string, string) error, describe func() (testcluster.Description, error)) (*System, error) {
