@@ -6,14 +6,18 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/zumodra/hub/bench/chaos"
 	"github.com/zumodra/hub/bench/control"
+	"github.com/zumodra/hub/bench/live"
 	"github.com/zumodra/hub/bench/measure"
 	"github.com/zumodra/hub/bench/report"
 	"github.com/zumodra/hub/bench/scenario"
@@ -92,10 +96,11 @@ func (c *runCmd) once(s *streams, sc *scenario.Scenario, dir string, peers []pee
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return 0, err
 	}
-	view, end, err := c.view(s)
+	view, end, err := c.view(s, sc)
 	if err != nil {
 		return 0, err
 	}
+	end = sync.OnceFunc(end)
 	defer end()
 	r, err := c.measure(s, sc, c.Seed, dir, view)
 	if err != nil {
@@ -127,11 +132,30 @@ func (c *runCmd) once(s *streams, sc *scenario.Scenario, dir string, peers []pee
 }
 
 // view shows the progress.
-func (c *runCmd) view(s *streams) (control.Live, func(), error) {
+func (c *runCmd) view(s *streams, sc *scenario.Scenario) (control.Live, func(), error) {
 	if c.Quiet {
 		return silent{}, func() {}, nil
 	}
-	return silent{}, func() {}, nil // TODO live
+	v := live.New(live.Config{Out: s.err, Name: sc.Name, Warmup: time.Duration(sc.Warmup), Duration: time.Duration(sc.Duration)})
+	if c.Metrics == "" {
+		return view{v}, v.Close, nil
+	}
+	l, err := net.Listen("tcp", c.Metrics)
+	if err != nil {
+		v.Close()
+		return nil, nil, fmt.Errorf("serve metrics: %w", err)
+	}
+	srv := &http.Server{Handler: v.Handler(), ReadHeaderTimeout: 10 * time.Second}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = srv.Serve(l) // until Close
+	}()
+	return view{v}, func() {
+		v.Close()
+		_ = srv.Close()
+		<-ended
+	}, nil
 }
 
 func exitOf(r *measure.Run) int {
@@ -289,6 +313,11 @@ func (w watched) Edges() (names []string) {
 	return names
 }
 func (watched) Collect(context.Context) error { return nil }
+
+// view is the live view as the controller tells it.
+type view struct{ *live.View }
+
+func (v view) Progress(p worker.Progress) { v.Connecting(p.Ready, p.Of, p.Failed) }
 
 type silent struct{}
 
