@@ -11,7 +11,7 @@
 //	delivered.rate >= 1000   a counter a second, over the measured part
 //	resumed.count >= 1       a counter; plain resumed is the same
 //	violations == 0          of the checker, all kinds; not kept when it was off
-//	memory.edge <= 1024      bytes for each connection: edge, directory, kernel or all
+//	memory.edge <= 1024      bytes for each connection: edge, directory, both (user) or kernel
 //	cpu.delivery <= 20us     processor time of all watched processes for each message that arrived; cpu.ack: for each acknowledged send
 //	growth.rss <= 0.1        of the watched process that grew most, by a line through its samples in the measured part: 0.1 is
 //	                         a tenth; also growth.files, growth.goroutines and growth.heap

@@ -41,7 +41,7 @@ func counters() []string {
 func derived() map[string][]string {
 	return map[string][]string{
 		"violations": {""},
-		"memory":     {"edge", "directory", "kernel", "all"},
+		"memory":     {"edge", "directory", "user", "kernel"},
 		"cpu":        {"delivery", "ack"},
 		"growth":     {"rss", "files", "goroutines", "heap"},
 	}
@@ -143,7 +143,7 @@ func (b bound) of(r *measure.Run, length int) (float64, error) {
 		if m == nil || m.Connections == 0 {
 			return 0, fmt.Errorf("memory was not measured")
 		}
-		return map[string]float64{"edge": m.Edge, "directory": m.Directory, "kernel": m.Kernel, "all": m.Edge + m.Directory + m.Kernel}[b.stat], nil
+		return map[string]float64{"edge": m.Edge, "directory": m.Directory, "user": m.Edge + m.Directory, "kernel": m.Kernel}[b.stat], nil
 	case "cpu":
 		name := map[string]string{"delivery": measure.CountDelivered, "ack": measure.CountAcked}[b.stat]
 		n := r.Totals[name]

@@ -66,9 +66,6 @@ func split(path string) ([]string, error) {
 			}
 			steps = append(steps, "["+number)
 		}
-		if rest != "" && !strings.Contains(dotted, "]") {
-			return nil, fmt.Errorf("%q is no path: want one as load[0].arrival", path)
-		}
 	}
 	return steps, nil
 }
