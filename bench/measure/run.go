@@ -9,7 +9,7 @@ import (
 // Schema is the version of Run's JSON.
 const Schema = 1
 
-// Run is everything that a run gave: run.json.
+// Run is everything that a run gave: run.json. Its load starts, for all offsets, when the measured part does: the warm-up is before 0.
 type Run struct {
 	Schema   int       `json:"schema"`
 	ID       string    `json:"id"`
@@ -60,6 +60,8 @@ const (
 	CountResumed   = "resumed"   // sessions that came back with nothing missing
 	CountGaps      = "gaps"      // sessions that were told to read the history
 	CountErrors    = "errors"    // failed operations over REST
+	CountClamped   = "clamped"   // latencies above Longest, recorded as that
+	CountEarly     = "early"     // latencies below 0, recorded as 0: the clocks of two workers differ
 )
 
 // Scenario of a run: its text as it was run, overrides applied.
