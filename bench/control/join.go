@@ -125,7 +125,7 @@ func (j *joined) prepare(ctx context.Context, m *message) error {
 		return errors.New("a plan is missing, or there is one already")
 	}
 	j.plan = *m.Plan
-	sc, err := scenario.Read_(strings.NewReader(j.plan.Scenario))
+	sc, err := scenario.Decode(strings.NewReader(j.plan.Scenario))
 	if err != nil {
 		return err
 	}

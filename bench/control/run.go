@@ -374,7 +374,9 @@ func (c *control) load(ctx context.Context) error {
 // judge puts together what is known.
 func (c *control) judge() (*measure.Run, error) {
 	r, sc := c.run, c.cfg.Scenario
-	c.merger.Finish(r)
+	if err := c.merger.Finish(r); err != nil {
+		return nil, err
+	}
 	unchecked := 0
 	for _, p := range c.peers {
 		r.Workers = append(r.Workers, p.worker())

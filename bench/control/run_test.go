@@ -43,7 +43,7 @@ load:
 
 func TestRun(t *testing.T) {
 	access := startHub(t)
-	sc, err := scenario.Read_(strings.NewReader(talk))
+	sc, err := scenario.Decode(strings.NewReader(talk))
 	if err != nil {
 		t.Fatal(err)
 	}
