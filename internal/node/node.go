@@ -65,6 +65,8 @@ type Options struct {
 	Index   search.Index     // default: what --search names. The Node closes it
 	// Previews is asked for what messages link to; default: the pages themselves, with --link-previews.
 	Previews actors.Previewer
+	// EraseGrace is that of tenancy.EraserConfig.
+	EraseGrace time.Duration
 	// Fatal is told why the store cannot go on and must end the process; default: panic.
 	Fatal func(text string)
 }
@@ -82,6 +84,7 @@ type Node struct {
 	store    *storage.Store
 	strict   bool // fencing of the store; set with it
 	blobs    atomic.Pointer[blobs]
+	unerase  func()       // stops what erases tenants, and waits for it; nil: nothing runs
 	unfiles  func()       // stops what keeps files, and waits for it; nil: nothing runs
 	index    search.Index // nil: there is no search
 	verifier *auth.Verifier
@@ -291,6 +294,7 @@ func (n *Node) join(signer *auth.Signer, watcher *atomic.Pointer[session.Manager
 	files = &attachments{n.newFiles(hub), hub, n.opts.Now}
 	n.runFiles(files.Files)
 	n.later = n.newScheduler(hub, limiter)
+	n.runEraser(hub)
 	n.sessions = session.New(session.Config{
 		Files: files, MaxFile: n.cfg.SocketFileBytes, FileBytes: n.cfg.SocketFileTotal,
 		Dispatcher: watched, Verifier: verifier, Users: n.tenancy, Contacts: n.hub, Searcher: n.hub, Limiter: limiter, Origins: origins,
@@ -513,6 +517,7 @@ func (n *Node) drain(limit time.Duration) {
 		c.leave(ctx)
 	}
 	n.later.Close()
+	n.stopEraser()
 	if err := n.hub.Close(ctx); err != nil {
 		n.log.Error("stopping conversations", "error", err)
 	}
@@ -529,6 +534,7 @@ func (n *Node) release() {
 		n.later.Close()
 		n.later = nil
 	}
+	n.stopEraser()
 	if n.hub != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
 		_ = n.hub.Close(ctx) // a second time does nothing
