@@ -2,7 +2,6 @@ package storage
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -13,14 +12,14 @@ import (
 // What is erased with a tenant is found by walking through whole tables: no list of what a tenant has is complete, and
 // nobody can say afterwards that something was missed. It is a rare thing to do.
 
-// TenantConversations calls yield for every conversation of a tenant that is there, or has begun to be or to be deleted,
-// and for those (gone) of which nothing but a dirty mark is left: consumers have not heard of the end. The order means
-// nothing, and one may come twice. It ends when yield returns false.
-func (s *Store) TenantConversations(ctx context.Context, t chat.TenantID, yield func(key chat.ConversationKey, gone bool) bool) error {
+// TenantConversations calls yield for every conversation of a tenant of which there is a derived row or a dirty mark: also
+// for those that are gone, and of whose end consumers have not heard. The order means nothing, and one may come twice. It
+// ends when yield returns false.
+func (s *Store) TenantConversations(ctx context.Context, t chat.TenantID, yield func(chat.ConversationKey) bool) error {
 	var failed error
 	var last chat.ConversationKey
 	more := true
-	each := func(tenant, conversation Value, marked bool) bool {
+	each := func(tenant, conversation Value) bool {
 		if string(tenant.B) != string(t) {
 			return true
 		}
@@ -32,20 +31,12 @@ func (s *Store) TenantConversations(ctx context.Context, t chat.TenantID, yield 
 			return true
 		}
 		last = key
-		gone := false
-		if marked {
-			_, err := s.GetEvent(ctx, key, 1)
-			if gone = errors.Is(err, chat.ErrNotFound); err != nil && !gone {
-				failed = err
-				return false
-			}
-		}
-		more = yield(key, gone)
+		more = yield(key)
 		return more
 	}
-	err := s.engine.ScanTable(ctx, TableConversation, func(p Key, _ Row) bool { return each(p[0], p[1], false) })
+	err := s.engine.ScanTable(ctx, TableConversation, func(p Key, _ Row) bool { return each(p[0], p[1]) })
 	if err == nil && failed == nil && more {
-		err = s.engine.ScanTable(ctx, TableDirty, func(_ Key, r Row) bool { return each(r.Clustering[0], r.Clustering[1], true) })
+		err = s.engine.ScanTable(ctx, TableDirty, func(_ Key, r Row) bool { return each(r.Clustering[0], r.Clustering[1]) })
 	}
 	if err == nil {
 		err = failed

@@ -42,24 +42,19 @@ func (n *Node) runEraser(hub *actors.Hub) {
 	}
 }
 
-type listConversations func(context.Context, chat.TenantID, func(chat.ConversationKey, bool) bool) error
+type listConversations func(context.Context, chat.TenantID, func(chat.ConversationKey) bool) error
 
-// eraseConversations also finds those of whose end consumers have not heard.
+// eraseConversations also finds those that are gone, and of whose end consumers have not heard: it sees to that.
 func eraseConversations(ctx context.Context, list listConversations, hub *actors.Hub, t chat.TenantID) (int, error) {
 	found := 0
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(erasesAtOnce)
-	err := list(ctx, t, func(k chat.ConversationKey, gone bool) bool {
+	err := list(ctx, t, func(k chat.ConversationKey) bool {
 		found++
-		if !gone {
-			g.Go(func() error {
-				_, err := hub.Do(gctx, chat.Principal{Tenant: t}, chat.Erase{Conversation: k.ID})
-				if errors.Is(err, chat.ErrNotFound) {
-					err = nil
-				}
-				return err
-			})
-		}
+		g.Go(func() error {
+			_, err := hub.Do(gctx, chat.Principal{Tenant: t}, chat.Erase{Conversation: k.ID})
+			return err
+		})
 		return gctx.Err() == nil
 	})
 	if failed := g.Wait(); failed != nil {
