@@ -15,6 +15,10 @@ func (s *State) accept(r *Request, loaded *chat.Event) {
 		s.create(r, c)
 		return
 	}
+	if _, ok := r.Command.(chat.Erase); ok {
+		s.erase(r)
+		return
+	}
 	if !s.exists() {
 		if s.gone {
 			s.fail(r, errGone)
