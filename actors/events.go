@@ -35,6 +35,10 @@ func (h *Hub) Events(ctx context.Context, p chat.Principal, q chat.EventQuery) (
 	if err != nil {
 		return chat.EventPage{}, fmt.Errorf("read events: %w", err)
 	}
+	gone, err := r.deleted(ctx, events)
+	if err != nil {
+		return chat.EventPage{}, err
+	}
 	for i := range events {
 		it := chat.EventItem{Event: events[i]}
 		if r.hides(it.Event.Concerns()) {
@@ -42,6 +46,8 @@ func (h *Hub) Events(ctx context.Context, p chat.Principal, q chat.EventQuery) (
 		} else if it.Event.IsMessage() {
 			it.Event = r.present(it.Event)
 			it.IsRead = r.view.ReadByOther(it.Event.Actor, it.Event.Seq)
+		} else if gone[it.Event.MessageSeq] {
+			it.Event = it.Event.Emptied()
 		}
 		page.Items = append(page.Items, it)
 	}
@@ -50,4 +56,28 @@ func (h *Hub) Events(ctx context.Context, p chat.Principal, q chat.EventQuery) (
 		page.More = q.After != nil && last < page.Head || q.After == nil && last > 1
 	}
 	return page, nil
+}
+
+// deleted are those of the messages whose texts are in edits and previews among events that are deleted.
+func (r *reader) deleted(ctx context.Context, events []chat.Event) (map[uint64]bool, error) {
+	gone := make(map[uint64]bool)
+	for i := range events {
+		e := &events[i]
+		if e.Type != chat.EventEdited && e.Type != chat.EventPreview {
+			continue
+		}
+		if _, known := gone[e.MessageSeq]; known {
+			continue
+		}
+		m := r.changed[e.MessageSeq]
+		if m == nil {
+			row, err := r.event(ctx, e.MessageSeq)
+			if err != nil {
+				return nil, err
+			}
+			m = &row
+		}
+		gone[e.MessageSeq] = !m.DeletedAt.IsZero()
+	}
+	return gone, nil
 }

@@ -29,6 +29,8 @@ const (
 	ActionTenantSuspend Action = "tenant.suspend"
 	ActionTenantResume  Action = "tenant.resume"
 	ActionTenantDelete  Action = "tenant.delete"
+	ActionTenantErase   Action = "tenant.erase"  // wanted
+	ActionTenantErased  Action = "tenant.erased" // done: all that is left in the tenant's log
 	ActionKeyCreate     Action = "key.create"
 	ActionKeyRotate     Action = "key.rotate"
 	ActionKeyRevoke     Action = "key.revoke"
@@ -45,8 +47,8 @@ const (
 
 // Actor is who did something.
 type Actor struct {
-	Kind ActorKind
-	ID   string
+	Kind ActorKind `json:"kind"`
+	ID   string    `json:"id,omitempty"`
 }
 
 // AuditID names an audit entry: a UUID of version 7, so that ids sort by time.

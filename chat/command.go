@@ -91,6 +91,9 @@ type (
 		Message      MessageID
 		Remove       bool
 	}
+	// Erase deletes the conversation, whatever it is, for all: the tenant's data are being erased. The Hub alone gives it,
+	// and asks nobody's leave. It is done when there is no conversation.
+	Erase struct{ Conversation ConversationID }
 	// Preview says what the first link in the caller's own message leads to. The Hub alone gives it. A preview of another
 	// link than the one that is there now changes nothing.
 	Preview struct {
@@ -176,6 +179,7 @@ func (c Edit) Target() ConversationID           { return c.Conversation }
 func (c Delete) Target() ConversationID         { return c.Conversation }
 func (c Pin) Target() ConversationID            { return c.Conversation }
 func (c Preview) Target() ConversationID        { return c.Conversation }
+func (c Erase) Target() ConversationID          { return c.Conversation }
 func (c React) Target() ConversationID          { return c.Conversation }
 func (c Typing) Target() ConversationID         { return c.Conversation }
 func (c MarkRead) Target() ConversationID       { return c.Conversation }
@@ -197,6 +201,7 @@ func (Edit) Name() string           { return "edit" }
 func (Delete) Name() string         { return "delete" }
 func (Pin) Name() string            { return "pin" }
 func (Preview) Name() string        { return "link_preview" }
+func (Erase) Name() string          { return "erase" }
 func (React) Name() string          { return "react" }
 func (Typing) Name() string         { return "typing" }
 func (MarkRead) Name() string       { return "mark_read" }

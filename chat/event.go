@@ -171,6 +171,18 @@ func (e *Event) Concerns() uint64 {
 	return 0
 }
 
+// Emptied is what an edit or a preview says once its message is deleted: that it was, and nothing of the text.
+func (e *Event) Emptied() Event {
+	x := *e
+	switch e.Type {
+	case EventEdited:
+		x.Content, x.Extras = "", nil
+	case EventPreview:
+		x.Extras = &Extras{Preview: &LinkPreview{}}
+	}
+	return x
+}
+
 // Concealed is what a reader who has hidden its message is shown of the event.
 func (e *Event) Concealed() Event {
 	return Event{Seq: e.Seq, Epoch: e.Epoch, MsgNo: e.MsgNo, Type: EventHidden, At: e.At, Message: e.Message,

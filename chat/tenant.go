@@ -28,9 +28,16 @@ type TenantState uint8
 const (
 	TenantActive TenantState = iota
 	TenantSuspended
-	// TenantDeleted is for ever: the id is not given again.
+	// TenantDeleted is for ever: the id is not given again, and the data stay.
 	TenantDeleted
+	// TenantErasing: its data are being erased.
+	TenantErasing
+	// TenantErased: nothing is left of it but its id, which keeps those out who still have tokens, and can be given again.
+	TenantErased
 )
+
+// EraseRest is how long after its erasure a tenant's id can be given again: by then no node remembers anything of it.
+const EraseRest = 10 * time.Minute
 
 // String returns the name that the API uses.
 func (s TenantState) String() string {
@@ -39,6 +46,10 @@ func (s TenantState) String() string {
 		return "suspended"
 	case TenantDeleted:
 		return "deleted"
+	case TenantErasing:
+		return "erasing"
+	case TenantErased:
+		return "erased"
 	}
 	return "active"
 }
@@ -52,9 +63,18 @@ type Tenant struct {
 	Reason    string // of the suspension; shown to its users
 	Settings  string // a JSON object
 	Limits    Limits
-	Version   uint64 // counts the changes, from 1
+	Erasure   Erasure // of TenantErasing
+	Version   uint64  // counts the changes, from 1
 	CreatedAt time.Time
 	UpdatedAt time.Time
+}
+
+// Erasure says how far the erasing of a tenant's data has come, and who wanted it.
+type Erasure struct {
+	Step    string    `json:"step,omitempty"` // that is under way; empty: none yet
+	By      Actor     `json:"by"`
+	Address string    `json:"address,omitempty"` // of the client
+	At      time.Time `json:"at"`
 }
 
 // Limits of a tenant. Zero means: what the hub is configured with, or no limit where it has none. They can be lower than

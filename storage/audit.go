@@ -68,6 +68,17 @@ func (m *dayMarks) put(d tenantDay) {
 	m.seen[d] = true
 }
 
+// forget forgets the days of a tenant.
+func (m *dayMarks) forget(t chat.TenantID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for d := range m.seen {
+		if d.tenant == t {
+			delete(m.seen, d)
+		}
+	}
+}
+
 // AppendAudit durably writes an entry. Doing it again is safe.
 func (s *Store) AppendAudit(ctx context.Context, e chat.AuditEntry) error {
 	what := chat.UserKey{Tenant: e.Tenant}

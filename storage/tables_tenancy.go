@@ -21,6 +21,7 @@ const (
 	tenantLimits
 	tenantCreatedAt
 	tenantUpdatedAt
+	tenantErasure // JSON; of a tenant that is being erased
 	tenantColumns
 )
 
@@ -80,7 +81,7 @@ var (
 			tenantVersion: {Name: "version", Kind: Int}, tenantName: {Name: "name", Kind: Text}, tenantState: {Name: "state", Kind: Int},
 			tenantReason: {Name: "reason", Kind: Text}, tenantSettings: {Name: "settings", Kind: Text},
 			tenantLimits: {Name: "limits", Kind: Text}, tenantCreatedAt: {Name: "created_at", Kind: Time},
-			tenantUpdatedAt: {Name: "updated_at", Kind: Time},
+			tenantUpdatedAt: {Name: "updated_at", Kind: Time}, tenantErasure: {Name: "erasure", Kind: Text},
 		},
 	}
 	// TableKeys holds API keys by their id. Rows are written by compare-and-set alone.

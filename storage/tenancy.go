@@ -24,14 +24,20 @@ func tenantValues(t *chat.Tenant) ([]Value, error) {
 	if err != nil {
 		return nil, err
 	}
+	var erasure []byte
+	if t.State == chat.TenantErasing {
+		if erasure, err = json.Marshal(t.Erasure); err != nil {
+			return nil, err
+		}
+	}
 	return []Value{number(t.Version), text(t.Name), number(uint64(t.State)), text(t.Reason), text(t.Settings), blob(limits),
-		settable(t.CreatedAt), settable(t.UpdatedAt)}, nil
+		settable(t.CreatedAt), settable(t.UpdatedAt), blob(erasure)}, nil
 }
 
 func decodeTenant(id chat.TenantID, c []Value) (t chat.Tenant, err error) {
 	t = chat.Tenant{ID: id, Version: c[tenantVersion].uint(), Name: c[tenantName].string(), Reason: c[tenantReason].string(),
 		Settings: c[tenantSettings].string(), CreatedAt: c[tenantCreatedAt].settable(), UpdatedAt: c[tenantUpdatedAt].settable()}
-	if t.State, err = small(c[tenantState], chat.TenantDeleted, "state"); err != nil {
+	if t.State, err = small(c[tenantState], chat.TenantErased, "state"); err != nil {
 		return t, err
 	}
 	if t.Version == 0 || id == "" {
@@ -39,6 +45,11 @@ func decodeTenant(id chat.TenantID, c []Value) (t chat.Tenant, err error) {
 	}
 	if err := json.Unmarshal(c[tenantLimits].B, &t.Limits); err != nil {
 		return t, fmt.Errorf("%w: limits: %w", ErrCorrupt, err)
+	}
+	if t.State == chat.TenantErasing {
+		if err := json.Unmarshal(c[tenantErasure].B, &t.Erasure); err != nil {
+			return t, fmt.Errorf("%w: erasure: %w", ErrCorrupt, err)
+		}
 	}
 	return t, nil
 }

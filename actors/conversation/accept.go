@@ -15,6 +15,10 @@ func (s *State) accept(r *Request, loaded *chat.Event) {
 		s.create(r, c)
 		return
 	}
+	if _, ok := r.Command.(chat.Erase); ok {
+		s.erase(r)
+		return
+	}
 	if !s.exists() {
 		if s.gone {
 			s.fail(r, errGone)
@@ -482,9 +486,29 @@ func (s *State) resume(r *Request, c chat.Resume, m *member) {
 		for _, e := range s.recent.events[from:] {
 			events = append(events, *e)
 		}
+		empty(events)
 		s.reply(r, chat.Result{Events: events, View: s.view(m)})
 	default:
 		s.park(&Read{Kind: ReadRange, From: c.LastSeq + 1, To: s.head.Seq, req: r})
+	}
+}
+
+// empty takes the texts out of events about messages that are deleted by later ones, as their own rows lost theirs. A resume goes to
+// the head: no deletion is beyond it.
+func empty(events []chat.Event) {
+	var deleted []uint64
+	for i := range events {
+		if events[i].Type == chat.EventDeleted {
+			deleted = append(deleted, events[i].MessageSeq)
+		}
+	}
+	if len(deleted) == 0 {
+		return
+	}
+	for i := range events {
+		if slices.Contains(deleted, events[i].MessageSeq) {
+			events[i] = events[i].Emptied()
+		}
 	}
 }
 
@@ -515,6 +539,7 @@ func (s *State) resumed(rd *Read) {
 		s.reply(rd.req, chat.Result{Gap: true, View: s.view(m)})
 		return
 	}
+	empty(events)
 	conceal(events, rd.Hidden)
 	s.reply(rd.req, chat.Result{Events: events, View: s.view(m)})
 }

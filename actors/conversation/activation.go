@@ -113,6 +113,9 @@ func (s *shell) Receive(c actor.Context) {
 	case *Request:
 		a.handled(m)
 		a.link(m)
+		if _, ok := m.Command.(chat.Erase); ok {
+			a.suspect.Store(true) // a former owner may have left a mark behind of what is gone
+		}
 		a.leaving = a.reg.closing.Load() || a.term.leaving.Load()
 		a.step(m)
 	case *Batch:

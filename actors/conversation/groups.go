@@ -121,6 +121,19 @@ func (s *State) leave(r *Request, m *member) {
 	s.queueBarrier(it)
 }
 
+// erase removes all members at once: what has none is deleted.
+func (s *State) erase(r *Request) {
+	if !s.exists() {
+		s.reply(r, chat.Result{})
+		return
+	}
+	users := make([]chat.UserID, len(s.members))
+	for i := range s.members {
+		users[i] = s.members[i].User
+	}
+	s.queueBarrier(item{req: r, has: true, ev: s.participants(r, chat.ChangeRemoved, users...)})
+}
+
 func (s *State) rename(r *Request, c chat.Rename) {
 	title, err := chat.NormalizeName(c.Title)
 	if err != nil {

@@ -30,6 +30,7 @@ type Config struct {
 	Version string
 	Weight  uint
 	State   State // at first; see SetState
+	Follows string
 
 	Bind      string   // host:port of gossip, TCP and UDP; port 0: any
 	Advertise string   // how the others reach it, if otherwise
@@ -92,7 +93,7 @@ func New(c Config) (*Membership, error) {
 		return nil, errors.New("membership: Name, ID and Address must be given")
 	}
 	m := &Membership{cfg: c, wake: make(chan struct{}, 1), stop: make(chan struct{}), former: make(map[string]time.Time), nodes: make(map[string]gossip),
-		self: Member{Name: c.Name, ID: c.ID, Roles: c.Roles, Address: c.Address, Version: c.Version, Weight: c.Weight, State: c.State}}
+		self: Member{Name: c.Name, ID: c.ID, Roles: c.Roles, Address: c.Address, Version: c.Version, Weight: c.Weight, State: c.State, Follows: c.Follows}}
 	var err error
 	if m.meta, err = m.self.encode(); err != nil {
 		return nil, err
@@ -266,7 +267,7 @@ func (m *Membership) refresh() (list []Member, changed bool) {
 	slices.SortFunc(list, func(a, b Member) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
 	changed = !slices.EqualFunc(list, m.known, func(a, b Member) bool {
 		return slices.Equal(a.Roles, b.Roles) && a.Name == b.Name && a.ID == b.ID && a.Address == b.Address && a.Version == b.Version &&
-			a.Weight == b.Weight && a.State == b.State && a.Sessions == b.Sessions
+			a.Weight == b.Weight && a.State == b.State && a.Sessions == b.Sessions && a.Follows == b.Follows
 	})
 	m.known = list
 	return list, changed

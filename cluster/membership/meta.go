@@ -43,6 +43,9 @@ type Member struct {
 	Weight   uint // its share of the shards, in proportion; 0 counts as 1
 	State    State
 	Sessions int // that are open there, or were a moment ago
+	// Follows names what is fed with the logs there, in a word: nodes that take turns at a shard have to feed the same.
+	// Empty: it does not say, as older versions.
+	Follows string
 }
 
 // meta is what a node says of itself. Names are short for the limit of 512 bytes.
@@ -55,10 +58,11 @@ type meta struct {
 	Weight   uint     `json:"w,omitempty"`
 	State    State    `json:"s,omitempty"`
 	Sessions int      `json:"l,omitempty"`
+	Follows  string   `json:"f,omitempty"`
 }
 
 func (m *Member) encode() ([]byte, error) {
-	b, err := json.Marshal(meta{m.Name, m.ID.String(), m.Roles, m.Address, m.Version, m.Weight, m.State, m.Sessions})
+	b, err := json.Marshal(meta{m.Name, m.ID.String(), m.Roles, m.Address, m.Version, m.Weight, m.State, m.Sessions, m.Follows})
 	if err == nil && len(b) > memberlist.MetaMaxSize {
 		err = fmt.Errorf("membership: the node's name, roles, address and version take %d bytes, at most %d do", len(b), memberlist.MetaMaxSize)
 	}
@@ -77,5 +81,5 @@ func decode(b []byte) (Member, error) {
 		return Member{}, errMeta
 	}
 	return Member{Name: m.Name, ID: chat.NodeID(id), Roles: m.Roles, Address: m.Address, Version: m.Version, Weight: m.Weight, State: m.State,
-		Sessions: max(m.Sessions, 0)}, nil
+		Sessions: max(m.Sessions, 0), Follows: m.Follows}, nil
 }

@@ -6,7 +6,7 @@ import (
 )
 
 func FuzzDecode(f *testing.F) {
-	m := Member{Name: "a", ID: 0xdeadbeef, Roles: []string{"edge"}, Address: "127.0.0.1:1", Version: "v1", Weight: 3, State: Draining, Sessions: 9}
+	m := Member{Name: "a", ID: 0xdeadbeef, Roles: []string{"edge"}, Address: "127.0.0.1:1", Version: "v1", Weight: 3, State: Draining, Sessions: 9, Follows: "search off"}
 	b, err := m.encode()
 	if err != nil {
 		f.Fatal(err)

@@ -73,6 +73,8 @@ func putCommand(c chat.Command) (*pb.Command, error) {
 	case chat.Archive:
 		m.Type = pb.CommandType_COMMAND_ARCHIVE
 		m.On = c.On
+	case chat.Erase:
+		m.Type = pb.CommandType_COMMAND_ERASE
 	case chat.Preview:
 		m.Type = pb.CommandType_COMMAND_PREVIEW
 		m.MessageHi, m.MessageLo = halves(c.Message)
@@ -136,6 +138,8 @@ func command(m *pb.Command) (chat.Command, error) {
 	case pb.CommandType_COMMAND_EDIT:
 		x := sendExtras(m.Extras)
 		return chat.Edit{Conversation: conversation, Message: message, Content: m.Content, Mentions: x.Mentions, MentionAll: x.MentionAll}, nil
+	case pb.CommandType_COMMAND_ERASE:
+		return chat.Erase{Conversation: conversation}, nil
 	case pb.CommandType_COMMAND_PREVIEW:
 		c := chat.Preview{Conversation: conversation, Message: message}
 		if x := sendExtras(m.Extras); x.Preview != nil {

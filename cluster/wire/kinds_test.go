@@ -34,7 +34,7 @@ var (
 		chat.Create{}, chat.Send{}, chat.Edit{}, chat.Delete{}, chat.React{}, chat.Typing{}, chat.MarkRead{},
 		chat.MarkDelivered{}, chat.AddMembers{}, chat.RemoveMembers{}, chat.Leave{}, chat.Rename{}, chat.SetRole{},
 		chat.Archive{}, chat.Attach{}, chat.Resume{}, chat.SetPermissions{}, chat.Forward{}, chat.Pin{},
-		chat.Hide{}, chat.Mute{}, chat.PinConversation{}, chat.SetDraft{}, chat.Preview{Preview: chat.LinkPreview{URL: "u"}},
+		chat.Hide{}, chat.Mute{}, chat.PinConversation{}, chat.SetDraft{}, chat.Erase{}, chat.Preview{Preview: chat.LinkPreview{URL: "u"}},
 	}
 	peopleCommands = []chat.PeopleCommand{
 		chat.AddContact{}, chat.SetFavorite{}, chat.RemoveContact{}, chat.RequestFriend{}, chat.AnswerRequest{},

@@ -134,6 +134,7 @@ type tenantCmd struct {
 	Update  tenantUpdateCmd  `cmd:"" help:"Change a tenant."`
 	Suspend tenantSuspendCmd `cmd:"" help:"Keep all users and keys of a tenant out, and close their sessions."`
 	Resume  tenantResumeCmd  `cmd:"" help:"Take the suspension back."`
+	Erase   tenantEraseCmd   `cmd:"" help:"Erase all data of a tenant, for good."`
 	Delete  tenantDeleteCmd  `cmd:"" help:"Keep a tenant out for ever. Its data stay in storage."`
 }
 
@@ -233,6 +234,39 @@ type tenantDeleteCmd struct{ oneTenant }
 
 // Run deletes the tenant.
 func (c *tenantDeleteCmd) Run(s *streams) error { return c.call(s, "DELETE", c.path(), nil, nil) }
+
+type tenantEraseCmd struct {
+	oneTenant
+	Confirm string `required:"" placeholder:"ID" help:"The id once more: there is no way back."`
+	Wait    bool   `help:"Wait until it is done."`
+}
+
+// Run erases the tenant's data.
+func (c *tenantEraseCmd) Run(s *streams) error {
+	err := c.call(s, "POST", c.path()+"erase/", nil, map[string]string{"confirm": c.Confirm})
+	for err == nil && c.Wait {
+		var b []byte
+		if b, err = c.read(s.ctx, "GET", c.path(), nil, nil); err != nil {
+			return err
+		}
+		var t struct {
+			State string `json:"state"`
+		}
+		if err := json.Unmarshal(b, &t); err != nil {
+			return fmt.Errorf("asking the server: %w", err)
+		}
+		if t.State != "erasing" {
+			_, err := fmt.Fprintln(s.out, string(b))
+			return err
+		}
+		select {
+		case <-time.After(2 * time.Second):
+		case <-s.ctx.Done():
+			return s.ctx.Err()
+		}
+	}
+	return err
+}
 
 type keyCmd struct {
 	List   keyListCmd   `cmd:"" help:"List the API keys of a tenant."`

@@ -25,6 +25,7 @@ func tenancyTable() []route {
 		{m + "/tenants/{id}", operator, methods{"GET": (*API).getTenant, "PATCH": scoped(chat.ScopeTenants, (*API).patchTenant),
 			"DELETE": scoped(chat.ScopeTenants, (*API).deleteTenant)}},
 		{m + "/tenants/{id}/suspend", operator, post(chat.ScopeTenants, (*API).suspendTenant)},
+		{m + "/tenants/{id}/erase", operator, post(chat.ScopeTenants, (*API).eraseTenant)},
 		{m + "/tenants/{id}/resume", operator, post(chat.ScopeTenants, (*API).resumeTenant)},
 		{m + "/keys", operator, methods{"GET": scoped(chat.ScopeKeys, (*API).listKeys), "POST": scoped(chat.ScopeKeys, (*API).createKey)}},
 		{m + "/keys/{id}", operator, methods{"GET": scoped(chat.ScopeKeys, (*API).getKey), "DELETE": scoped(chat.ScopeKeys, (*API).revokeKey)}},
@@ -51,11 +52,15 @@ type tenantView struct {
 	Version   uint64          `json:"version"`
 	CreatedAt stamp           `json:"created_at"`
 	UpdatedAt stamp           `json:"updated_at"`
+	Erasing   *string         `json:"erasing,omitempty"` // the step under way
 }
 
 func viewTenant(t *chat.Tenant) tenantView {
 	v := tenantView{ID: t.ID, Name: t.Name, State: t.State.String(), Reason: orNull(t.Reason), Settings: json.RawMessage(t.Settings), Limits: t.Limits,
 		Version: t.Version, CreatedAt: stamp(t.CreatedAt), UpdatedAt: stamp(t.UpdatedAt)}
+	if t.State == chat.TenantErasing {
+		v.Erasing = &t.Erasure.Step
+	}
 	if t.Settings == "" {
 		v.Settings = json.RawMessage("{}")
 	}
@@ -300,6 +305,33 @@ func (a *API) deleteTenant(ctx context.Context, c *call) response {
 		return a.tenantFailure(err, "delete_tenant")
 	}
 	return response{status: http.StatusNoContent}
+}
+
+// POST admin/tenants/{id}/erase/ with If-Match and the id once more: there is no way back.
+func (a *API) eraseTenant(ctx context.Context, c *call) response {
+	id, bad := pathTenant(c)
+	if bad != nil {
+		return *bad
+	}
+	b, bad := a.readBody(c.w, c.r)
+	if bad != nil {
+		return *bad
+	}
+	if confirm := b.required("confirm"); len(b.errs["confirm"]) == 0 && confirm != string(id) {
+		b.fault("confirm", "Must be the id of the tenant.")
+	}
+	if res, bad := b.invalid(); bad {
+		return res
+	}
+	version, valid := ifMatch(c.r)
+	if !valid {
+		return fail(http.StatusPreconditionFailed, "The tenant was changed meanwhile.")
+	}
+	t, err := a.cfg.Tenancy.EraseTenant(ctx, c.admin.actor, id, version)
+	if err != nil {
+		return a.tenantFailure(err, "erase_tenant")
+	}
+	return tenantAnswer(http.StatusAccepted, &t)
 }
 
 // reason reads why something is suspended.

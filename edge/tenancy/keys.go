@@ -63,7 +63,7 @@ func (r *Registry) Key(ctx context.Context, key string) (chat.APIKey, error) {
 		return chat.APIKey{}, fmt.Errorf("%w: API key is not valid", chat.ErrUnauthorized)
 	}
 	switch t := (*r.tenants.Load())[k.Tenant]; t.State {
-	case chat.TenantSuspended, chat.TenantDeleted:
+	case chat.TenantSuspended, chat.TenantDeleted, chat.TenantErasing, chat.TenantErased:
 		return chat.APIKey{}, &chat.SuspendedError{Tenant: true, Reason: t.Reason}
 	}
 	if now.Sub(k.UsedAt) >= used {
@@ -96,6 +96,9 @@ func forgotten(k *chat.APIKey, now time.Time) bool {
 
 // CreateKey makes an API key and returns it with what is to be presented, which is told here alone.
 func (r *Registry) CreateKey(ctx context.Context, by chat.Actor, k chat.APIKey) (chat.APIKey, string, error) {
+	if err := r.open(k.Tenant); err != nil {
+		return k, "", err
+	}
 	all, err := r.Keys(ctx, k.Tenant)
 	if err != nil {
 		return k, "", err

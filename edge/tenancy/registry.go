@@ -29,6 +29,7 @@ type Store interface {
 	Announced(ctx context.Context, since uint64) (n uint64, changes []chat.TenancyChange, missed bool, err error)
 	AppendAudit(ctx context.Context, e chat.AuditEntry) error
 	ListAudit(ctx context.Context, q chat.AuditQuery, now time.Time) (chat.AuditPage, error)
+	EraseAudit(ctx context.Context, t chat.TenantID) error
 
 	GetUsers(ctx context.Context, t chat.TenantID, ids []chat.UserID) ([]chat.User, error)
 	PutUser(ctx context.Context, u chat.User) error
@@ -261,6 +262,9 @@ func (r *Registry) reread(ctx context.Context, c chat.TenancyChange) (bool, erro
 			m[t.ID] = slim(t)
 		}
 		r.tenants.Store(&m)
+		if t.State == chat.TenantErased {
+			r.forget(t.ID)
+		}
 		return t.State != chat.TenantActive, nil
 	}
 	x, err := r.store.GetRestriction(ctx, chat.Restriction{Tenant: c.Tenant, User: c.User, Token: c.Token})
@@ -281,6 +285,13 @@ func (r *Registry) reread(ctx context.Context, c chat.TenancyChange) (bool, erro
 		delete(r.users, k)
 	}
 	return out, nil
+}
+
+// forget drops the suspensions of a tenant's users; what was revoked stays so until everything is read again.
+func (r *Registry) forget(t chat.TenantID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.DeleteFunc(r.users, func(k chat.UserKey, _ chat.Restriction) bool { return k.Tenant == t })
 }
 
 // changed announces what was stored and puts it into force here.
@@ -315,7 +326,7 @@ func (r *Registry) admit(p auth.Pass) error {
 		return fmt.Errorf("%w: tenant is not known", chat.ErrUnauthorized)
 	case t.State == chat.TenantSuspended:
 		return &chat.SuspendedError{Tenant: true, Reason: t.Reason}
-	case t.State == chat.TenantDeleted:
+	case t.State != chat.TenantActive:
 		return &chat.SuspendedError{Tenant: true}
 	}
 	r.mu.RLock()

@@ -63,14 +63,19 @@ func (r *Registry) Tenants(ctx context.Context, after chat.TenantID, limit int) 
 	return r.store.ListTenants(ctx, after, limit)
 }
 
-// CreateTenant makes a tenant known; chat.ErrConflict if there is or was one with that id.
+// CreateTenant makes a tenant known; chat.ErrConflict if there is one with that id, or was one that was not erased
+// chat.EraseRest ago.
 func (r *Registry) CreateTenant(ctx context.Context, by chat.Actor, t chat.Tenant) (chat.Tenant, error) {
 	if len(*r.tenants.Load()) >= chat.MaxTenants {
 		return t, &chat.QuotaError{Limit: "tenants", Text: "There are as many tenants as a hub can have."}
 	}
 	t.Version, t.State, t.Reason, t.CreatedAt = 1, chat.TenantActive, "", r.now()
 	t.UpdatedAt = t.CreatedAt
-	if err := r.store.SaveTenant(ctx, t, 0); err != nil {
+	err := r.store.SaveTenant(ctx, t, 0)
+	if errors.Is(err, chat.ErrConflict) {
+		t, err = r.again(ctx, t)
+	}
+	if err != nil {
 		return t, err
 	}
 	r.record(ctx, by, t.ID, chat.ActionTenantCreate)
@@ -135,7 +140,7 @@ func (r *Registry) DeleteTenant(ctx context.Context, by chat.Actor, id chat.Tena
 func (r *Registry) update(ctx context.Context, by chat.Actor, id chat.TenantID, version uint64, a chat.Action, change func(*chat.Tenant) bool) (chat.Tenant, error) {
 	for {
 		t, err := r.Tenant(ctx, id)
-		if err == nil && t.State == chat.TenantDeleted {
+		if err == nil && t.State >= chat.TenantDeleted && a != chat.ActionTenantErase {
 			err = fmt.Errorf("tenant %s: %w", id, chat.ErrNotFound)
 		}
 		if err != nil {
@@ -217,6 +222,9 @@ func (r *Registry) Restriction(ctx context.Context, k chat.UserKey) (chat.Restri
 }
 
 func (r *Registry) restrict(ctx context.Context, by chat.Actor, x chat.Restriction, a chat.Action, change func(*chat.Restriction) bool) (chat.Restriction, error) {
+	if err := r.open(x.Tenant); err != nil {
+		return x, err
+	}
 	if s := r.Stats(); s.Restrictions >= chat.MaxRestrictions && a != chat.ActionUserResume {
 		return x, &chat.QuotaError{Limit: "restrictions", Text: "As many users are suspended and tokens revoked as a hub can remember."}
 	}

@@ -38,6 +38,9 @@ func (r *Registry) GetUsers(ctx context.Context, t chat.TenantID, ids []chat.Use
 // CreateUser writes a user unless there is one with that id, and answers the one that is there, and whether it is new.
 // *chat.QuotaError if the tenant has as many users as it may have.
 func (r *Registry) CreateUser(ctx context.Context, u chat.User) (chat.User, bool, error) {
+	if err := r.open(u.Tenant); err != nil {
+		return chat.User{}, false, err
+	}
 	limit := r.Limits(u.Tenant).Users
 	if limit == 0 {
 		return r.store.CreateUser(ctx, u)
@@ -58,6 +61,9 @@ func (r *Registry) CreateUser(ctx context.Context, u chat.User) (chat.User, bool
 
 // PutUser writes a user, new or not. *chat.QuotaError as in CreateUser.
 func (r *Registry) PutUser(ctx context.Context, u chat.User) error {
+	if err := r.open(u.Tenant); err != nil {
+		return err
+	}
 	limit := r.Limits(u.Tenant).Users
 	if limit == 0 {
 		return r.store.PutUser(ctx, u)

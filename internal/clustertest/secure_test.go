@@ -232,3 +232,30 @@ func shardsOf(v *testcluster.View, name string) int {
 	}
 	return 0
 }
+
+// TestNodesFeedTheSameConsumers: a node with another --search waits outside and says why, until those that serve are gone; so
+// a new setting goes from node to node.
+func TestNodesFeedTheSameConsumers(t *testing.T) {
+	several(t)
+	c := ownCluster(t, 2, "", nil)
+	one, two := node(c, 0), node(c, 1)
+	meili := []string{"--search", "meili", "--meili-url", "http://127.0.0.1:9"} // which need not be there
+	must(t, two.Stop(patience))
+	two.SetArgs(meili...)
+	must(t, two.Start())
+	stays(t, two, "has search off; this node has search meili")
+	if code, says := one.Readiness(t.Context()); code != http.StatusOK {
+		t.Errorf("the node that serves says %d %s", code, says)
+	}
+	must(t, one.Stop(patience))
+	ready := func(n *testcluster.Node) func() bool {
+		return func() bool { code, _ := n.Readiness(t.Context()); return code == http.StatusOK }
+	}
+	await(t, "the new setting serves", ready(two))
+	must(t, one.Start())
+	stays(t, one, "has search meili")
+	must(t, one.Stop(patience))
+	one.SetArgs(meili...)
+	must(t, one.Start())
+	await(t, "both have it", ready(one))
+}

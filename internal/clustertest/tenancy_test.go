@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,8 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/zumodra/hub/internal/testcluster"
+	"github.com/zumodra/hub/storage"
+	"github.com/zumodra/hub/storage/scylla/scyllatest"
 )
 
 // TestAdministrationSpansNodes: what is suspended or revoked at one node is closed and refused at all others. The time
@@ -25,25 +28,9 @@ func TestAdministrationSpansNodes(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "admin-key")
 	must(t, os.WriteFile(file, []byte(key+"\n"), 0o600))
 	c := ownCluster(t, 2, "", func(cfg *testcluster.Config) { cfg.Args = []string{"--admin-key-file", file} })
-	admin := func(at *testcluster.Node, key, method, path string, body object, want int) (out object) {
+	admin := func(at *testcluster.Node, key, method, path string, body object, want int) object {
 		t.Helper()
-		if body == nil {
-			body = object{}
-		}
-		b, err := json.Marshal(body)
-		must(t, err)
-		req, err := http.NewRequestWithContext(t.Context(), method, at.URL()+"/api/v1/admin/"+path, bytes.NewReader(b))
-		must(t, err)
-		req.Header.Set("Authorization", "Api-Key "+key)
-		resp, err := c.HTTP().Do(req)
-		must(t, err)
-		defer resp.Body.Close()
-		raw, _ := io.ReadAll(resp.Body)
-		if resp.StatusCode != want {
-			t.Fatalf("%s %s at %s: %d %s", method, path, at.Name, resp.StatusCode, raw)
-		}
-		_ = json.Unmarshal(raw, &out)
-		return out
+		return administer(t, c, at, key, method, path, body, want)
 	}
 	ps := people(t, c, "red", "ann", "bob")
 	ann, bob := ps[0], ps[1]
@@ -124,6 +111,88 @@ func TestAdministrationSpansNodes(t *testing.T) {
 	if a := ann.call(node(c, 0), "GET", "conversations/", nil); a.Code != 403 {
 		t.Errorf("after a restart the suspended tenant's user is answered %d", a.Code)
 	}
+}
+
+// TestErasingSpansNodes: a tenant whose users are at all nodes is erased at the wish of one, though a node dies meanwhile.
+func TestErasingSpansNodes(t *testing.T) {
+	several(t)
+	key := strings.Repeat("k", 40)
+	file := filepath.Join(t.TempDir(), "admin-key")
+	must(t, os.WriteFile(file, []byte(key+"\n"), 0o600))
+	keyspace := ""
+	c := ownCluster(t, 2, "", func(cfg *testcluster.Config) { cfg.Args, keyspace = []string{"--admin-key-file", file}, cfg.Keyspace })
+	here, there := node(c, 0), node(c, 1)
+	ps := people(t, c, "blue", "ann", "bob", "cat")
+	for i := range 20 {
+		at := node(c, i)
+		id := ps[i%2].made(at, "conversations/", object{"participant_ids": []string{ps[2].name, ps[(i+1)%2].name}, "name": "g"})
+		if code := ps[2].post(node(c, i+1), id, "hello"); code != 201 {
+			t.Fatal(code)
+		}
+	}
+	administer(t, c, there, key, "POST", "tenants/", object{"id": "blue"}, 201)
+	administer(t, c, here, key, "POST", "tenants/blue/erase/", object{"confirm": "blue"}, 202)
+	within(t, "the tenant is closed at the other node", func() bool { return ps[0].call(there, "GET", "conversations/", nil).Code == 403 })
+	state := func(at *testcluster.Node) (state, step string) {
+		out := administer(t, c, at, key, "GET", "tenants/blue/", nil, 200)
+		state, _ = out["state"].(string)
+		step, _ = out["erasing"].(string)
+		return state, step
+	}
+	await(t, "the erasing begins", func() bool { s, step := state(there); return step != "" || s == "erased" })
+	here.Kill()
+	must(t, here.Start())
+	revive(t, c)
+	for _, at := range c.Nodes() {
+		step := ""
+		await(t, "the tenant is erased", func() bool {
+			s, now := state(at)
+			if now != step {
+				step = now
+				t.Logf("%s: %s", at.Name, step)
+			}
+			return s == "erased"
+		})
+	}
+	if l := administer(t, c, here, key, "GET", "audit/?tenant=blue", nil, 200)["results"].([]any); len(l) != 1 {
+		t.Errorf("audit log %v", l)
+	}
+	e := scyllatest.OpenKeyspace(t, keyspace)
+	defer e.Close()
+	for _, table := range storage.Tables() {
+		n := 0
+		must(t, e.ScanTable(t.Context(), table, func(p storage.Key, r storage.Row) bool {
+			if slices.ContainsFunc(slices.Concat(p, r.Clustering, storage.Key(r.Columns)), func(v storage.Value) bool { return string(v.B) == "blue" }) {
+				n++
+			}
+			return true
+		}))
+		if n > 0 && table != storage.TableTenants && table != storage.TableAudit {
+			t.Errorf("%d rows left in %s", n, table.Name)
+		}
+	}
+}
+
+// administer makes a request of the administrative API at a node.
+func administer(t *testing.T, c *testcluster.Cluster, at *testcluster.Node, key, method, path string, body object, want int) (out object) {
+	t.Helper()
+	if body == nil {
+		body = object{}
+	}
+	b, err := json.Marshal(body)
+	must(t, err)
+	req, err := http.NewRequestWithContext(t.Context(), method, at.URL()+"/api/v1/admin/"+path, bytes.NewReader(b))
+	must(t, err)
+	req.Header.Set("Authorization", "Api-Key "+key)
+	resp, err := c.HTTP().Do(req)
+	must(t, err)
+	defer resp.Body.Close()
+	raw, _ := io.ReadAll(resp.Body)
+	if resp.StatusCode != want {
+		t.Fatalf("%s %s at %s: %d %s", method, path, at.Name, resp.StatusCode, raw)
+	}
+	_ = json.Unmarshal(raw, &out)
+	return out
 }
 
 func within(t *testing.T, what string, ok func() bool) {

@@ -12,7 +12,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -108,7 +107,7 @@ func (n *Node) openClustering(ctx context.Context) (err error) {
 	c.router = router.New(rc)
 	in.router.Store(c.router)
 	c.members, err = membership.New(membership.Config{
-		Cluster: n.cfg.CQLKeyspace, Name: name, ID: self, Roles: n.cfg.Roles, Version: n.opts.Version, State: membership.Joining,
+		Cluster: n.cfg.CQLKeyspace, Name: name, ID: self, Roles: n.cfg.Roles, Version: n.opts.Version, State: membership.Joining, Follows: follows(&n.cfg),
 		Bind: n.cfg.GossipListen, Advertise: n.cfg.GossipAdvertise, Address: c.address(),
 		Join: n.cfg.Join, KeyFile: n.cfg.GossipKeyFile, Changed: c.changed, Logger: n.log,
 	})
@@ -202,54 +201,6 @@ func (c *clustering) takePart(ctx context.Context) error {
 		c.changed(c.members.Members())
 	}
 	return c.awaitShards(ctx)
-}
-
-// admit waits until most nodes that take part can be reached and reach this one: see lease.Manager.Admit.
-func (c *clustering) admit(ctx context.Context) error {
-	defer c.missing.Store(nil)
-	next := time.Now().Add(time.Second) // at once there are some that were not tried yet
-	return c.leases.Admit(ctx, c.reaches, func(away []lease.Holder) {
-		text := c.absent(away)
-		c.missing.Store(&text)
-		if now := time.Now(); now.After(next) {
-			next = now.Add(tellStore)
-			c.node.log.Warn("not joined yet: " + text)
-		}
-	})
-}
-
-// reaches reports whether this node and another can ask one another.
-func (c *clustering) reaches(id chat.NodeID) bool {
-	_, up := c.up.Load(id)
-	return up && c.streams.Inbound(id)
-}
-
-// absent says of nodes that hold leases and are not reached why not, as far as is known.
-func (c *clustering) absent(away []lease.Holder) string {
-	var parts []string
-	for _, h := range away {
-		parts = append(parts, h.Name+" "+c.trouble(h.ID))
-	}
-	return strings.Join(parts, "; ")
-}
-
-// trouble is why a node is not reached.
-func (c *clustering) trouble(id chat.NodeID) string {
-	if c.members == nil {
-		return "shares the store: this node waits until it is gone (several need --gossip-listen, --cluster-listen and --join)"
-	}
-	if !slices.ContainsFunc(c.members.Members(), func(m membership.Member) bool { return m.ID == id }) {
-		return "shares the store and is not heard by gossip (are --join and the keys in --gossip-key-file right? Or it has died a moment ago)"
-	}
-	if _, up := c.up.Load(id); up {
-		return "does not connect to this node (can it reach " + c.address() + ", and does it accept this node's certificate?)"
-	}
-	for _, p := range c.streams.Stats().Peers {
-		if p.Node == id && p.LastError != "" {
-			return "cannot be reached at " + p.Addr + ": " + p.LastError
-		}
-	}
-	return "is not connected yet"
 }
 
 // address is where the other nodes are told to reach this one.
@@ -447,7 +398,7 @@ func (c *clustering) status() ClusterStatus {
 	protocols := c.protocols()
 	for _, m := range list {
 		_, up := c.up.Load(m.ID)
-		cm := ClusterMember{Name: m.Name, ID: m.ID.String(), Roles: m.Roles, State: m.State.String(), Version: m.Version, Address: m.Address,
+		cm := ClusterMember{Name: m.Name, ID: m.ID.String(), Roles: m.Roles, State: m.State.String(), Version: m.Version, Address: m.Address, Follows: m.Follows,
 			Shards: shards[m.ID], Sessions: m.Sessions, Reached: up || m.ID == ls.Self, Protocol: protocols[m.ID]}
 		if m.ID == ls.Self {
 			cm.State = [...]string{starting: "starting", serving: "serving", draining: "draining"}[c.node.state.Load()]

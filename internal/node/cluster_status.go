@@ -18,6 +18,7 @@ type ClusterMember struct {
 	Version  string   `json:"version"`
 	Protocol string   `json:"protocol"` // that is spoken to it; of this node: those that it speaks
 	Address  string   `json:"address,omitempty"`
+	Follows  string   `json:"follows,omitempty"` // what it feeds with the logs
 	Shards   int      `json:"shards"`
 	Sessions int      `json:"sessions"`
 	Reached  bool     `json:"reached"` // a stream to it stands

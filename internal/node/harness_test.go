@@ -138,7 +138,7 @@ func startWith(t *testing.T, index search.Index, options ...func(*config.Config)
 func (h *hub) run() {
 	h.t.Helper()
 	n, err := node.New(h.cfg, node.Options{
-		Version: "test", Now: h.clock.now, Index: h.index, Previews: h.previews,
+		Version: "test", Now: h.clock.now, Index: h.index, Previews: h.previews, EraseGrace: time.Second,
 		Logger: slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
@@ -245,15 +245,7 @@ func (h *hub) rows(table *storage.Table, match func(partition storage.Key, r sto
 	if h.ended != nil {
 		h.t.Fatal("the hub holds the store")
 	}
-	var e storage.Engine
-	if scyllatest.Chosen() {
-		e = scyllatest.OpenKeyspace(h.t, h.cfg.CQLKeyspace)
-	} else {
-		var err error
-		if e, err = pebble.Open(pebble.Config{Dir: filepath.Join(h.cfg.Data, node.StoreDir)}); err != nil {
-			h.t.Fatal(err)
-		}
-	}
+	e := h.engine()
 	defer e.Close()
 	n := 0
 	err := e.ScanTable(h.t.Context(), table, func(p storage.Key, r storage.Row) bool {
@@ -266,6 +258,29 @@ func (h *hub) rows(table *storage.Table, match func(partition storage.Key, r sto
 		h.t.Fatal(err)
 	}
 	return n
+}
+
+// engine opens the store of the stopped hub.
+func (h *hub) engine() storage.Engine {
+	h.t.Helper()
+	if scyllatest.Chosen() {
+		return scyllatest.OpenKeyspace(h.t, h.cfg.CQLKeyspace)
+	}
+	e, err := pebble.Open(pebble.Config{Dir: filepath.Join(h.cfg.Data, node.StoreDir)})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return e
+}
+
+// verify checks the store of the stopped hub.
+func (h *hub) verify() {
+	h.t.Helper()
+	e := h.engine()
+	defer e.Close()
+	if _, err := storage.New(e, storage.Config{}).Verify(h.t.Context(), func(p storage.Problem) { h.t.Error(p) }); err != nil {
+		h.t.Fatal(err)
+	}
 }
 
 // metric is the value of a metric, with its labels if it has any; of labels that have not been seen it is 0.

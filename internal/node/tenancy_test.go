@@ -318,11 +318,15 @@ func (h *hub) visitAdmin(key, conversation string, visited map[string]bool) {
 	visit("POST", "tenants/", "", object{"id": "acme"}, 201)
 	visit("GET", "tenants/", "", nil, 200)
 	wantKeys(h.t, "tenant", visit("GET", "tenants/{id}/", "acme", nil, 200).body, "id name state reason settings limits version created_at updated_at")
-	visit("GET", "tenants/{id}/usage/", "acme", nil, 200)
 	visit("PATCH", "tenants/{id}/", "acme", object{"name": "Acme"}, 200)
 	visit("POST", "tenants/{id}/suspend/", "acme", nil, 200)
 	visit("POST", "tenants/{id}/resume/", "acme", nil, 200)
+	const usage = "day upload_bytes uploads upload_bytes_limit renewed_at"
+	wantKeys(h.t, "usage", visit("GET", "tenants/{id}/usage/", "acme", nil, 200).body, usage)
+	wantKeys(h.t, "usage", visit("GET", "users/{id}/usage/", "1", nil, 200).body, usage)
 	visit("DELETE", "tenants/{id}/", "acme", nil, 204)
+	wantKeys(h.t, "tenant", visit("POST", "tenants/{id}/erase/", "acme", object{"confirm": "acme"}, 202).body,
+		"id name state reason settings limits version created_at updated_at erasing")
 	made := visit("POST", "keys/", "", object{"scopes": []string{"users:read"}}, 201).body
 	const keyFields = "id tenant name scopes created_by created_at expires_at revoked_at old_secret_until last_used_at"
 	wantKeys(h.t, "new key", made, keyFields+" key")
@@ -334,7 +338,6 @@ func (h *hub) visitAdmin(key, conversation string, visited map[string]bool) {
 	for _, action := range []string{"suspend", "resume", "revoke_tokens"} {
 		wantKeys(h.t, "restriction", visit("POST", "users/{id}/"+action+"/", "9", nil, 200).body, "user tenant suspended suspended_at reason tokens_revoked_before")
 	}
-	visit("GET", "users/{id}/usage/", "1", nil, 200)
 	visit("POST", "users/{id}/messages/", "1", object{"conversation_id": conversation, "content": "x"}, 201)
 	wantKeys(h.t, "minted token", visit("POST", "tokens/", "", object{"user_id": 1}, 201).body, "access jti expires_at")
 	visit("POST", "tokens/revoke/", "", object{"jti": "x"}, 204)

@@ -185,6 +185,45 @@ func TestRemovedMembersGetNothingMore(t *testing.T) {
 	})
 }
 
+// A conversation of which something was missed, and that then is no more, is settled: its head can be announced by nobody.
+// Else its dirty mark would stay for ever.
+func TestWhatIsGoneIsNotMissed(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		bubble(t, 3, func(w *world) {
+			drop := func(p float64) {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.drop = p
+			}
+			w.sets[1] = set(1, 1, 2)
+			_ = w.n(1).open(1, 1)
+			synctest.Wait()
+			drop(1)
+			w.commit(1)
+			time.Sleep(time.Second)
+			if pub := w.ownerOf(1).pub; pub.Settled(key(1)) || pub.Stats().Missed != 1 {
+				t.Fatal("nothing was missed")
+			}
+			w.mu.Lock()
+			before := w.sets[1]
+			w.sets[1] = set(9) // nobody is in it: no head goes out
+			w.mu.Unlock()
+			if !lost {
+				drop(0)
+			}
+			d := event(1, before, 2)
+			d.Detached, d.Gone = before.Users, true
+			w.ownerOf(1).pub.Publish(d)
+			time.Sleep(time.Second)
+			drop(0)
+			time.Sleep(10 * time.Second)
+			if pub := w.ownerOf(1).pub; !pub.Settled(key(1)) || pub.Stats().Missed != 0 {
+				t.Errorf("lost %v: it is missed still: %+v", lost, pub.Stats())
+			}
+		})
+	}
+}
+
 // No session opens while the home of its user cannot be reached; it is refused in the end.
 func TestNoHome(t *testing.T) {
 	bubble(t, 3, func(w *world) {

@@ -130,7 +130,7 @@ func (p *Publisher) arrived(c *conv, f *flight) {
 	if m == nil {
 		return
 	}
-	if isHead(f.d) && f.no > m.head {
+	if (isHead(f.d) || f.d.Gone) && f.no > m.head { // of what is gone no head can be announced, and nobody is owed it
 		m.head = 0
 	}
 	if f.repeat && f.no > m.detach {

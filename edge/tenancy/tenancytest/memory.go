@@ -75,6 +75,15 @@ func (m *Memory) GetTenant(_ context.Context, id chat.TenantID) (chat.Tenant, er
 	return t, err
 }
 
+func (m *Memory) EraseAudit(_ context.Context, t chat.TenantID) error {
+	err := m.lock()
+	defer m.mu.Unlock()
+	if err == nil {
+		m.audit = slices.DeleteFunc(m.audit, func(e chat.AuditEntry) bool { return e.Tenant == t })
+	}
+	return err
+}
+
 func (m *Memory) ListTenants(_ context.Context, after chat.TenantID, limit int) ([]chat.Tenant, error) {
 	err := m.lock()
 	defer m.mu.Unlock()

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gocql/gocql"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/zumodra/hub/storage"
@@ -99,6 +100,7 @@ func Tables() []*storage.Table { return append(storage.Tables(), storagetest.Tab
 type keyspace struct {
 	name   string
 	engine *scylla.Engine
+	rests  time.Time // not to be used before: see ranAhead
 }
 
 var pool struct {
@@ -106,6 +108,10 @@ var pool struct {
 	made int
 	free []*keyspace
 }
+
+// longestRest is how long a keyspace may wait for the time at which it can be wiped. Tests that turn a hub's clock leave
+// one that would wait for hours, and a server has no room for many keyspaces.
+const longestRest = 10 * time.Second
 
 // take returns an empty keyspace and what gives it back.
 func take(t testing.TB) (name string, give func()) {
@@ -115,9 +121,9 @@ func take(t testing.TB) (name string, give func()) {
 	defer cancel()
 	pool.Lock()
 	var k *keyspace
-	if n := len(pool.free); n > 0 {
-		k = pool.free[n-1]
-		pool.free = pool.free[:n-1]
+	if i := slices.IndexFunc(pool.free, func(k *keyspace) bool { return k.rests.Before(time.Now()) }); i >= 0 {
+		k = pool.free[i]
+		pool.free = slices.Delete(pool.free, i, i+1)
 	} else {
 		// By binary and directory: the packages of one go test run at the same time.
 		dir, _ := os.Getwd()
@@ -136,13 +142,21 @@ func take(t testing.TB) (name string, give func()) {
 			t.Fatal(err)
 		}
 	}
-	ahead, err := ranAhead(ctx, k.engine)
-	if err == nil && ahead {
-		// Deletions of today do not hide what was written with a clock that was ahead: another keyspace.
+	ahead, fenced, err := ranAhead(ctx, k.engine)
+	switch {
+	case err == nil && (fenced || time.Until(ahead) > longestRest):
+		// Deletions do not take fences away, nor what was written with a clock that was far ahead: another keyspace.
 		_ = k.engine.Close()
+		drop(t, k.name)
 		return take(t)
-	}
-	if err == nil {
+	case err == nil && ahead.After(time.Now()):
+		// Another one meanwhile.
+		k.rests = ahead
+		pool.Lock()
+		pool.free = append(pool.free, k)
+		pool.Unlock()
+		return take(t)
+	case err == nil:
 		err = wipe(ctx, k.engine, cfg.Tables)
 	}
 	if err != nil {
@@ -153,6 +167,20 @@ func take(t testing.TB) (name string, give func()) {
 		defer pool.Unlock()
 		pool.free = append(pool.free, k)
 	})
+}
+
+func drop(t testing.TB, keyspace string) {
+	t.Helper()
+	c := gocql.NewCluster(Hosts(t)...)
+	c.Timeout = time.Minute
+	s, err := c.CreateSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Query("DROP KEYSPACE " + keyspace).Exec(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Keyspace returns an empty one that is this test's alone until it ends.
@@ -203,30 +231,30 @@ func OpenKeyspace(t testing.TB, keyspace string) *scylla.Engine {
 	return e
 }
 
-// ranAhead reports whether a hub wrote with a clock that is ahead of this machine's: who takes shards of one that died
-// raises its own.
-func ranAhead(ctx context.Context, e storage.Engine) (bool, error) {
+// ranAhead is the newest time that a hub wrote by: it may be ahead of this machine's clock, since who takes shards of one that
+// died raises its own. fenced: strict fencing left its fences.
+func ranAhead(ctx context.Context, e storage.Engine) (newest time.Time, fenced bool, err error) {
 	st := storage.New(e, storage.Config{})
 	leases, err := st.NodeLeases(ctx)
 	if err != nil {
-		return false, err
+		return time.Time{}, false, err
 	}
 	owners, err := st.ShardOwners(ctx)
 	if err != nil {
-		return false, err
+		return time.Time{}, false, err
 	}
-	// Strict fencing leaves fences, which the deletions of today do not take away.
-	if state, err := storage.ReadFencing(ctx, e); err != nil || state.Clock > 0 {
-		return true, err
+	state, err := storage.ReadFencing(ctx, e)
+	if err != nil {
+		return time.Time{}, false, err
 	}
-	newest := int64(0)
+	clock := int64(0)
 	for i := range leases {
-		newest = max(newest, leases[i].Clock)
+		clock = max(clock, leases[i].Clock)
 	}
 	for i := range owners {
-		newest = max(newest, owners[i].Clock)
+		clock = max(clock, owners[i].Clock)
 	}
-	return newest > time.Now().UnixMicro(), nil
+	return time.UnixMicro(clock), state.Clock > 0, nil
 }
 
 // wipe deletes all rows but the version.

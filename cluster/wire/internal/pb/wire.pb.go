@@ -62,6 +62,7 @@ const (
 	CommandType_COMMAND_PIN_CONVERSATION CommandType = 53
 	CommandType_COMMAND_SET_DRAFT        CommandType = 54
 	CommandType_COMMAND_PREVIEW          CommandType = 55
+	CommandType_COMMAND_ERASE            CommandType = 60
 )
 
 // Enum value maps for CommandType.
@@ -92,6 +93,7 @@ var (
 		53: "COMMAND_PIN_CONVERSATION",
 		54: "COMMAND_SET_DRAFT",
 		55: "COMMAND_PREVIEW",
+		60: "COMMAND_ERASE",
 	}
 	CommandType_value = map[string]int32{
 		"COMMAND_NONE":             0,
@@ -119,6 +121,7 @@ var (
 		"COMMAND_PIN_CONVERSATION": 53,
 		"COMMAND_SET_DRAFT":        54,
 		"COMMAND_PREVIEW":          55,
+		"COMMAND_ERASE":            60,
 	}
 )
 
@@ -5336,7 +5339,7 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\x04list\x18\x01 \x03(\v2\x16.hub.cluster.v1.ChargeR\x04list\"M\n" +
 	"\x06Charge\x12+\n" +
 	"\x04user\x18\x01 \x01(\v2\x17.hub.cluster.v1.UserKeyR\x04user\x12\x16\n" +
-	"\x06amount\x18\x02 \x01(\x01R\x06amount*\xa5\x04\n" +
+	"\x06amount\x18\x02 \x01(\x01R\x06amount*\xb8\x04\n" +
 	"\vCommandType\x12\x10\n" +
 	"\fCOMMAND_NONE\x10\x00\x12\x12\n" +
 	"\x0eCOMMAND_CREATE\x10\x01\x12\x10\n" +
@@ -5363,7 +5366,8 @@ const file_cluster_wire_wire_proto_rawDesc = "" +
 	"\fCOMMAND_MUTE\x104\x12\x1c\n" +
 	"\x18COMMAND_PIN_CONVERSATION\x105\x12\x15\n" +
 	"\x11COMMAND_SET_DRAFT\x106\x12\x13\n" +
-	"\x0fCOMMAND_PREVIEW\x107*\xe7\x01\n" +
+	"\x0fCOMMAND_PREVIEW\x107\x12\x11\n" +
+	"\rCOMMAND_ERASE\x10<*\xe7\x01\n" +
 	"\x11PeopleCommandType\x12\x0f\n" +
 	"\vPEOPLE_NONE\x10\x00\x12\x16\n" +
 	"\x12PEOPLE_ADD_CONTACT\x10\x01\x12\x17\n" +
