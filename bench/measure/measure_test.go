@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/zumodra/hub/bench/measure"
@@ -140,4 +141,29 @@ func TestWatch(t *testing.T) {
 	if got[0].CPU <= 0 || got[0].CPU > last.CPU-first.CPU+1e-9 {
 		t.Errorf("used %v of %v", got[0].CPU, last.CPU-first.CPU)
 	}
+}
+
+func TestLongWatchesAreBounded(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("processes are watched on Linux alone")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		rounds := 0
+		got := measure.Watch(ctx, time.Now(), time.Second, time.Hour, func() map[string]int {
+			if rounds++; rounds == 10_000 {
+				cancel()
+			}
+			return map[string]int{"self": os.Getpid()}
+		})
+		samples := got[0].Samples
+		if len(samples) != 2500 { // each fourth
+			t.Fatalf("%d samples of %d", len(samples), rounds)
+		}
+		for i, s := range samples {
+			if s.At != float64(4*i) {
+				t.Fatalf("sample %d is of second %v", i, s.At)
+			}
+		}
+	})
 }

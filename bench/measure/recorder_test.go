@@ -40,8 +40,8 @@ func finish(t rapid.TB, m *measure.Merger) *measure.Run {
 // Whatever is recorded by whichever worker in whichever second, the run has the same figures as the sorted list of all.
 func TestMergedFiguresAreThoseOfAllThatWasRecorded(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		const seconds = 3
-		workers := rapid.IntRange(1, 3).Draw(t, "workers")
+		const seconds = 2
+		workers := rapid.IntRange(1, 2).Draw(t, "workers")
 		m := measure.NewMerger(seconds)
 		var latencies []time.Duration
 		bySecond := map[int][]time.Duration{}
@@ -53,7 +53,7 @@ func TestMergedFiguresAreThoseOfAllThatWasRecorded(t *testing.T) {
 			recorders[w].Add("acked", 1000)
 			recorders[w].Begin()
 		}
-		for at := -1; at < seconds+2; at++ {
+		for at := -1; at <= seconds; at++ {
 			for w, r := range recorders {
 				for range rapid.IntRange(0, 5).Draw(t, "records") {
 					d := time.Duration(rapid.Int64Range(0, int64(time.Minute)).Draw(t, "latency"))

@@ -64,8 +64,7 @@ func (w *watched) add(s Sample) {
 			half = append(half, w.Samples[i])
 		}
 		w.Samples = half
-		w.skip = 2*w.skip + 1
-		w.left = w.skip
+		w.skip = 2*w.skip + 1 // the last one was dropped: the next one is due as before
 	}
 }
 

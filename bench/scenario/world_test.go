@@ -193,4 +193,10 @@ func TestTotals(t *testing.T) {
 	if math.Abs(got.Deliveries-20) > 1e-9 {
 		t.Errorf("%v deliveries a second, want 20", got.Deliveries)
 	}
+
+	// By Zipf with exponent 1, the first of 3 conversations is picked 6 of 11 times.
+	s = decode(t, small, "users=50", "conversations=[{name: a, count: 1, members: 12}, {name: b, count: 2, members: 2}]", "load=[{op: send, arrival: 11/s, skew: 1}]")
+	if got := s.Totals(); math.Abs(got.Deliveries-(6*11+3+2)) > 1e-9 {
+		t.Errorf("%v deliveries a second, want 71", got.Deliveries)
+	}
 }

@@ -84,6 +84,7 @@ var external = []struct {
 	{"github.com/asynkron/protoactor-go/cluster", nil, "its remote and cluster are not used"},
 	{"github.com/cockroachdb/pebble", []string{"storage/pebble", "bench"}, "the engine hides its library; bench measures the bare one"},
 	{"github.com/anishathalye/porcupine", []string{"bench/check"}, "the checker hides its library"},
+	{"github.com/HdrHistogram/hdrhistogram-go", []string{"bench"}, "the load harness alone has histograms of its own"},
 	{"github.com/gabriel-vasile/mimetype", []string{"chat/attachment"}, "one list of rules about files, which hides its library"},
 	{"github.com/tus/tusd", []string{"edge/rest"}, "the protocol of resumable uploads is the API's alone"},
 	{"github.com/minio/minio-go", []string{"storage/blob/s3"}, "the store hides its library"},
