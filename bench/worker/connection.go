@@ -77,7 +77,7 @@ func (w *Worker) Closed(i int32, err error) {
 		c.lost = w.cfg.Now()
 		w.rec.Add(measure.CountClosed, 1)
 	}
-	c.asked, c.awaiting = nil, 0
+	w.forget(i)
 	w.again(i)
 }
 
@@ -90,9 +90,18 @@ func (w *Worker) lose(i int32) {
 	c.ready = false
 	w.ready--
 	c.lost = w.cfg.Now()
-	c.asked, c.awaiting = nil, 0
+	w.forget(i)
 	w.loop.Drop(i)
 	w.open(i)
+}
+
+// forget what a connection that is gone was waiting for.
+func (w *Worker) forget(i int32) {
+	c := &w.conns[i]
+	c.asked, c.awaiting = nil, 0
+	for _, ci := range c.convs { // the confirmation of a mark may have been lost with it
+		delete(w.marks, place{i, ci})
+	}
 }
 
 // Frame is called by the loop for each frame that came.
@@ -126,7 +135,7 @@ func (w *Worker) event(i int32, e *target.Event) {
 			w.resume(i, ci)
 		}
 	case target.Receipt:
-		w.receipt(c, e)
+		w.receipt(i, e)
 	}
 }
 
@@ -416,7 +425,8 @@ func (w *Worker) gap(i int32, e *target.Event) {
 	w.resume(i, ci) // what came meanwhile was put aside
 }
 
-func (w *Worker) receipt(c *conn, e *target.Event) {
+func (w *Worker) receipt(i int32, e *target.Event) {
+	c := &w.conns[i]
 	if c.obs == nil || e.Seq == 0 {
 		return
 	}
@@ -428,7 +438,22 @@ func (w *Worker) receipt(c *conn, e *target.Event) {
 	c.obs.Receipt(w.convs[ci].id, user, "read", e.Seq)
 	if user == w.name(c.user) {
 		w.chk.Marked(w.convs[ci].id, user, e.Seq)
+		if m, ok := w.marks[place{i, ci}]; ok {
+			m.confirmed = max(m.confirmed, e.Seq)
+			w.marks[place{i, ci}] = m
+		}
 	}
+}
+
+// marking notes a mark that is about to be sent. Users with several sockets are left out: each of them may have marked more.
+func (w *Worker) marking(i, ci int32, seq uint64) {
+	at := place{i, ci}
+	m, ok := w.marks[at]
+	if w.conns[i].obs == nil || w.sc.Connections.PerUser > 1 || !ok && len(w.marks) >= maxMarks {
+		return
+	}
+	m.sent = max(m.sent, seq)
+	w.marks[at] = m
 }
 
 var errNotReady = errors.New("not all connections are ready")

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/zumodra/hub/bench/target"
 	"github.com/zumodra/hub/bench/vclient"
@@ -125,12 +128,10 @@ func (w *Worker) missing() bool {
 }
 
 // read gives the checker the history of every conversation that is this worker's by number, as its first member sees it, that of
-// the sampled ones also as the last, and what members are told of unread messages.
+// the sampled ones also as the last, and what those who marked as read are told of unread messages.
 func (w *Worker) read(ctx context.Context) (unchecked int, err error) {
+	var jobs []func(context.Context) error
 	p := w.cfg.Plan
-	type outcome struct{ failed bool }
-	results := make(chan outcome)
-	n := 0
 	for ci := range w.convs {
 		v := &w.convs[ci]
 		if ci%p.Parts != p.Part || len(v.members) == 0 {
@@ -141,43 +142,45 @@ func (w *Worker) read(ctx context.Context) (unchecked int, err error) {
 			readers = []int32{v.members[0], v.members[len(v.members)-1]}
 		}
 		for _, u := range readers {
-			n++
-			job := func(ctx context.Context) {
+			jobs = append(jobs, func(ctx context.Context) error {
 				list, err := w.tgt.Final(ctx, int(u), v.id)
 				if err == nil {
 					w.chk.Final(w.tgt.User(int(u)), v.id, list)
 				}
-				select {
-				case results <- outcome{err != nil && !errors.Is(err, target.ErrNotSupported)}:
-				case <-ctx.Done():
-				}
-			}
-			for sent := false; !sent; {
-				select {
-				case w.jobs <- job:
-					sent = true
-				case o := <-results:
-					n--
-					if o.failed {
-						unchecked++
-					}
-				case <-ctx.Done():
-					return unchecked, ctx.Err()
-				}
-			}
+				return err
+			})
 		}
 	}
-	for ; n > 0; n-- {
-		select {
-		case o := <-results:
-			if o.failed {
-				unchecked++
-			}
-		case <-ctx.Done():
-			return unchecked, ctx.Err()
-		}
+	var marks map[place]mark
+	if err := w.on(ctx, func() { marks = w.marks }); err != nil {
+		return 0, err
 	}
-	return unchecked, nil
+	for at, m := range marks {
+		if m.sent != m.confirmed {
+			continue // it may have been carried out nevertheless
+		}
+		user, id := int(w.conns[at.conn].user), w.convs[at.conv].id
+		jobs = append(jobs, func(ctx context.Context) error {
+			n, err := w.tgt.Unread(ctx, user, id)
+			if err == nil {
+				w.chk.Unread(id, w.tgt.User(user), n)
+			}
+			return err
+		})
+	}
+	var failed atomic.Int64
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(restLanes)
+	for _, job := range jobs {
+		g.Go(func() error {
+			if err := job(gctx); err != nil && !errors.Is(err, target.ErrNotSupported) {
+				failed.Add(1)
+			}
+			return gctx.Err()
+		})
+	}
+	err = g.Wait()
+	return int(failed.Load()), err
 }
 
 // Export writes the history for the controller, after Finish. It does nothing when nothing is checked.

@@ -249,8 +249,9 @@ func (w *Worker) do(s *stream, due, now time.Time) {
 	case scenario.Typing:
 		b = w.tgt.Typing(w.buf[:0], w.convs[ci].id)
 	case scenario.Read:
-		if v := &w.convs[ci]; v.lastSeq > 0 {
-			b = w.tgt.Read(w.buf[:0], v.id, min(v.lastSeq, w.lastSeq(c, ci)))
+		if seq := min(w.convs[ci].lastSeq, w.lastSeq(c, ci)); seq > 0 && c.ready {
+			w.marking(i, ci, seq)
+			b = w.tgt.Read(w.buf[:0], w.convs[ci].id, seq)
 		}
 	case scenario.React:
 		if v := &w.convs[ci]; v.lastLen > 0 {

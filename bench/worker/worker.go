@@ -55,8 +55,9 @@ type Worker struct {
 	began   time.Time // of the load: the scenario's zero, warm-up before it
 	over    bool      // no more arrivals
 	closing bool
-	touched time.Time        // the last time that something of consequence arrived
-	waiting int              // requests over REST
+	touched time.Time // the last time that something of consequence arrived
+	waiting int       // requests over REST
+	marks   map[place]mark
 	used    [2]time.Duration // processor time at the begin and the end of the measured part
 }
 
@@ -95,6 +96,15 @@ type conn struct {
 	gap      bool
 }
 
+// place is a conversation as one connection has it.
+type place struct{ conn, conv int32 }
+
+// mark is how far a conversation was marked as read there, and how far that was confirmed.
+type mark struct{ sent, confirmed uint64 }
+
+// maxMarks bounds what is remembered of marks, for the unread counts at the end.
+const maxMarks = 2000
+
 // asked is a conversation that waits for resumed or gap, or had it just now.
 type asked struct {
 	conv int32
@@ -116,7 +126,7 @@ func New(cfg Config, sc *scenario.Scenario, tgt target.Target) (*Worker, error) 
 	}
 	p := cfg.Plan
 	w := &Worker{cfg: cfg, sc: sc, tgt: tgt, byID: make(map[string]int32, len(p.IDs)), pending: map[uint64]*pending{}, mine: map[int32][]int32{},
-		names: map[int32]string{}, rng: rand.New(rand.NewPCG(p.Seed, uint64(p.Part))), jobs: make(chan func(context.Context), restQueue), rec: measure.NewRecorder()}
+		names: map[int32]string{}, marks: map[place]mark{}, rng: rand.New(rand.NewPCG(p.Seed, uint64(p.Part))), jobs: make(chan func(context.Context), restQueue), rec: measure.NewRecorder()}
 	if !sc.Check.Off {
 		var err error
 		if w.chk, err = check.New(check.Config{Worker: cfg.Name, SpillDir: cfg.SpillDir, Now: cfg.Now, Linear: cfg.Linear}); err != nil {
