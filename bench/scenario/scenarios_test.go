@@ -56,11 +56,14 @@ const dir = "../scenarios"
 func TestScenariosThatComeWithHubbench(t *testing.T) {
 	want := []string{"centrifugo-shape", "dm-mix", "history-scroll", "hot-conversation", "idle", "office-day", "reconnect-storm",
 		"rolling-restart", "search-heavy", "slow-consumer", "smoke", "soak", "town-hall"}
-	if got := scenario.Names(); !slices.Equal(got, want) {
-		t.Fatalf("scenarios %v, want %v", got, want)
+	names := scenario.Names()
+	for _, name := range want {
+		if !slices.Contains(names, name) {
+			t.Errorf("there is no scenario %s", name)
+		}
 	}
 	schema := schema(t)
-	for _, name := range want {
+	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			s, err := scenario.Open(name)
 			if err != nil {

@@ -17,7 +17,7 @@ const (
 	MaxConnections = 10_000_000
 	MaxMemberships = 50_000_000 // of all conversations together
 	MaxMessage     = 64 << 10   // bytes of a message's content
-	MinMessage     = 24         // a message begins with its key
+	MinMessage     = 1          // but a message is never shorter than its key, with which it begins: some 26 bytes
 	maxLength      = 7 * 24 * time.Hour
 )
 

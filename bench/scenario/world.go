@@ -11,8 +11,8 @@ type Range struct {
 }
 
 // World of a valid scenario: the members of each conversation by the number of the user, and the conversations of each set, in the
-// scenario's order. It is the same for the same seed. Members who are connected come first, so that the first so many (Load.Senders) can
-// act. No pair of users has two direct conversations.
+// scenario's order. It is the same for the same seed. Members are in ascending order, so that those who are connected come first: the first
+// so many, Load.Senders, can act. No pair of users has two direct conversations.
 func (s *Scenario) World(seed uint64) (members [][]int, sets []Range) {
 	rng := rand.New(rand.NewPCG(seed, 0x776f726c64))
 	pairs := map[[2]int]bool{}
@@ -23,27 +23,15 @@ func (s *Scenario) World(seed uint64) (members [][]int, sets []Range) {
 			if set.Members.Fixed == 2 {
 				m = apart(pairs, m, s.Users)
 			}
+			slices.Sort(m)
 			members = append(members, m)
 		}
-	}
-	online := s.Online()
-	for _, m := range members {
-		// Stable: among the connected the order stays random.
-		slices.SortStableFunc(m, func(a, b int) int {
-			switch {
-			case a < online && b >= online:
-				return -1
-			case a >= online && b < online:
-				return 1
-			}
-			return 0
-		})
 	}
 	return members, sets
 }
 
-// draw k different numbers below n in random order. R. Floyd's algorithm, in its variant that shuffles (J. Bentley, "A sample of
-// brilliance", 1987), for few of many; else the beginning of a permutation.
+// draw k different numbers below n: for few of many by R. Floyd's algorithm (J. Bentley, "A sample of brilliance", 1987), else the
+// beginning of a permutation.
 func draw(rng *rand.Rand, n, k int) []int {
 	if k*4 > n {
 		return slices.Clone(rng.Perm(n)[:k])
@@ -58,15 +46,13 @@ func draw(rng *rand.Rand, n, k int) []int {
 		seen[v] = true
 		out = append(out, v)
 	}
-	rng.Shuffle(k, func(i, j int) { out[i], out[j] = out[j], out[i] })
 	return out
 }
 
 // apart is the pair, or the next one after it that is not taken: there is one, Validate says.
 func apart(taken map[[2]int]bool, pair []int, users int) []int {
 	a, b := min(pair[0], pair[1]), max(pair[0], pair[1])
-	moved := false
-	for ; taken[[2]int{a, b}]; moved = true {
+	for taken[[2]int{a, b}] {
 		if b++; b == users {
 			if a++; a == users-1 {
 				a = 0
@@ -75,8 +61,5 @@ func apart(taken map[[2]int]bool, pair []int, users int) []int {
 		}
 	}
 	taken[[2]int{a, b}] = true
-	if moved {
-		return []int{a, b}
-	}
-	return pair
+	return []int{a, b}
 }

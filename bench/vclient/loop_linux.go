@@ -628,10 +628,15 @@ func (l *Loop) Close(id int32) {
 	l.Drop(id)
 }
 
-// SlowDown has a connection read so many bytes a second and no more, from now on.
+// SlowDown has a connection read so many bytes a second and no more, from now on; 0: as fast as it can again.
 func (l *Loop) SlowDown(id int32, bytesPerSecond int) {
 	c := l.conn(id)
-	if c == nil || bytesPerSecond <= 0 {
+	if c == nil {
+		return
+	}
+	if bytesPerSecond <= 0 {
+		c.slow = 0
+		l.interest(id, c)
 		return
 	}
 	c.slow = int32(max(bytesPerSecond*int(slowTick)/int(time.Second), 1))
@@ -643,11 +648,11 @@ func (l *Loop) SlowDown(id int32, bytesPerSecond int) {
 func (l *Loop) sip(id, gen int32) {
 	l.At(time.Now().Add(slowTick), func() {
 		c := l.conn(id)
-		if c == nil || c.gen != gen {
+		if c == nil || c.gen != gen || c.slow == 0 {
 			return
 		}
 		l.read(id, l.buf[:min(int(c.slow), len(l.buf))])
-		if c = l.conn(id); c != nil && c.gen == gen {
+		if c = l.conn(id); c != nil && c.gen == gen && c.slow > 0 {
 			l.sip(id, gen)
 		}
 	})

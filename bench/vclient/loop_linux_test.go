@@ -291,6 +291,25 @@ func TestSlowDown(t *testing.T) {
 	r.want(t, fmt.Sprintf("0 got %d bytes of s", total))
 }
 
+// At a byte each tick the message would take two hours.
+func TestSlowDownIsLifted(t *testing.T) {
+	const total = 64 << 10
+	e := serve(t, func(ctx context.Context, c *websocket.Conn) {
+		_, _, _ = c.Read(ctx)
+		_ = c.Write(ctx, websocket.MessageText, bytes.Repeat([]byte{'s'}, total))
+		_, _, _ = c.Read(ctx)
+	})
+	l, r := begin(t, vclient.Config{})
+	on(l, func() { _ = l.Open(0, e) })
+	r.want(t, "0 opened")
+	on(l, func() {
+		l.SlowDown(0, 1)
+		_ = l.Write(0, []byte("go"), false)
+		l.SlowDown(0, 0)
+	})
+	r.want(t, fmt.Sprintf("0 got %d bytes of s", total))
+}
+
 func TestTimers(t *testing.T) {
 	l, _ := begin(t, vclient.Config{})
 	got := make(chan int, 10)

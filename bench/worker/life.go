@@ -82,11 +82,19 @@ func (w *Worker) Start(ctx context.Context, at time.Time) (err error) {
 // quiet is how long nothing may have happened for the run to be over.
 const quiet = time.Second
 
-// Finish ends the load, waits until what is under way has come, at most as long as the scenario says, reads this worker's share
+// Finish ends the load, lets slow readers be quick ones, waits until what is under way has come, at most as long as the scenario says, reads this worker's share
 // of the conversations as they are now, and closes all connections.
 func (w *Worker) Finish(ctx context.Context) (Report, error) {
 	r := Report{Connections: len(w.conns)}
-	if err := w.on(ctx, func() { w.over = true }); err != nil {
+	if err := w.on(ctx, func() {
+		w.over = true
+		for i := range w.conns {
+			if c := &w.conns[i]; c.slow { // it has to see what the others saw, in time
+				c.slow = false
+				w.loop.SlowDown(int32(i), 0)
+			}
+		}
+	}); err != nil {
 		return r, err
 	}
 	_, err := w.until(ctx, time.Duration(w.sc.Settle), func() bool {
