@@ -29,6 +29,7 @@ func (w *Worker) open(i int32) {
 	c := &w.conns[i]
 	c.opened = w.cfg.Now()
 	if err := w.loop.Open(i, w.tgt.Endpoint(int(c.user), int(c.socket), int(c.attempt))); err != nil {
+		w.why = err
 		w.again(i)
 	}
 }
@@ -77,6 +78,7 @@ func (w *Worker) Closed(i int32, err error) {
 		c.lost = w.cfg.Now()
 		w.rec.Add(measure.CountClosed, 1)
 	}
+	w.why = err
 	w.forget(i)
 	w.again(i)
 }

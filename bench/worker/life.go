@@ -62,11 +62,12 @@ func (w *Worker) Connect(ctx context.Context) error {
 		return err
 	}
 	var p Progress
-	if err := w.on(ctx, func() { p = w.progress() }); err != nil {
+	var why error
+	if err := w.on(ctx, func() { p, why = w.progress(), w.why }); err != nil {
 		return err
 	}
 	if p.Ready < p.Of {
-		return fmt.Errorf("%w: %v", errNotReady, p)
+		return fmt.Errorf("%w: %v; the last: %w", errNotReady, p, why)
 	}
 	return nil
 }

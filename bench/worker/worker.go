@@ -52,6 +52,7 @@ type Worker struct {
 	buf     []byte
 	ready   int
 	failed  int
+	why     error // of the last connection that was lost or could not be opened
 	began   time.Time // of the load: the scenario's zero, warm-up before it
 	over    bool      // no more arrivals
 	closing bool

@@ -192,13 +192,7 @@ func (t *Target) once(ctx context.Context, method, u, credential string, body []
 
 // Prepare introduces the users and makes the conversations.
 func (t *Target) Prepare(ctx context.Context, w target.World) ([]string, error) {
-	named := make([]bool, w.Users)
-	for _, members := range w.Conversations {
-		for _, u := range members {
-			named[u] = true
-		}
-	}
-	if err := t.introduce(ctx, named); err != nil {
+	if err := t.introduce(ctx, w); err != nil {
 		return nil, fmt.Errorf("introduce users: %w", err)
 	}
 	ids := make([]string, len(w.Conversations))
@@ -227,31 +221,38 @@ func (t *Target) Prepare(ctx context.Context, w target.World) ([]string, error) 
 	return ids, g.Wait()
 }
 
-// introduce makes users known.
-func (t *Target) introduce(ctx context.Context, named []bool) error {
-	if t.cfg.Key != "" {
-		var b bytes.Buffer
-		for u, yes := range named {
-			if yes {
-				fmt.Fprintf(&b, "{\"id\":%d,\"username\":\"user%d\"}\n", 1000+u, u)
+// introduce makes users known: all of them where that can be done in bulk, or the hub would have to write each one down when
+// its first socket is opened; else those who are members.
+func (t *Target) introduce(ctx context.Context, w target.World) error {
+	if t.cfg.Key == "" {
+		g, gctx := errgroup.WithContext(ctx)
+		g.SetLimit(t.cfg.Parallel)
+		known := make([]bool, w.Users)
+		for _, members := range w.Conversations {
+			for _, u := range members {
+				if !known[u] {
+					known[u] = true
+					g.Go(func() error { return t.call(gctx, http.MethodGet, api+"status/me/", u, nil, nil) })
+				}
 			}
 		}
-		if b.Len() == 0 {
-			return nil
-		}
-		_, err := t.once(ctx, http.MethodPost, "http://"+t.addrs[0].String()+"/api/v1/admin/import/users/?results=errors&tenant="+url.QueryEscape(t.cfg.Tenant),
-			"Api-Key "+t.cfg.Key, b.Bytes(), "application/x-ndjson", nil)
-		return err
+		return g.Wait()
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(t.cfg.Parallel)
-	for u, yes := range named {
-		if yes {
-			g.Go(func() error { return t.call(gctx, http.MethodGet, api+"status/me/", u, nil, nil) })
+	where := "http://" + t.addrs[0].String() + "/api/v1/admin/import/users/?results=errors&tenant=" + url.QueryEscape(t.cfg.Tenant)
+	for from := 0; from < w.Users; from += batch {
+		var b bytes.Buffer
+		for u := from; u < min(from+batch, w.Users); u++ {
+			fmt.Fprintf(&b, "{\"id\":%d,\"username\":\"user%d\"}\n", 1000+u, u)
+		}
+		if _, err := t.once(ctx, http.MethodPost, where, "Api-Key "+t.cfg.Key, b.Bytes(), "application/x-ndjson", nil); err != nil {
+			return err
 		}
 	}
-	return g.Wait()
+	return nil
 }
+
+// batch is how many users are introduced with one request.
+const batch = 2000
 
 // words that are searched for: all of them are in the contents.
 var words = []string{"lorem", "ipsum", "dolor", "consectetur", "tempor", "labore", "magna"}
