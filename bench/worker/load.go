@@ -166,9 +166,9 @@ func (w *Worker) tick(second int) {
 }
 
 func (w *Worker) cut(second int) {
-	part := w.rec.Cut(second, int64(w.ready))
-	if w.cfg.Events.Interval != nil {
-		w.cfg.Events.Interval(part)
+	select {
+	case w.parts <- w.rec.Cut(second, int64(w.ready)): // to be encoded elsewhere: that takes milliseconds
+	case <-w.ctx.Done():
 	}
 }
 
@@ -300,12 +300,10 @@ func (w *Worker) call(op string, user int, ci int32, due time.Time) {
 		id = w.convs[ci].id
 	}
 	if !w.ask(func(ctx context.Context) {
-		began := w.cfg.Now()
 		err := w.tgt.Call(ctx, op, user, id)
 		ended := w.cfg.Now()
 		w.loop.Do(func() {
 			w.waiting--
-			w.rec.Record(measure.NameLateness, began.Sub(due))
 			if err != nil {
 				w.rec.Add(measure.CountErrors, 1)
 				return

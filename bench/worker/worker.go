@@ -38,6 +38,7 @@ type Worker struct {
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	jobs    chan func(context.Context)
+	parts   chan measure.Part
 	ended   error // of the loop; after running
 
 	// What follows belongs to the loop's goroutine.
@@ -52,7 +53,7 @@ type Worker struct {
 	buf     []byte
 	ready   int
 	failed  int
-	why     error // of the last connection that was lost or could not be opened
+	why     error     // of the last connection that was lost or could not be opened
 	began   time.Time // of the load: the scenario's zero, warm-up before it
 	over    bool      // no more arrivals
 	closing bool
@@ -127,7 +128,7 @@ func New(cfg Config, sc *scenario.Scenario, tgt target.Target) (*Worker, error) 
 	}
 	p := cfg.Plan
 	w := &Worker{cfg: cfg, sc: sc, tgt: tgt, byID: make(map[string]int32, len(p.IDs)), pending: map[uint64]*pending{}, mine: map[int32][]int32{},
-		names: map[int32]string{}, marks: map[place]mark{}, rng: rand.New(rand.NewPCG(p.Seed, uint64(p.Part))), jobs: make(chan func(context.Context), restQueue), rec: measure.NewRecorder()}
+		names: map[int32]string{}, marks: map[place]mark{}, rng: rand.New(rand.NewPCG(p.Seed, uint64(p.Part))), jobs: make(chan func(context.Context), restQueue), parts: make(chan measure.Part, 64), rec: measure.NewRecorder()}
 	if !sc.Check.Off {
 		var err error
 		if w.chk, err = check.New(check.Config{Worker: cfg.Name, SpillDir: cfg.SpillDir, Now: cfg.Now, Linear: cfg.Linear}); err != nil {
@@ -215,8 +216,20 @@ const (
 	restLanes = 32
 )
 
-// run does requests over REST until the worker is closed.
+// lanes does requests over REST, and ships what was measured, until the worker is closed.
 func (w *Worker) lanes() {
+	w.running.Go(func() {
+		for {
+			select {
+			case p := <-w.parts:
+				if w.cfg.Events.Interval != nil {
+					w.cfg.Events.Interval(p)
+				}
+			case <-w.ctx.Done():
+				return
+			}
+		}
+	})
 	for range restLanes {
 		w.running.Go(func() {
 			for {
