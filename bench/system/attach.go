@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
+	"time"
 
 	"github.com/zumodra/hub/internal/testcluster"
 )
@@ -20,10 +20,12 @@ func Attach(ctx context.Context, path string) (*System, error) {
 	d, err := load(path)
 	if err == nil {
 		var do func(context.Context, testcluster.Op, string, string) error
+		describe := func() (testcluster.Description, error) { return load(path) }
 		if d.Control != "" {
-			do = remote(d.Control)
+			// The control knows also of what ended by itself.
+			do, describe = remote(d.Control), func() (testcluster.Description, error) { return asked(d.Control) }
 		}
-		s, err = newSystem(do, func() (testcluster.Description, error) { return load(path) })
+		s, err = newSystem(do, describe)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("system: attach: %w", err)
@@ -54,21 +56,23 @@ func load(path string) (testcluster.Description, error) {
 	return d, nil
 }
 
+func asked(base string) (testcluster.Description, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var d testcluster.Description
+	b, err := exchange(ctx, http.DefaultClient, http.MethodGet, base+"/")
+	if err == nil {
+		err = json.Unmarshal(b, &d)
+	}
+	return d, err
+}
+
 // remote does things through the control of another process.
 func remote(base string) func(context.Context, testcluster.Op, string, string) error {
 	return func(ctx context.Context, op testcluster.Op, name, arg string) error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, fmt.Sprintf("%s/%s/%s?arg=%s", base, op, url.PathEscape(name), url.QueryEscape(arg)), nil)
+		_, err := exchange(ctx, http.DefaultClient, http.MethodPost, fmt.Sprintf("%s/%s/%s?arg=%s", base, op, url.PathEscape(name), url.QueryEscape(arg)))
 		if err != nil {
-			return err
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			b, _ := io.ReadAll(io.LimitReader(resp.Body, 8<<10))
-			return fmt.Errorf("system: %s %s: %s", op, name, b)
+			return fmt.Errorf("system: %s %s: %w", op, name, err)
 		}
 		return nil
 	}

@@ -352,11 +352,15 @@ func (s *System) each(ctx context.Context, method, path string, got func(name st
 }
 
 func (s *System) ask(ctx context.Context, method, url string) ([]byte, error) {
+	return exchange(ctx, s.http, method, url)
+}
+
+func exchange(ctx context.Context, c *http.Client, method, url string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := s.http.Do(req)
+	resp, err := c.Do(req)
 	if err != nil {
 		return nil, err
 	}

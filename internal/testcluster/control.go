@@ -294,6 +294,10 @@ func (k *Control) Serve() (stop func(), err error) {
 		_ = json.NewEncoder(w).Encode(k.Describe())
 	})
 	mux.HandleFunc("POST /{op}/{name}", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Origin") != "" {
+			http.Error(w, "testcluster: not for pages of the web", http.StatusForbidden)
+			return
+		}
 		if err := k.Do(r.Context(), Op(r.PathValue("op")), r.PathValue("name"), r.URL.Query().Get("arg")); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
