@@ -16,13 +16,13 @@ CASSANDRA := $(GO) run ./internal/cassandra/run
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   := -X main.version=$(VERSION)
 
-.PHONY: help build run cluster test test-race test-integration test-s3 test-cql test-binary test-cluster test-crash lint vuln fuzz bench cover docs generate requirements clean
+.PHONY: help build run cluster test test-race test-integration test-s3 test-cql test-binary test-cluster test-crash lint vuln fuzz bench bench-go smoke cover docs generate requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
 
-build: ## build bin/hub
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/hub ./cmd/hub
+build: ## build bin/hub and bin/hubbench, the load harness
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/hub ./cmd/hubbench
 
 run: ## start a development server on 127.0.0.1:8080, data in ./hub-data
 	$(GO) run ./cmd/hub serve --dev --data $(DATA)
@@ -84,8 +84,16 @@ vuln: ## known vulnerabilities (needs the network; not part of CI)
 fuzz: ## every fuzz target for FUZZTIME (default 10s)
 	FUZZTIME=$(FUZZTIME) GO="$(GO)" .ci/fuzz
 
-bench: ## the Go benchmarks once over; bench/README.md has the comparisons
+bench: ## the project's targets against this machine: memory, fan-out, durable sends, a mix of load, a storm (10 minutes)
+	$(GO) run ./bench targets
+
+bench-go: ## the Go benchmarks once over
 	$(GO) test -run '^$$' -bench . -benchmem $(PKG)
+
+smoke: ## a little of every load on one node, every promise checked; and a hub with a defect on purpose, which must be found out
+	$(GO) build -o bin/hubbench ./cmd/hubbench
+	bin/hubbench run smoke --quiet --allow-invalid --out bin/smoke
+	! bin/hubbench run smoke --quiet --allow-invalid --tags ackfirst --set load[0].arrival=200/s --out bin/smoke-red
 
 cover: ## coverage of the tests, per package and in coverage.html
 	$(GO) test -coverprofile=coverage.out -coverpkg=./... $(PKG)

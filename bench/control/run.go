@@ -68,7 +68,7 @@ const (
 	maxWorkers = 1000
 	perWorker  = 15_000
 	// connecting, finishing: how long workers may be silent in these phases, beyond what the scenario asks for.
-	connecting = 2 * time.Minute
+	connecting = 4 * time.Minute
 	finishing  = 5 * time.Minute
 	// lead is how far ahead the start is announced.
 	lead = 500 * time.Millisecond

@@ -49,7 +49,7 @@ func (w *Worker) Connect(ctx context.Context) error {
 	if err := w.on(ctx, open); err != nil {
 		return err
 	}
-	patience := time.Duration(float64(len(w.conns))/rate*float64(time.Second)) + time.Minute
+	patience := time.Duration(float64(len(w.conns))/rate*float64(time.Second)) + connectPatience
 	last := Progress{Ready: -1}
 	_, err := w.until(ctx, patience, func() bool {
 		if p := w.progress(); p != last && w.cfg.Events.Progress != nil {
@@ -79,6 +79,10 @@ func (w *Worker) Start(ctx context.Context, at time.Time) (err error) {
 	}
 	return err
 }
+
+// connectPatience is how much longer than planned the opening of all connections may take: a target that is busy sends clients away, and
+// they come again.
+const connectPatience = 3 * time.Minute
 
 // quiet is how long nothing may have happened for the run to be over.
 const quiet = time.Second
