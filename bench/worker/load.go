@@ -11,6 +11,7 @@ import (
 	"github.com/zumodra/hub/bench/check"
 	"github.com/zumodra/hub/bench/measure"
 	"github.com/zumodra/hub/bench/scenario"
+	"github.com/zumodra/hub/bench/target"
 )
 
 // stream is one Load of the scenario: what is due when, and who does it.
@@ -290,7 +291,7 @@ func (w *Worker) send(s *stream, ci, i int32, due, now time.Time) {
 }
 
 func (w *Worker) transmit(p *pending) {
-	w.write(p.conn, w.tgt.Send(w.buf[:0], message(w, p)))
+	w.write(p.conn, w.tgt.Send(w.buf[:0], target.Message{Conversation: w.convs[p.conv].id, Key: p.key, Size: p.size, User: int(w.conns[p.conn].user)}))
 }
 
 // call asks over REST.
