@@ -105,7 +105,7 @@ func (w *Worker) begin(at time.Time) error {
 		w.follow(s, at)
 	}
 	w.tick(-int(time.Duration(w.sc.Warmup) / time.Second))
-	w.every(at, time.Duration(w.sc.Connections.Ping), w.pings)
+	w.every(at, time.Duration(w.sc.Connections.Ping)/pingTurns, w.pings)
 	w.every(at, time.Second, w.sample)
 	w.mark(at.Add(time.Duration(w.sc.Warmup)), 0)
 	w.mark(at.Add(time.Duration(w.sc.Warmup+w.sc.Duration)), 1)
@@ -186,9 +186,13 @@ func processorTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// pings has every client ping.
+// pingTurns is in how many turns the clients ping, one after the other: all at once would be a storm.
+const pingTurns = 200
+
+// pings has the clients ping whose turn it is.
 func (w *Worker) pings() {
-	for i := range w.conns {
+	w.turn = (w.turn + 1) % pingTurns
+	for i := w.turn; i < len(w.conns); i += pingTurns {
 		if w.conns[i].ready {
 			if b := w.tgt.Ping(w.buf[:0]); len(b) > 0 {
 				w.write(int32(i), b)

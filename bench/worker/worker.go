@@ -50,6 +50,7 @@ type Worker struct {
 	names   map[int32]string
 	pending map[uint64]*pending
 	sends   uint64
+	turn    int // whose pings are due
 	buf     []byte
 	ready   int
 	failed  int
