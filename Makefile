@@ -16,19 +16,19 @@ CASSANDRA := $(GO) run ./internal/cassandra/run
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   := -X main.version=$(VERSION)
 
-.PHONY: help build run cluster test test-race test-integration test-s3 test-cql test-binary test-cluster test-crash lint vuln fuzz bench cover docs generate requirements clean
+.PHONY: help build run cluster test test-race test-integration test-s3 test-cql test-binary test-cluster test-crash lint vuln fuzz bench bench-go smoke cover docs generate requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
 
-build: ## build bin/hub
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/hub ./cmd/hub
+build: ## build bin/hub and bin/hubbench, the load harness
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/hub ./cmd/hubbench
 
 run: ## start a development server on 127.0.0.1:8080, data in ./hub-data
 	$(GO) run ./cmd/hub serve --dev --data $(DATA)
 
-cluster: ## NODES hubs and a Cassandra on this machine, data in ./hub-cluster, until Ctrl-C
-	$(GO) run ./internal/testcluster/run -nodes $(NODES) -dir $(CLUSTER_DATA)
+cluster: ## NODES hubs and a Cassandra on this machine, data in ./hub-cluster, until Ctrl-C; KEEP=1: hubbench may load, kill and start them
+	$(GO) run ./internal/testcluster/run -nodes $(NODES) -dir $(CLUSTER_DATA) $(if $(KEEP),-keep -load)
 
 test: ## all tests that need Go alone, with the race detector; STORAGE=scylla: those that touch storage, on a local Cassandra
 ifeq ($(STORAGE),scylla)
@@ -66,7 +66,7 @@ test-binary: ## black-box tests of the real binary: command line, drain, restart
 
 test-cluster: ## three real hubs on a real Cassandra under load and faults, with a history checker; CLUSTER_CYCLES=20: the long form
 	$(CASSANDRA) -nodes $(CQL_NODES) -- env HUB_CLUSTER_CYCLES=$(CLUSTER_CYCLES) \
-		$(GO) test -count=1 -v -timeout $(if $(filter 1 2 3 4 5,$(CLUSTER_CYCLES)),15m,60m) ./internal/testcluster ./internal/clustertest
+		$(GO) test -count=1 -v -timeout $(if $(filter 1 2 3 4 5,$(CLUSTER_CYCLES)),15m,60m) ./internal/testcluster ./internal/clustertest ./bench/system
 
 test-crash: ## kill -9 the real binary under load CRASH_CYCLES times and check the history
 	HUB_CRASH_CYCLES=$(CRASH_CYCLES) $(GO) test -count=1 -timeout 60m -v -run TestCrash ./internal/crashtest/...
@@ -84,8 +84,16 @@ vuln: ## known vulnerabilities (needs the network; not part of CI)
 fuzz: ## every fuzz target for FUZZTIME (default 10s)
 	FUZZTIME=$(FUZZTIME) GO="$(GO)" .ci/fuzz
 
-bench: ## the Go benchmarks once over; bench/README.md has the comparisons
+bench: ## the project's targets against this machine: memory, fan-out, durable sends, a mix of load, a storm (10 minutes)
+	$(GO) run ./bench targets
+
+bench-go: ## the Go benchmarks once over
 	$(GO) test -run '^$$' -bench . -benchmem $(PKG)
+
+smoke: ## a little of every load on one node, every promise checked; and a hub with a defect on purpose, which must be found out
+	$(GO) build -o bin/hubbench ./cmd/hubbench
+	bin/hubbench run smoke --quiet --allow-invalid --out bin/smoke
+	! bin/hubbench run smoke --quiet --allow-invalid --tags ackfirst --set load[0].arrival=200/s --out bin/smoke-red
 
 cover: ## coverage of the tests, per package and in coverage.html
 	$(GO) test -coverprofile=coverage.out -coverpkg=./... $(PKG)

@@ -8,6 +8,7 @@ import (
 
 func measurements() []measurement {
 	return []measurement{
+		{"targets", "the targets of the project in ten minutes, with the load harness", measureTargets},
 		{"idle", "memory of an idle authenticated connection; TLS against goroutine + crypto/tls", measureIdle},
 		{"fanout", "CPU of a delivery to 10,000 connections against a send(2) loop", measureFanout},
 		{"inbound", "CPU of a received message against gws and gobwas", measureInbound},

@@ -13,8 +13,8 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/zumodra/hub/bench/check"
 	"github.com/zumodra/hub/client"
-	"github.com/zumodra/hub/client/history"
 )
 
 // faultyHub is a small hub that does everything wrong that a network and a crashing server can do: it drops
@@ -161,13 +161,17 @@ func TestFaultyServerCostsNothing(t *testing.T) {
 		seed := rapid.Uint64().Draw(rt, "seed")
 
 		queue := rapid.SampledFrom([]int{4, 64}).Draw(rt, "queue")
-		var rep *history.Report
+		var rep *check.Report
 		synctest.Test(t, func(t *testing.T) {
 			h := &faultyHub{
 				t: t, rnd: rand.New(rand.NewPCG(seed, 1)), faults: true,
 				logs: map[string][]frame{}, seqs: map[string]uint64{}, conns: map[*conn]string{},
 			}
-			check := history.New()
+			checker, err := check.New(check.Config{})
+			if err != nil {
+				t.Error(err)
+				return
+			}
 			var sends, serving sync.WaitGroup
 			var closing []func()
 			for i := range 3 {
@@ -178,7 +182,7 @@ func TestFaultyServerCostsNothing(t *testing.T) {
 						serving.Go(func() { h.serve(user, c) })
 					}
 				})
-				obs := check.Observer(user)
+				obs := checker.Observer(user, user)
 				cfg := config(s)
 				cfg.QueueLimit = queue
 				cfg.HTTPClient = &http.Client{Transport: roundTrip(h.get)}
@@ -186,11 +190,11 @@ func TestFaultyServerCostsNothing(t *testing.T) {
 					time.Sleep(time.Duration(i) * 5 * time.Millisecond) // some handlers are slow
 					switch e := e.(type) {
 					case *client.MessageEvent:
-						obs.Saw(e.Conversation, history.Entry{Seq: e.Seq, ID: e.ID, Key: e.Content})
+						obs.Saw(e.Conversation, check.Entry{Seq: e.Seq, ID: e.ID, Key: e.Content})
 					case *client.GapEvent:
-						var ms []history.Entry
+						var ms []check.Entry
 						for _, m := range e.Messages {
-							ms = append(ms, history.Entry{Seq: m.Seq, ID: m.ID, Key: m.Content})
+							ms = append(ms, check.Entry{Seq: m.Seq, ID: m.ID, Key: m.Content})
 						}
 						obs.Gap(e.Conversation, e.To, ms)
 					}
@@ -203,13 +207,13 @@ func TestFaultyServerCostsNothing(t *testing.T) {
 					sends.Go(func() {
 						for n := range 25 {
 							key := fmt.Sprintf("%s-%s-%d", user, cv, n)
-							check.Sent(user, cv, key)
+							checker.Sent(check.Send{Conversation: cv, Sender: user, Key: key})
 							m, err := c.Send(t.Context(), cv, key)
 							if err != nil {
 								t.Errorf("send %s: %v", key, err)
 								return
 							}
-							check.Acked(key, m.ID, m.Seq)
+							checker.Acked(cv, key, m.ID, m.Seq)
 							time.Sleep(time.Duration(n%7) * 10 * time.Millisecond)
 						}
 					})
@@ -225,13 +229,15 @@ func TestFaultyServerCostsNothing(t *testing.T) {
 			h.mu.Unlock()
 			time.Sleep(5 * time.Minute)
 			for _, cv := range conversations {
-				var final []history.Entry
+				var final []check.Entry
 				for i, f := range h.logs[cv] {
-					final = append(final, history.Entry{Seq: uint64(i) + 1, ID: fmt.Sprintf("%s-%d", cv, i+1), Key: f.Content})
+					final = append(final, check.Entry{Seq: uint64(i) + 1, ID: fmt.Sprintf("%s-%d", cv, i+1), Key: f.Content})
 				}
-				check.Final("the model", cv, final)
+				checker.Final("the model", cv, final)
 			}
-			rep = check.Check()
+			if rep, err = checker.Check(); err != nil {
+				t.Error(err)
+			}
 			for _, f := range closing {
 				f()
 			}

@@ -214,6 +214,20 @@ func (c *Cluster) node(i int) (*node, error) {
 	return c.nodes[i], nil
 }
 
+// PID of a node's process; 0: it does not run.
+func (c *Cluster) PID(i int) int {
+	n, err := c.node(i)
+	if err != nil {
+		return 0
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cmd == nil {
+		return 0
+	}
+	return n.cmd.Process.Pid
+}
+
 // StartNode starts a node that does not run and waits until it answers clients.
 func (c *Cluster) StartNode(ctx context.Context, i int) error {
 	n, err := c.node(i)

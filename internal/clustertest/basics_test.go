@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zumodra/hub/bench/check"
 	"github.com/zumodra/hub/client"
-	"github.com/zumodra/hub/client/history"
 	"github.com/zumodra/hub/internal/testcluster"
 )
 
@@ -135,19 +135,20 @@ func TestReq020_Req164_EveryMemberOnEveryNodeOnce(t *testing.T) {
 		names = append(names, p.name)
 	}
 	id := ps[0].made(node(c, 0), "conversations/", object{"participant_ids": names, "name": "all over"})
-	check := history.New()
-	var observers []*history.Observer
+	checker, err := check.New(check.Config{})
+	must(t, err)
+	var observers []*check.Observer
 	var clients []*client.Client
 	for _, p := range ps {
 		for i := range c.Nodes() {
-			o := check.Observer(p.name + " at " + node(c, i).Name)
+			o := checker.Observer(p.name+" at "+node(c, i).Name, p.name)
 			o.Follow(id, 0)
 			cl := newClient(t, c, node(c, i), p.token, func(e client.Event) {
 				switch e := e.(type) {
 				case *client.MessageEvent:
 					o.Saw(e.Conversation, entry(e.Message))
 				case *client.ChangeEvent:
-					o.Saw(e.Conversation, history.Entry{Seq: e.Seq})
+					o.Saw(e.Conversation, check.Entry{Seq: e.Seq})
 				case *client.GapEvent:
 					t.Errorf("a gap without any fault: %+v", e)
 				}
@@ -170,14 +171,14 @@ func TestReq020_Req164_EveryMemberOnEveryNodeOnce(t *testing.T) {
 		wg.Go(func() {
 			for n := range 10 {
 				key := fmt.Sprintf("%d/%d", i, n)
-				check.Sent(fmt.Sprint(i), id, key)
+				checker.Sent(check.Send{Conversation: id, Sender: fmt.Sprint(i), Key: key})
 				msg, err := cl.Send(ctx, id, key)
 				if err != nil {
 					t.Errorf("send: %v", err)
-					check.Refused(key)
+					checker.Refused(id, key)
 					return
 				}
-				check.Acked(key, msg.ID, msg.Seq)
+				checker.Acked(id, key, msg.ID, msg.Seq)
 				for old := head.Load(); old < msg.Seq && !head.CompareAndSwap(old, msg.Seq); old = head.Load() {
 				}
 			}
@@ -195,9 +196,11 @@ func TestReq020_Req164_EveryMemberOnEveryNodeOnce(t *testing.T) {
 	for _, n := range c.Nodes() {
 		list, err := read(ctx, c, n, ps[1].token, id)
 		must(t, err)
-		check.Final(n.Name, id, list)
+		checker.Final(n.Name, id, list)
 	}
-	if report := check.Check(); !report.OK() {
+	report, err := checker.Check()
+	must(t, err)
+	if !report.OK() {
 		t.Error(report)
 	}
 }

@@ -2,7 +2,7 @@
 // test-cluster` builds cmd/hub, starts hubs with package testcluster on the store in HUB_CQL_HOSTS, lets clients of the SDK in
 // two tenants talk in direct and group conversations whose members are spread over all nodes, makes something go wrong, and in
 // the end compares every send, acknowledgement and delivery with the histories that every node answers (package
-// client/history). Every run ends with a table of recovery times. What is checked:
+// bench/check). Every run ends with a table of recovery times. What is checked:
 //
 //   - no acknowledged message is lost, doubled, changed or out of order, for any reader at any node (I1–I4), and every client
 //     has seen all of every conversation, each event once (I6);

@@ -84,7 +84,7 @@ func (k *talk) stubborn(node *testcluster.Node) (say func(n int)) {
 	other := k.members[0]
 	m := &member{talk: k, tenant: other.tenant, name: fmt.Sprintf("%sstubborn%d", k.prefix, len(k.members)), done: make(chan error, 1)}
 	m.token = introduce(t, k.c, node, m.tenant, m.name)
-	m.obs = k.check.Observer(m.full())
+	m.obs = k.check.Observer(m.full(), m.full())
 	var err error
 	m.c, err = client.New(client.Config{URL: node.URL(), TokenSource: client.StaticToken(m.token), HTTPClient: k.c.HTTP(),
 		Handler: func(e client.Event) { k.observe(m, e) }, Logger: k.logs.With("user", m.full()), FromStart: true, Window: 64,

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zumodra/hub/bench/check"
 	"github.com/zumodra/hub/internal/testcluster"
 )
 
@@ -86,7 +87,7 @@ func (k *talk) refuses(n *testcluster.Node) {
 	cv := k.order[0]
 	try := func() (int, string) {
 		key := fmt.Sprintf("%s/probe/%s/%x", cv.tenant, n.Name, rand.Uint64())
-		k.check.Sent("probe "+key, cv.id, key) // each its own sender: one that was not answered may be stored later
+		k.check.Sent(check.Send{Conversation: cv.id, Sender: "probe " + key, Key: key}) // each its own sender: one that was not answered may be stored later
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		a, err := n.Call(ctx, http.MethodPost, "messages/", cv.members[0].token, map[string]any{"conversation": cv.id, "content": key})

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zumodra/hub/bench/check"
 	"github.com/zumodra/hub/client"
-	"github.com/zumodra/hub/client/history"
 	"github.com/zumodra/hub/internal/testcluster"
 )
 
@@ -33,7 +33,7 @@ type member struct {
 	tenant, name string
 	token        string
 	c            *client.Client
-	obs          *history.Observer
+	obs          *check.Observer
 	convs        []*conv
 	done         chan error // of Run
 }
@@ -53,7 +53,7 @@ type talk struct {
 	t       *testing.T
 	c       *testcluster.Cluster
 	prefix  string // of user names: a keyspace may see several talks
-	check   *history.Checker
+	check   *check.Checker
 	rec     *recorder
 	logs    *slog.Logger
 	members []*member
@@ -74,7 +74,9 @@ var groups = [][]int{{0, 1}, {1, 2}, {2, 3}, {4, 5}, {0, 3}, {1, 5}, {0, 1, 2}, 
 func startTalk(t *testing.T, c *testcluster.Cluster) *talk {
 	t.Helper()
 	dir := artefacts(t)
-	k := &talk{t: t, c: c, prefix: fmt.Sprintf("%x-", rand.Uint32()), check: history.New(), rec: newRecorder(t, dir), convs: map[string]*conv{}}
+	checker, err := check.New(check.Config{})
+	must(t, err)
+	k := &talk{t: t, c: c, prefix: fmt.Sprintf("%x-", rand.Uint32()), check: checker, rec: newRecorder(t, dir), convs: map[string]*conv{}}
 	f, err := os.Create(filepath.Join(dir, "clients.log"))
 	must(t, err)
 	t.Cleanup(func() { _ = f.Close() })
@@ -120,7 +122,7 @@ func (k *talk) member(ctx context.Context, tenant, name string, node int) *membe
 	m := &member{talk: k, tenant: tenant, name: name, done: make(chan error, 1)}
 	nodes := k.c.Running()
 	m.token = introduce(k.t, k.c, nodes[node%len(nodes)], tenant, name)
-	m.obs = k.check.Observer(m.full())
+	m.obs = k.check.Observer(m.full(), m.full())
 	m.c = newClient(k.t, k.c, nodes[node%len(nodes)], m.token, func(e client.Event) { k.observe(m, e) }, k.logs.With("user", m.full()))
 	return m
 }
@@ -189,18 +191,18 @@ func (k *talk) converse(ctx context.Context, us []*member, who []int) *conv {
 	return cv
 }
 
-func entry(m client.Message) history.Entry {
-	return history.Entry{Seq: m.Seq, ID: m.ID, Key: m.Content}
+func entry(m client.Message) check.Entry {
+	return check.Entry{Seq: m.Seq, ID: m.ID, Key: m.Content}
 }
 
 // observe is the handler of every client.
 func (k *talk) observe(m *member, e client.Event) {
-	saw := func(conversation string, e history.Entry) {
+	saw := func(conversation string, e check.Entry) {
 		k.mine(m, conversation, e.Key)
 		m.obs.Saw(conversation, e)
 		k.rec.add(recorded{What: "saw", Who: m.full(), Conv: conversation, Seq: e.Seq, ID: e.ID, Key: e.Key})
 	}
-	other := func(l client.Log) { saw(l.Conversation, history.Entry{Seq: l.Seq}) }
+	other := func(l client.Log) { saw(l.Conversation, check.Entry{Seq: l.Seq}) }
 	switch e := e.(type) {
 	case *client.MessageEvent:
 		saw(e.Conversation, entry(e.Message))
@@ -214,7 +216,7 @@ func (k *talk) observe(m *member, e client.Event) {
 		other(e.Log)
 	case *client.GapEvent:
 		k.gaps.Add(1)
-		var list []history.Entry
+		var list []check.Entry
 		for _, msg := range e.Messages {
 			k.mine(m, e.Conversation, msg.Content)
 			list = append(list, entry(msg))
@@ -267,11 +269,11 @@ func (k *talk) say(m *member, cv *conv, key string) { k.sayAs(m.full(), m, cv, k
 
 // sayAs is say with the name under which the checker keeps the order of sends.
 func (k *talk) sayAs(sender string, m *member, cv *conv, key string) {
-	k.check.Sent(sender, cv.id, key)
+	k.check.Sent(check.Send{Conversation: cv.id, Sender: sender, Key: key})
 	k.rec.add(recorded{What: "send", Who: m.full(), Conv: cv.id, Key: key})
 	o, err := m.c.SendAsync(cv.id, key)
 	if err != nil {
-		k.check.Refused(key)
+		k.check.Refused(cv.id, key)
 		if !errors.Is(err, client.ErrClosed) {
 			k.t.Errorf("%s: send: %v", m.full(), err)
 		}
@@ -288,11 +290,11 @@ func (k *talk) sayAs(sender string, m *member, cv *conv, key string) {
 	case errors.Is(err, client.ErrClosed): // the end of a test that failed
 	case err != nil: // everything that was sent was allowed, and the SDK retries what may be retried
 		k.refused.Add(1)
-		k.check.Refused(key)
+		k.check.Refused(cv.id, key)
 		k.rec.add(recorded{What: "refused", Who: m.full(), Conv: cv.id, Key: key, Note: err.Error()})
 		k.t.Errorf("%s was refused: %v", key, err)
 	default:
-		k.check.Acked(key, msg.ID, msg.Seq)
+		k.check.Acked(cv.id, key, msg.ID, msg.Seq)
 		k.rec.add(recorded{What: "ack", Who: m.full(), Conv: cv.id, Key: key, Seq: msg.Seq, ID: msg.ID})
 		k.acked.Add(1)
 		cv.acks.add(time.Now())

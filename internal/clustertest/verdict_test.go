@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/zumodra/hub/bench/check"
 	"github.com/zumodra/hub/client"
-	"github.com/zumodra/hub/client/history"
 	"github.com/zumodra/hub/internal/testcluster"
 )
 
@@ -26,7 +26,8 @@ func (k *talk) finish() {
 	for _, l := range k.leavers {
 		l.check()
 	}
-	report := k.check.Check()
+	report, err := k.check.Check()
+	must(t, err)
 	t.Logf("%s; %d gaps, %d resumes", report, k.gaps.Load(), k.resumes.Load())
 	if !report.OK() {
 		t.Error("the promises were not kept")
@@ -84,13 +85,13 @@ func (k *talk) readBack() {
 }
 
 // read is the whole history of a conversation as a node answers it, oldest first.
-func read(ctx context.Context, c *testcluster.Cluster, n *testcluster.Node, token, conversation string) ([]history.Entry, error) {
+func read(ctx context.Context, c *testcluster.Cluster, n *testcluster.Node, token, conversation string) ([]check.Entry, error) {
 	reader, err := client.New(client.Config{URL: n.URL(), TokenSource: client.StaticToken(token), HTTPClient: c.HTTP()})
 	if err != nil {
 		return nil, err
 	}
 	defer reader.Close()
-	var list []history.Entry
+	var list []check.Entry
 	for before := ""; ; {
 		page, err := reader.Messages(ctx, conversation, before)
 		if err != nil {

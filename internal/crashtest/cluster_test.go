@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zumodra/hub/bench/check"
 	"github.com/zumodra/hub/client"
 	"github.com/zumodra/hub/internal/cassandra"
 )
@@ -163,7 +164,7 @@ func (r *run) refusedForNow(state string) {
 	defer cancel()
 	began := time.Now()
 	key := fmt.Sprintf("probe/%d while the store is %s", time.Now().UnixNano(), state)
-	r.check.Sent("probe", m.convs[0], key)
+	r.check.Sent(check.Send{Conversation: m.convs[0], Sender: "probe", Key: key})
 	body, err := json.Marshal(map[string]any{"conversation": m.convs[0], "content": key})
 	if err != nil {
 		r.t.Fatal(err)

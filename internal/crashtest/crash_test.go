@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zumodra/hub/bench/check"
 	"github.com/zumodra/hub/client"
-	"github.com/zumodra/hub/client/history"
 )
 
 const (
@@ -30,7 +30,7 @@ const (
 type member struct {
 	name  string
 	c     *client.Client
-	obs   *history.Observer
+	obs   *check.Observer
 	convs []string
 	done  chan error // of Run
 }
@@ -39,7 +39,7 @@ type member struct {
 type run struct {
 	t       *testing.T
 	s       *server
-	check   *history.Checker
+	check   *check.Checker
 	members []*member
 	convs   map[string][]int // conversation -> its members
 
@@ -100,7 +100,11 @@ func startRun(t *testing.T, s *server) (*run, *rand.Rand, func()) {
 		}
 	}
 	t.Logf("HUB_CRASH_SEED=%d", seed)
-	r := &run{t: t, s: s, check: history.New(), convs: map[string][]int{}}
+	checker, err := check.New(check.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &run{t: t, s: s, check: checker, convs: map[string][]int{}}
 	r.s.start()
 	r.s.ready()
 	r.join()
@@ -124,7 +128,10 @@ func (r *run) finish(stop func(), what string, began time.Time) {
 	r.settle()
 	r.readBack()
 
-	report := r.check.Check()
+	report, err := r.check.Check()
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Logf("%s", report)
 	t.Logf("%s, in %v: %d acks (%.0f/s), ack %v; %d gaps, %d refusals", what, span.Round(time.Millisecond), r.acks.Load(),
 		float64(r.acks.Load())/span.Seconds(), &r.ackTimes, r.gaps.Load(), r.refused.Load())
@@ -159,7 +166,7 @@ func (r *run) join() {
 	t.Cleanup(func() { _ = logs.Close() })
 	for i := range users {
 		name := fmt.Sprintf("user-%d", i)
-		m := &member{name: name, obs: r.check.Observer(name), done: make(chan error, 1)}
+		m := &member{name: name, obs: r.check.Observer(name, name), done: make(chan error, 1)}
 		m.c, err = client.New(client.Config{
 			URL:         r.s.url(),
 			TokenSource: func(ctx context.Context) (string, error) { return client.DevToken(ctx, r.s.url(), "", name) },
@@ -211,7 +218,7 @@ func (r *run) join() {
 }
 
 func (r *run) observe(m *member, e client.Event) {
-	saw := func(l client.Log) { m.obs.Saw(l.Conversation, history.Entry{Seq: l.Seq}) }
+	saw := func(l client.Log) { m.obs.Saw(l.Conversation, check.Entry{Seq: l.Seq}) }
 	switch e := e.(type) {
 	case *client.MessageEvent:
 		m.obs.Saw(e.Conversation, entry(e.Message))
@@ -227,7 +234,7 @@ func (r *run) observe(m *member, e client.Event) {
 		r.t.Errorf("%s got an unknown frame %q", m.name, e.Type)
 	case *client.GapEvent:
 		r.gaps.Add(1)
-		var list []history.Entry
+		var list []check.Entry
 		for _, msg := range e.Messages {
 			list = append(list, entry(msg))
 		}
@@ -240,8 +247,8 @@ func (r *run) observe(m *member, e client.Event) {
 }
 
 // entry names a message by its content, which is unique in the run and visible to everybody.
-func entry(m client.Message) history.Entry {
-	return history.Entry{Seq: m.Seq, ID: m.ID, Key: m.Content}
+func entry(m client.Message) check.Entry {
+	return check.Entry{Seq: m.Seq, ID: m.ID, Key: m.Content}
 }
 
 // talk sends until ctx ends, alone or several at a time, and now and then reacts to what it sent.
@@ -253,11 +260,11 @@ func (r *run) talk(ctx context.Context, m *member, conversation string, rnd *ran
 		for range 1 + rnd.IntN(3) {
 			n++
 			key := fmt.Sprintf("%s/%s/%d", m.name, conversation[:8]+conversation[len(conversation)-4:], n)
-			r.check.Sent(m.name, conversation, key)
+			r.check.Sent(check.Send{Conversation: conversation, Sender: m.name, Key: key})
 			o, err := m.c.SendAsync(conversation, key)
 			if err != nil {
 				r.t.Errorf("%s: send: %v", m.name, err)
-				r.check.Refused(key)
+				r.check.Refused(conversation, key)
 				return
 			}
 			burst, keys = append(burst, o), append(keys, key)
@@ -273,13 +280,13 @@ func (r *run) talk(ctx context.Context, m *member, conversation string, rnd *ran
 			switch e := (*client.Error)(nil); {
 			case errors.As(err, &e):
 				r.refused.Add(1)
-				r.check.Refused(keys[i])
+				r.check.Refused(conversation, keys[i])
 				r.t.Logf("%s: %v", keys[i], err)
 			case err != nil:
 				r.t.Errorf("%s: %v", keys[i], err)
 				return
 			default:
-				r.check.Acked(keys[i], msg.ID, msg.Seq)
+				r.check.Acked(conversation, keys[i], msg.ID, msg.Seq)
 				r.acks.Add(1)
 				r.ackTimes.add(time.Since(sent))
 				r.raise(conversation, msg.Seq)
@@ -355,7 +362,7 @@ func (r *run) readBack() {
 	for id, who := range r.convs {
 		for _, i := range []int{who[0], who[len(who)-1]} {
 			m := r.members[i]
-			var list []history.Entry
+			var list []check.Entry
 			for before := ""; ; {
 				page, err := m.c.Messages(ctx, id, before)
 				if err != nil {

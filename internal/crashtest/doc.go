@@ -2,7 +2,7 @@
 // alone: `make test-crash` builds cmd/hub, starts it on a fresh data directory, lets clients of the SDK talk in
 // direct and group conversations, kills the process with SIGKILL at random moments (also while it recovers),
 // starts it again, and in the end compares every send, every acknowledgement, every delivery and the history
-// read by REST (package client/history). The clients live through all of it and repair themselves.
+// read by REST (package bench/check). The clients live through all of it and repair themselves.
 //
 // SIGKILL leaves what the process had handed to the kernel: this proves that an acknowledged message was
 // written and that recovery is right, not that it reached the platter; that is the matter of fsync, which the

@@ -212,7 +212,7 @@ func (n *Node) openCluster(ctx context.Context) error {
 
 // use makes an engine the node's.
 func (n *Node) use(e storage.Engine, shared bool) {
-	timed := newTimedEngine(e, n.metrics.registry)
+	timed := promised(newTimedEngine(e, n.metrics.registry))
 	var cfg storage.Config
 	if n.strict {
 		cfg.Fences = timed

@@ -17,27 +17,35 @@ import (
 	"time"
 )
 
-// Config of a Cluster. Bin, Dir, CQLHosts and Keyspace are required.
+// Config of a Cluster. Bin and Dir are required, and CQLHosts and Keyspace unless it is Embedded.
 type Config struct {
 	Bin      string   // the hub; see Build
 	Dir      string   // data and logs of the nodes
 	CQLHosts []string // host:port
 	Keyspace string
+	Embedded bool           // one node that keeps everything in its data directory; implies Alone
 	Nodes    int            // that Start starts; default 3
 	Lease    time.Duration  // --cql-lease; default 3s, the least that is allowed
+	Names    map[int]string // of nodes, by their numbers from 0; default: n1 and so on
 	Roles    map[int]string // --roles of nodes that do not have both, by their numbers from 0
 	Args     []string       // further flags of every node
 	Bins     map[int]string // hubs that nodes run instead of Bin at first, by their numbers from 0; see SetBin
 	Env      []string       // of every node; default: this process's without HUB_…
 
+	// Operator: the nodes take the key in AdminKeyFile for the operator's.
+	Operator bool
+	// NoDev leaves out --dev: the limits are those of production, and somebody has made the keyspace.
+	NoDev bool
 	// Alone leaves out everything that is about clusters: for a binary that knows none of it, and one node.
 	Alone bool
 	// Fixed gives the nodes the well-known ports of 127.0.0.1 and the ones above, instead of free ones of 127.0.10.x.
 	Fixed bool
 	// Gated leads the nodes' way to the store through Gates.
 	Gated bool
-	// Isolated gives the cluster a network of its own, in which Cut works. It implies Gated.
+	// Isolated gives the cluster a network of its own, in which Cut and Slow work. It implies Gated, but for Embedded.
 	Isolated bool
+	// Doors make the nodes of an Isolated cluster reachable from the machine's network: see OutsideURL.
+	Doors bool
 	// Clocks: the binary was built with the tag chaos; SetClock works.
 	Clocks bool
 }
@@ -95,7 +103,10 @@ func (c *Cluster) start(ctx context.Context) error {
 
 // New returns a cluster without nodes.
 func New(cfg Config) (*Cluster, error) {
-	if cfg.Bin == "" || cfg.Dir == "" || cfg.Keyspace == "" || len(cfg.CQLHosts) == 0 {
+	if cfg.Embedded {
+		cfg.Alone, cfg.Nodes, cfg.CQLHosts = true, 1, nil
+	}
+	if cfg.Bin == "" || cfg.Dir == "" || !cfg.Embedded && (cfg.Keyspace == "" || len(cfg.CQLHosts) == 0) {
 		return nil, errors.New("testcluster: Bin, Dir, CQLHosts and Keyspace are required")
 	}
 	if cfg.Nodes <= 0 {
@@ -115,16 +126,18 @@ func New(cfg Config) (*Cluster, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("testcluster: %w", err)
 	}
-	c := &Cluster{cfg: cfg, secret: rand.Text() + rand.Text()}
-	// The same cluster again: tokens stay good.
-	if b, err := os.ReadFile(filepath.Join(cfg.Dir, "secret")); err == nil {
-		c.secret = string(b)
-	} else if err := os.WriteFile(filepath.Join(cfg.Dir, "secret"), []byte(c.secret), 0o600); err != nil {
-		return nil, fmt.Errorf("testcluster: %w", err)
+	c := &Cluster{cfg: cfg}
+	var err error
+	if c.secret, err = kept(c.SecretFile()); err != nil {
+		return nil, err
+	}
+	if cfg.Operator {
+		if _, err := kept(c.AdminKeyFile()); err != nil {
+			return nil, err
+		}
 	}
 	dial := (&net.Dialer{Timeout: 10 * time.Second}).DialContext
 	if cfg.Isolated {
-		var err error
 		if c.net, err = newNetwork(); err != nil {
 			return nil, err
 		}
@@ -134,6 +147,25 @@ func New(cfg Config) (*Cluster, error) {
 	c.http = &http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 64, IdleConnTimeout: 30 * time.Second}}
 	return c, nil
 }
+
+// kept is what a file holds, which is made with something random: the same cluster again, and tokens stay good.
+func kept(file string) (string, error) {
+	b, err := os.ReadFile(file)
+	if err == nil {
+		return string(b), nil
+	}
+	text := rand.Text() + rand.Text()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return "", fmt.Errorf("testcluster: %w", err)
+	}
+	return text, nil
+}
+
+// SecretFile holds the secret that tokens are signed with.
+func (c *Cluster) SecretFile() string { return filepath.Join(c.cfg.Dir, "secret") }
+
+// AdminKeyFile holds the operator's key, if there is one (Config.Operator).
+func (c *Cluster) AdminKeyFile() string { return filepath.Join(c.cfg.Dir, "admin-key") }
 
 // HTTP reaches the nodes, wherever they are.
 func (c *Cluster) HTTP() *http.Client { return c.http }
@@ -160,7 +192,8 @@ func (c *Cluster) Add() (*Node, error) {
 	defer c.mu.Unlock()
 	i := c.added
 	c.added++
-	n := &Node{c: c, index: i, bin: cmp.Or(c.cfg.Bins[i], c.cfg.Bin), Name: fmt.Sprintf("n%d", i+1), dir: filepath.Join(c.cfg.Dir, fmt.Sprintf("n%d", i+1))}
+	name := cmp.Or(c.cfg.Names[i], fmt.Sprintf("n%d", i+1))
+	n := &Node{c: c, index: i, bin: cmp.Or(c.cfg.Bins[i], c.cfg.Bin), Name: name, dir: filepath.Join(c.cfg.Dir, name)}
 	if err := os.MkdirAll(n.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("testcluster: %w", err)
 	}
@@ -172,6 +205,13 @@ func (c *Cluster) Add() (*Node, error) {
 	}
 	if c.cfg.Gated {
 		if err := n.openGates(); err != nil {
+			n.closeGates()
+			return nil, err
+		}
+	}
+	if c.cfg.Doors && c.net != nil {
+		if err := n.openDoors(); err != nil {
+			n.closeGates()
 			return nil, err
 		}
 	}
@@ -273,6 +313,31 @@ func (c *Cluster) Cut(from, to *Node) error {
 		return ErrNoNetwork
 	}
 	return c.net.cut(from.host, to.host)
+}
+
+// Mend ends one Cut.
+func (c *Cluster) Mend(from, to *Node) error {
+	if c.net == nil {
+		return ErrNoNetwork
+	}
+	return c.net.mend(from.host, to.host)
+}
+
+// Slow gives both directions of a node's link a delay each, and a rate in bits a second; zero leaves either as it is without,
+// and both end it. Delays need the kernel's netem.
+func (c *Cluster) Slow(n *Node, delay time.Duration, rate int64) error {
+	if c.net == nil {
+		return ErrNoNetwork
+	}
+	return c.net.slow(n.index, delay, rate)
+}
+
+// Delays reports why links cannot be given a delay.
+func (c *Cluster) Delays() error {
+	if c.net == nil {
+		return ErrNoNetwork
+	}
+	return c.net.delays()
 }
 
 // Heal ends all cuts between nodes.

@@ -1,6 +1,7 @@
 package testcluster
 
 import (
+	"context"
 	"net"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 type Gate struct {
 	l      net.Listener
 	target string
+	dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	wg     sync.WaitGroup
 
 	mu     sync.Mutex
@@ -22,7 +24,11 @@ type Gate struct {
 
 // NewGate forwards what comes to the listener, which it closes in the end, to the target.
 func NewGate(l net.Listener, target string) *Gate {
-	g := &Gate{l: l, target: target, pass: make(chan struct{}), conns: map[net.Conn]struct{}{}, closed: make(chan struct{})}
+	return newGate(l, target, (&net.Dialer{Timeout: 5 * time.Second}).DialContext)
+}
+
+func newGate(l net.Listener, target string, dial func(context.Context, string, string) (net.Conn, error)) *Gate {
+	g := &Gate{l: l, target: target, dial: dial, pass: make(chan struct{}), conns: map[net.Conn]struct{}{}, closed: make(chan struct{})}
 	close(g.pass)
 	g.wg.Go(g.accept)
 	return g
@@ -123,7 +129,7 @@ func (g *Gate) serve(c net.Conn) {
 	if !g.wait() {
 		return
 	}
-	t, err := net.DialTimeout("tcp", g.target, 5*time.Second)
+	t, err := g.dial(context.Background(), "tcp", g.target)
 	if err != nil {
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -80,8 +81,13 @@ func within(ns *os.File, f func() error) error {
 	})
 }
 
-func ip(format string, args ...any) error {
-	cmd := exec.Command("ip", strings.Fields(fmt.Sprintf(format, args...))...)
+func ip(format string, args ...any) error { return tool("ip", format, args...) }
+
+func tc(format string, args ...any) error { return tool("tc", format, args...) }
+
+// tool runs a command of iproute2 in the caller's namespace.
+func tool(name, format string, args ...any) error {
+	cmd := exec.Command(name, strings.Fields(fmt.Sprintf(format, args...))...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("testcluster: %s: %w: %s", cmd, err, out)
 	}
@@ -151,6 +157,52 @@ func (n *network) cut(from, to string) error {
 	}
 	n.cuts = append(n.cuts, [2]string{from, to})
 	return nil
+}
+
+func (n *network) mend(from, to string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	i := slices.Index(n.cuts, [2]string{from, to})
+	if i < 0 {
+		return nil
+	}
+	n.cuts = slices.Delete(n.cuts, i, i+1)
+	return within(n.router, func() error { return ip("rule del from %s to %s blackhole", from, to) })
+}
+
+// delays tries out whether the kernel has netem.
+func (n *network) delays() error {
+	err := apart(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		return errors.Join(ip("link set lo up"), tc("qdisc add dev lo root netem delay 1ms"))
+	})
+	if err != nil {
+		return fmt.Errorf("testcluster: links cannot be delayed: %w", err)
+	}
+	return nil
+}
+
+// slow shapes both ends of a node's link: each sends only what it sends.
+func (n *network) slow(i int, delay time.Duration, rate int64) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	shape := func(dev string) func() error {
+		return func() error {
+			switch {
+			case delay > 0 && rate > 0:
+				return tc("qdisc replace dev %s root netem delay %dus rate %d limit 100000", dev, delay.Microseconds(), rate)
+			case delay > 0:
+				return tc("qdisc replace dev %s root netem delay %dus limit 100000", dev, delay.Microseconds())
+			case rate > 0: // a burst of one full frame at least, or 10 ms
+				return tc("qdisc replace dev %s root tbf rate %dbit burst %d latency 400ms", dev, rate, max(2*1600, rate/8/100))
+			}
+			_ = tc("qdisc del dev %s root", dev) // none is there: nothing to do
+			return nil
+		}
+	}
+	return errors.Join(within(n.router, shape(fmt.Sprintf("r%d", i))), within(n.nodes[i], shape("e0")))
 }
 
 func (n *network) heal() error {

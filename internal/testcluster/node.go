@@ -22,17 +22,19 @@ import (
 type Node struct {
 	Name string
 
-	c       *Cluster
-	index   int
-	bin     string
-	dir     string
-	host    string // of all its addresses
-	listen  string
-	admin   string
-	gossip  string
-	cluster string
-	gates   []*Gate
-	cql     []string // hosts, as the node is told
+	c                     *Cluster
+	index                 int
+	bin                   string
+	dir                   string
+	host                  string // of all its addresses
+	listen                string
+	admin                 string
+	gossip                string
+	cluster               string
+	gates                 []*Gate
+	cql                   []string // hosts, as the node is told
+	doors                 []*Gate
+	outside, outsideAdmin string // URLs of doors
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
@@ -105,7 +107,7 @@ func (n *Node) openGates() error {
 }
 
 func (n *Node) closeGates() {
-	for _, g := range n.gates {
+	for _, g := range append(n.gates, n.doors...) {
 		g.Close()
 	}
 }
@@ -132,8 +134,16 @@ func (n *Node) flags() []string {
 	if cql == nil {
 		cql = cfg.CQLHosts
 	}
-	f := []string{"serve", "--dev", "--auth-secret-file", filepath.Join(n.dir, "auth-secret"), "--data", n.dir, "--listen", n.listen, "--admin-listen", n.admin, "--store", "scylla",
-		"--cql-hosts", strings.Join(cql, ","), "--cql-keyspace", cfg.Keyspace, "--cql-lease", cfg.Lease.String(), "--search", "off"}
+	f := []string{"serve", "--auth-secret-file", filepath.Join(n.dir, "auth-secret"), "--data", n.dir, "--listen", n.listen, "--admin-listen", n.admin}
+	if !cfg.NoDev {
+		f = append(f, "--dev")
+	}
+	if cfg.Operator {
+		f = append(f, "--admin-key-file", n.c.AdminKeyFile())
+	}
+	if !cfg.Embedded {
+		f = append(f, "--store", "scylla", "--cql-hosts", strings.Join(cql, ","), "--cql-keyspace", cfg.Keyspace, "--cql-lease", cfg.Lease.String(), "--search", "off")
+	}
 	if !cfg.Alone {
 		f = append(f, "--node-name", n.Name, "--gossip-listen", n.gossip, "--cluster-listen", n.cluster, "--roles", cmp.Or(cfg.Roles[n.index], "edge,actors"),
 			"--blobs-shared", filepath.Join(cfg.Dir, "blobs"))

@@ -1,6 +1,11 @@
 // Command run is `make cluster`: several hubs on this machine with one command. It starts a local Apache Cassandra (unless
 // HUB_CQL_HOSTS names a cluster), builds the hub, makes the keyspace, starts the nodes with --dev, prints their addresses and
-// runs until it is interrupted. Data and logs stay in -dir, and are there again the next time.
+// runs until it is interrupted. Data and logs stay in -dir, and are there again the next time. While it runs, system.json there
+// says what runs where, for programs such as hubbench.
+//
+// A node that ends by itself ends everything, but with -keep: then it stays dead, the others go on, and programs may kill, stop
+// and start nodes and servers of the store through a port of loopback that system.json names. Whoever may connect to that port
+// may do so: it is for machines of one person.
 package main
 
 import (
@@ -35,6 +40,9 @@ func run(ctx context.Context) error {
 	dir := flag.String("dir", "hub-cluster", "directory for data and logs")
 	bin := flag.String("bin", "", "hub to run; default: built from this tree")
 	keyspace := flag.String("keyspace", "hub", "keyspace")
+	edges := flag.Int("edges", 0, "further hubs with the role edge alone")
+	open := flag.Bool("load", false, "limits on clients off, for load tests")
+	keep := flag.Bool("keep", false, "go on when a node ends, and let other programs kill and start nodes (hubbench)")
 	alone := flag.Bool("alone", false, "one hub without the flags of a cluster")
 	flag.Parse()
 	root, err := filepath.Abs(*dir)
@@ -51,6 +59,7 @@ func run(ctx context.Context) error {
 			return err
 		}
 	}
+	var servers testcluster.Servers
 	hosts := os.Getenv(cassandra.HostsEnv)
 	if hosts == "" {
 		fmt.Println("starting Apache Cassandra: half a minute, the first time longer")
@@ -59,11 +68,18 @@ func run(ctx context.Context) error {
 			return err
 		}
 		defer store.Close()
-		hosts = store.Hosts()
+		hosts, servers = store.Hosts(), store
 	}
-	cfg := testcluster.Config{Bin: *bin, Dir: root, CQLHosts: strings.Split(hosts, ","), Keyspace: *keyspace, Nodes: *nodes, Lease: 5 * time.Second, Fixed: true}
+	cfg := testcluster.Config{Bin: *bin, Dir: root, CQLHosts: strings.Split(hosts, ","), Keyspace: *keyspace, Nodes: *nodes + *edges, Roles: map[int]string{},
+		Lease: 5 * time.Second, Fixed: true, Operator: true, Gated: *keep}
+	for i := range *edges {
+		cfg.Roles[*nodes+i] = "edge"
+	}
+	if *open {
+		cfg.Args = []string{"--user-rate", "0", "--log-level", "warn"}
+	}
 	if *alone {
-		cfg.Alone, cfg.Nodes = true, 1
+		cfg.Alone, cfg.Nodes, cfg.Roles = true, 1, nil
 	}
 	for i, host := range cfg.CQLHosts {
 		if _, _, err := net.SplitHostPort(host); err != nil {
@@ -89,8 +105,25 @@ func run(ctx context.Context) error {
 	fmt.Printf("\nTry, in two terminals:\n  %[1]s chat --server %[2]s --as alice --to bob\n  %[1]s chat --server %[3]s --as bob --to alice\n\nCtrl-C stops everything.\n",
 		*bin, all[0].URL(), all[len(all)-1].URL())
 
+	control := testcluster.NewControl(c, servers)
+	if *keep {
+		stop, err := control.Serve()
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	file := filepath.Join(root, "system.json")
+	if err := control.WriteTo(file); err != nil {
+		return err
+	}
+	defer os.Remove(file)
+
 	ended := make(chan error, len(all))
 	for _, n := range all {
+		if *keep {
+			break
+		}
 		done := n.Ended()
 		go func() { // ends with the node, and all nodes end with this process
 			<-done
