@@ -145,16 +145,3 @@ func TestRun(t *testing.T) {
 		t.Errorf("the peer is not in\n%s", out)
 	}
 }
-
-// A hub that acknowledges what it then loses is found out.
-func TestADefectIsFound(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds a hub and loads it for some seconds")
-	}
-	dir := t.TempDir()
-	code, out, errs := call(t, "run", "smoke", "--quiet", "--allow-invalid", "--tags", "ackfirst", "--out", dir,
-		"--set", "duration=8s", "--set", "load[0].arrival=300/s", "--set", "thresholds=[]")
-	if code != exitRed || !strings.Contains(out, "lost") {
-		t.Fatalf("exit %d\n%s%s", code, out, errs)
-	}
-}
