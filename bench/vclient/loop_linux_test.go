@@ -315,8 +315,8 @@ func TestTimers(t *testing.T) {
 	got := make(chan int, 10)
 	on(l, func() {
 		now := time.Now()
-		for i, d := range []time.Duration{30, 10, 20, 10, 0} {
-			l.At(now.Add(d*time.Millisecond), func() { got <- i })
+		for i, ms := range []int{30, 10, 20, 10, 0} {
+			l.At(now.Add(time.Duration(ms)*time.Millisecond), func() { got <- i })
 		}
 	})
 	for _, want := range []int{4, 1, 3, 2, 0} {
