@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -161,6 +162,10 @@ var allAlgorithms = []jose.SignatureAlgorithm{jose.HS256, jose.RS256, jose.ES256
 func (v *Verifier) verify(token, typ string) (Claims, <-chan struct{}, error) {
 	if token == "" || len(token) > MaxToken {
 		return Claims{}, nil, unauthorized("token is missing or too long")
+	}
+	// RFC 7515 §2: base64url without line breaks. Go's decoder skips them, and one token would have many spellings.
+	if strings.ContainsAny(token, "\r\n") {
+		return Claims{}, nil, unauthorized("token is malformed or its algorithm is not accepted")
 	}
 	// The list only keeps exotic algorithms out; what protects is that candidates below match by algorithm.
 	tok, err := jwt.ParseSigned(token, allAlgorithms)
