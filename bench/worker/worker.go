@@ -24,8 +24,8 @@ type loop interface {
 	Do(f func())
 }
 
-// Worker generates a share of the load. Its methods may be called from any goroutine, one after the other: Connect, Start,
-// Finish, Export, Close.
+// Worker generates a share of the load. Its methods may be called from any goroutine, one after the other: Begin,
+// Connect, Start, Settle, Finish, Export, Close.
 type Worker struct {
 	cfg  Config
 	sc   *scenario.Scenario
