@@ -52,7 +52,7 @@ type Worker struct {
 	buf     []byte
 	ready   int
 	failed  int
-	why     error // of the last connection that was lost or could not be opened
+	why     error     // of the last connection that was lost or could not be opened
 	began   time.Time // of the load: the scenario's zero, warm-up before it
 	over    bool      // no more arrivals
 	closing bool
@@ -87,6 +87,7 @@ type conn struct {
 	observed bool
 	slow     bool
 	was      bool // ready once: what comes now is a resume
+	joining  bool // not ready before it has subscribed
 	obs      *check.Observer
 	convs    []int32
 	seqs     []uint64 // of convs, when nothing is checked
@@ -176,11 +177,12 @@ func (w *Worker) name(user int32) string {
 // place makes the connections of the users that are here.
 func (w *Worker) place() {
 	p, c := w.cfg.Plan, w.sc.Connections
+	_, unordered := w.tgt.(target.Unordered)
 	online := int(float64(w.sc.Users)*c.Online + 0.5)
 	for u := p.Part; u < online; u += p.Parts {
 		for s := range c.PerUser {
 			k := conn{user: int32(u), socket: int16(s), convs: w.mine[int32(u)], slow: w.rng.Float64() < c.Slow}
-			k.observed = w.chk != nil && w.rng.Float64() < w.sc.Check.Observers
+			k.observed = w.chk != nil && w.rng.Float64() < w.sc.Check.Observers && !unordered
 			if k.observed {
 				k.obs = w.chk.Observer(fmt.Sprintf("%s.%d", w.name(k.user), s), w.name(k.user))
 			} else if len(k.convs) > 0 {

@@ -20,8 +20,6 @@ func (t *Target) Binary() bool { return false }
 // Open has nothing to say: the token is in the request.
 func (t *Target) Open(dst []byte, _ int) []byte { return dst }
 
-const filler = " lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor incididunt ut labore et dolore magna aliqua"
-
 // Send appends a send_message.
 func (t *Target) Send(dst []byte, m target.Message) []byte {
 	dst = command(dst, "send_message", m.Conversation)
@@ -30,13 +28,7 @@ func (t *Target) Send(dst []byte, m target.Message) []byte {
 	dst = append(dst, `","ref":"`...)
 	dst = append(dst, m.Key...)
 	dst = append(dst, `","content":"`...)
-	dst = append(dst, m.Key...)
-	for left := m.Size - len(m.Key); left > 0; left -= len(filler) {
-		dst = append(dst, filler[:min(left, len(filler))]...)
-	}
-	if n := len(dst) - 1; dst[n] == ' ' { // contents are trimmed
-		dst = dst[:n]
-	}
+	dst = target.AppendContent(dst, m.Key, m.Size)
 	return append(dst, `"}`...)
 }
 
