@@ -245,7 +245,7 @@ func (w *Worker) saw(i int32, e *target.Event) {
 		}
 		return
 	}
-	if e.Seq == 0 { // the target numbers nothing
+	if e.Seq == 0 || w.unordered { // the target numbers nothing, or delivers as it comes
 		w.message(i, ci, e, false)
 		return
 	}
