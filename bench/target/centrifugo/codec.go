@@ -129,7 +129,7 @@ func (p *parser) say(e target.Event) {
 }
 
 // each calls f for the fields of an object.
-func each(b []byte, f func(key string, value []byte) error) error {
+func each(b []byte, f func(key, value []byte) error) error {
 	w, err := jsonwalk.Object(b)
 	if err != nil {
 		return errFrame
@@ -142,7 +142,7 @@ func each(b []byte, f func(key string, value []byte) error) error {
 		case kind == jsonwalk.End:
 			return nil
 		}
-		if err := f(string(key), value); err != nil {
+		if err := f(key, value); err != nil {
 			return err
 		}
 	}
@@ -152,9 +152,9 @@ func (p *parser) reply(line []byte) error {
 	var id uint64
 	var push, failure, connect, subscribe []byte
 	fields := 0
-	err := each(line, func(key string, v []byte) error {
+	err := each(line, func(key, v []byte) error {
 		fields++
-		switch key {
+		switch string(key) {
 		case "id":
 			id = jsonwalk.Uint(v)
 		case "push":
@@ -187,8 +187,8 @@ func (p *parser) reply(line []byte) error {
 
 func (p *parser) push(b []byte) error {
 	var channel, pub, unsubscribe []byte
-	err := each(b, func(key string, v []byte) error {
-		switch key {
+	err := each(b, func(key, v []byte) error {
+		switch string(key) {
 		case "channel":
 			channel = v
 		case "pub":
@@ -219,8 +219,8 @@ func (p *parser) push(b []byte) error {
 
 func (p *parser) publication(channel, b []byte) error {
 	e := target.Event{Kind: target.Msg, Conversation: channel}
-	err := each(b, func(key string, v []byte) error {
-		switch key {
+	err := each(b, func(key, v []byte) error {
+		switch string(key) {
 		case "data":
 			e.Key = jsonwalk.Word(v)
 			e.ID = e.Key
@@ -236,8 +236,8 @@ func (p *parser) publication(channel, b []byte) error {
 }
 
 func codeOf(b []byte) (code []byte, err error) {
-	return code, each(b, func(key string, v []byte) error {
-		if key == "code" {
+	return code, each(b, func(key, v []byte) error {
+		if string(key) == "code" {
 			code = v
 		}
 		return nil
@@ -277,8 +277,8 @@ func (p *parser) subscribed(id uint32, b []byte) error {
 	var epoch, publications []byte
 	var offset uint64
 	var recoverable, recovered bool
-	err := each(b, func(key string, v []byte) error {
-		switch key {
+	err := each(b, func(key, v []byte) error {
+		switch string(key) {
 		case "epoch":
 			epoch = v
 		case "offset":
