@@ -100,7 +100,7 @@ func (w *Worker) lose(i int32) {
 // forget what a connection that is gone was waiting for.
 func (w *Worker) forget(i int32) {
 	c := &w.conns[i]
-	c.asked, c.awaiting = nil, 0
+	c.asked, c.awaiting, c.joining = nil, 0, false
 	for _, ci := range c.convs { // the confirmation of a mark may have been lost with it
 		delete(w.marks, place{i, ci})
 	}
@@ -139,14 +139,30 @@ func (w *Worker) event(i int32, e *target.Event) {
 	case target.Receipt:
 		w.receipt(i, e)
 	}
+	if a, ok := w.tgt.(target.Answerer); ok {
+		if b := a.Answer(w.buf[:0], e); len(b) > 0 {
+			w.write(i, b)
+		}
+	}
 }
 
-// isReady begins the use of a connection. One that was there before asks for what it missed.
+// isReady begins the use of a connection, where the protocol wants it after the client has subscribed.
 func (w *Worker) isReady(i int32) {
 	c := &w.conns[i]
-	if c.ready {
+	if c.ready || c.joining {
 		return
 	}
+	if _, ok := w.tgt.(target.Subscriber); ok && !c.was && len(c.convs) > 0 {
+		c.joining, c.awaiting = true, len(c.convs)
+		w.resume(i, c.convs...)
+		return
+	}
+	w.use(i)
+}
+
+// use begins the use of a connection. One that was there before asks for what it missed.
+func (w *Worker) use(i int32) {
+	c := &w.conns[i]
 	now := w.cfg.Now()
 	c.ready = true
 	w.ready++
@@ -229,7 +245,7 @@ func (w *Worker) saw(i int32, e *target.Event) {
 		}
 		return
 	}
-	if e.Seq == 0 { // the target numbers nothing
+	if e.Seq == 0 || w.unordered { // the target numbers nothing, or delivers as it comes
 		w.message(i, ci, e, false)
 		return
 	}
@@ -383,7 +399,12 @@ func (w *Worker) caughtUp(i, ci int32) {
 	w.touched = now
 	c.asked = slices.DeleteFunc(c.asked, func(a asked) bool { return !a.done.IsZero() && now.Sub(a.done) > grace })
 	if c.awaiting > 0 {
-		if c.awaiting--; c.awaiting == 0 {
+		switch c.awaiting--; {
+		case c.awaiting > 0:
+		case c.joining:
+			c.joining = false
+			w.use(i)
+		default:
 			w.isBack(i)
 		}
 	}
