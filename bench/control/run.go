@@ -52,6 +52,8 @@ type System interface {
 	Processes() map[string]int
 	// Edges are the names of those that hold sockets.
 	Edges() []string
+	// Vitals of them, by name; of some, or none.
+	Vitals(ctx context.Context) (map[string]measure.Vitals, error)
 	// Collect makes all give back the memory that they do not use.
 	Collect(ctx context.Context) error
 }

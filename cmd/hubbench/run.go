@@ -316,7 +316,8 @@ func (w watched) Edges() (names []string) {
 	slices.Sort(names)
 	return names
 }
-func (watched) Collect(context.Context) error { return nil }
+func (watched) Vitals(context.Context) (map[string]measure.Vitals, error) { return nil, nil }
+func (watched) Collect(context.Context) error                             { return nil }
 
 // view is the live view as the controller tells it.
 type view struct{ *live.View }
