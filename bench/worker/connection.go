@@ -366,7 +366,7 @@ func (w *Worker) askAgain(i, ci int32) {
 	w.rec.Add("resumes refused", 1)
 	opened := w.conns[i].opened
 	w.loop.At(time.Now().Add(firstWait+time.Duration(w.rng.Int64N(int64(firstWait)))), func() {
-		if c := &w.conns[i]; c.ready && c.opened.Equal(opened) && c.asks(ci) {
+		if c := &w.conns[i]; (c.ready || c.joining) && c.opened.Equal(opened) && c.asks(ci) {
 			w.resume(i, ci)
 		}
 	})
