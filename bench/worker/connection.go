@@ -366,7 +366,7 @@ func (w *Worker) askAgain(i, ci int32) {
 	w.rec.Add("resumes refused", 1)
 	opened := w.conns[i].opened
 	w.loop.At(time.Now().Add(firstWait+time.Duration(w.rng.Int64N(int64(firstWait)))), func() {
-		if c := &w.conns[i]; c.ready && c.opened.Equal(opened) && c.asks(ci) {
+		if c := &w.conns[i]; (c.ready || c.joining) && c.opened.Equal(opened) && c.asks(ci) {
 			w.resume(i, ci)
 		}
 	})
@@ -424,11 +424,16 @@ func (w *Worker) isBack(i int32) {
 
 // repeat sends again what was not answered in a conversation before the connection was lost.
 func (w *Worker) repeat(i, ci int32) {
-	for _, p := range w.pending {
+	var again []uint64
+	for n, p := range w.pending {
 		if p.conn == i && p.conv == ci {
-			w.transmit(p)
-			w.rec.Add("repeats", 1)
+			again = append(again, n)
 		}
+	}
+	slices.Sort(again) // as they were sent
+	for _, n := range again {
+		w.transmit(w.pending[n])
+		w.rec.Add("repeats", 1)
 	}
 }
 

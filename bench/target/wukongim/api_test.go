@@ -58,7 +58,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch path := r.URL.Path; {
 	case path == "/route" && r.URL.Query().Get("uid") != "":
-		fmt.Fprint(w, `{"tcp_addr":"","ws_addr":"ws://127.0.0.1:5200","wss_addr":""}`)
+		fmt.Fprint(w, `{"tcp_addr":"","ws_addr":"ws://127.0.0.9:5200","wss_addr":""}`)
 	case path == "/user/token" && in.UID != "" && in.Token != "" && in.DeviceFlag == 1:
 		a.tokens[in.UID] = in.Token
 		fmt.Fprint(w, `{"status":200}`)
@@ -93,7 +93,7 @@ func serve(t *testing.T, cfg wukongim.Config) (*api, *wukongim.Target) {
 	a := &api{groups: map[string][]string{}, large: map[string]bool{}, tokens: map[string]string{}, length: map[string]int{"long": 1200, "short": 3}}
 	s := httptest.NewServer(a)
 	t.Cleanup(s.Close)
-	cfg.URLs = []string{s.URL, "ws://127.0.0.1:5200"}
+	cfg.URLs = []string{s.URL}
 	return a, newTarget(t, cfg)
 }
 
@@ -164,6 +164,10 @@ func TestAddresses(t *testing.T) {
 		if _, err := wukongim.New(wukongim.Config{URLs: bad}); err == nil {
 			t.Errorf("%q are addresses", bad)
 		}
+	}
+	_, asked := serve(t, wukongim.Config{})
+	if e := asked.Endpoint(0, 0, 0); e.Host != "127.0.0.9:5200" {
+		t.Error(e)
 	}
 	x := newTarget(t, wukongim.Config{})
 	if a, b := x.Endpoint(1, 0, 0), x.Endpoint(1, 0, 1); a.Host == b.Host || a.Addr.Port() != 5200 {

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -26,7 +27,8 @@ import (
 
 // Config of a Target. URLs is required.
 type Config struct {
-	// URLs are http://host:port of the HTTP API, and ws://host:port of the WebSocket gateway of each node: at least one of both.
+	// URLs are http://host:port of the HTTP API, and ws://host:port of the WebSocket gateway of each node. Without any of the latter
+	// New asks each API for its own (/route).
 	URLs []string
 	// Secret is what the tokens of users are made of, which Prepare makes known. Empty: the server asks for none.
 	Secret []byte
@@ -50,32 +52,86 @@ var (
 	_ target.Unordered = (*Target)(nil)
 )
 
-// New looks the addresses up; nothing is connected.
+// patience is how long New waits for a server's answer.
+const patience = 10 * time.Second
+
+// New looks the addresses up, and asks the API for those of gateways that were not given.
 func New(cfg Config) (*Target, error) {
 	if cfg.Parallel <= 0 {
 		cfg.Parallel = 16
 	}
 	t := &Target{cfg: cfg, process: rand.Text()[:10]}
+	t.http = &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 30 * time.Second}}
+	var apis []string
 	for _, u := range cfg.URLs {
-		socket := strings.HasPrefix(u, "ws://")
-		if socket {
-			u = "http://" + strings.TrimPrefix(u, "ws://")
+		if strings.HasPrefix(u, "ws://") {
+			if err := t.gateway(u); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		a, err := hub.Resolve(u)
 		if err != nil {
 			return nil, fmt.Errorf("wukongim: %w", err)
 		}
-		if socket {
-			t.addrs = append(t.addrs, a)
-		} else if t.api == "" {
-			t.api = "http://" + a.String()
+		apis = append(apis, "http://"+a.String())
+	}
+	if len(apis) == 0 {
+		return nil, errors.New("wukongim: the address of the API (http://) is needed")
+	}
+	t.api = apis[0]
+	if len(t.addrs) > 0 {
+		return t, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for _, api := range apis {
+		u, err := t.route(ctx, api)
+		if err == nil {
+			err = t.gateway(u)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("wukongim: the address of the WebSocket gateway of %s (it may be given as ws://host:port): %w", api, err)
 		}
 	}
-	if len(t.addrs) == 0 || t.api == "" {
-		return nil, errors.New("wukongim: the addresses of the API (http://) and of the WebSocket gateway (ws://) are needed")
-	}
-	t.http = &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 30 * time.Second}}
 	return t, nil
+}
+
+// gateway adds the address of one: ws://host:port.
+func (t *Target) gateway(u string) error {
+	host, ok := strings.CutPrefix(u, "ws://")
+	if !ok {
+		return fmt.Errorf("wukongim: %q is not ws://host:port", u)
+	}
+	a, err := hub.Resolve("http://" + host)
+	if err != nil {
+		return fmt.Errorf("wukongim: %s: %w", u, err)
+	}
+	t.addrs = append(t.addrs, a)
+	return nil
+}
+
+// route asks an API where clients connect to.
+func (t *Target) route(ctx context.Context, api string) (ws string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, api+"/route?uid="+t.User(0), nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := t.http.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("/route: %s", resp.Status)
+	}
+	var out struct {
+		WS string `json:"ws_addr"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
+		return "", fmt.Errorf("/route: %w", err)
+	}
+	return out.WS, nil
 }
 
 // Kind is wukongim.
@@ -106,19 +162,8 @@ func (t *Target) post(ctx context.Context, path string, in, out any) error {
 
 // Version asks whether the API is there. It does not say its version.
 func (t *Target) Version(ctx context.Context) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.api+"/route?uid="+t.User(0), nil)
-	if err != nil {
-		return "", err
-	}
-	resp, err := t.http.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("wukongim: /route: %s", resp.Status)
-	}
-	return "", nil
+	_, err := t.route(ctx, t.api)
+	return "", err
 }
 
 const (
