@@ -90,10 +90,11 @@ bench: ## the project's targets against this machine: memory, fan-out, durable s
 bench-go: ## the Go benchmarks once over
 	$(GO) test -run '^$$' -bench . -benchmem $(PKG)
 
-smoke: ## a little of every load on one node, every promise checked; and a hub with a defect on purpose, which must be found out
+smoke: ## a little of every load on one node, every promise checked; a hub with a defect on purpose, which must be found out; allocations
+	$(GO) run ./bench allocs -runs 1 -gate
 	$(GO) build -o bin/hubbench ./cmd/hubbench
 	bin/hubbench run smoke --quiet --allow-invalid --out bin/smoke
-	! bin/hubbench run smoke --quiet --allow-invalid --tags ackfirst --set load[0].arrival=200/s --out bin/smoke-red
+	bin/hubbench run smoke --quiet --allow-invalid --tags ackfirst --set 'load[0].arrival=200/s' --out bin/smoke-red; test $$? -eq 1
 
 cover: ## coverage of the tests, per package and in coverage.html
 	$(GO) test -coverprofile=coverage.out -coverpkg=./... $(PKG)

@@ -29,6 +29,7 @@ type options struct {
 	data     string
 	only     string
 	json     bool
+	gate     bool
 	keep     bool
 	profile  string
 	docs     int
@@ -87,6 +88,7 @@ func dispatch(args []string) error {
 		fs.StringVar(&o.only, "only", "", "comma-separated rows to run, of those that the measurement has; default all")
 		fs.IntVar(&o.docs, "docs", 1_000_000, "search: messages in the index")
 		fs.IntVar(&o.queries, "queries", 0, "search: queries of each kind, scope and round; default 100")
+		fs.BoolVar(&o.gate, "gate", false, "fail when a target is missed: for what does not depend on the machine, as allocs")
 		fs.BoolVar(&o.json, "json", false, "print JSON instead of a table")
 		fs.BoolVar(&o.keep, "keep", false, "keep the temporary directory, with the hub's log")
 		fs.StringVar(&o.profile, "profile", "", "write CPU profiles of the hub (allocs: of allocations) into this directory while it is measured")
@@ -99,10 +101,14 @@ func dispatch(args []string) error {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
 		r.finish(m.name, start)
+		write := r.writeTable
 		if o.json {
-			return r.writeJSON(os.Stdout)
+			write = r.writeJSON
 		}
-		return r.writeTable(os.Stdout)
+		if err := write(os.Stdout); err != nil || !o.gate {
+			return err
+		}
+		return r.missed()
 	}
 	return usage()
 }

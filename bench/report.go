@@ -105,6 +105,20 @@ func (r *report) finish(name string, start time.Time) {
 	}
 }
 
+// missed is an error that names the rows that miss their targets; nil: none does.
+func (r *report) missed() error {
+	var names []string
+	for _, x := range r.Rows {
+		if x.Met != nil && !*x.Met {
+			names = append(names, fmt.Sprintf("%s: %s, want %s", x.Name, figure(x.Median), figure(x.Target)))
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return fmt.Errorf("targets missed: %s", strings.Join(names, "; "))
+}
+
 func kernel() string {
 	b, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	if err != nil {

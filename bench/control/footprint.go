@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/zumodra/hub/bench/measure"
@@ -53,4 +54,45 @@ func (f footprint) since(base footprint, connections int, s System) *measure.Mem
 		}
 	}
 	return m
+}
+
+// vitalsEvery is how often processes are asked about themselves, which costs them a little.
+const vitalsEvery = 5 * time.Second
+
+// watch notes what the processes use until ctx ends.
+func (c *control) watch(ctx context.Context, s System, zero time.Time) {
+	type asked struct {
+		at   float64
+		list map[string]measure.Vitals
+	}
+	var answers []asked
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		t := time.NewTicker(vitalsEvery)
+		defer t.Stop()
+		for {
+			select {
+			case <-t.C:
+			case <-ctx.Done():
+				return
+			}
+			if list, _ := s.Vitals(ctx); len(list) > 0 { // those that are down do not answer
+				answers = append(answers, asked{time.Since(zero).Seconds(), list})
+			}
+		}
+	})
+	c.run.Processes = measure.Watch(ctx, zero, time.Second, time.Duration(c.cfg.Scenario.Duration), s.Processes)
+	asking.Wait()
+	for i := range c.run.Processes {
+		p := &c.run.Processes[i]
+		next := 0 // of the answers
+		var last measure.Vitals
+		for j := range p.Samples {
+			x := &p.Samples[j]
+			for ; next < len(answers) && answers[next].at <= x.At; next++ {
+				last = answers[next].list[p.Name]
+			}
+			x.Goroutines, x.Heap = last.Goroutines, last.Heap
+		}
+	}
 }

@@ -109,6 +109,10 @@ func (j *joined) serve(ctx context.Context) error {
 			}
 		case kindStart:
 			err = j.w.Start(ctx, time.Unix(0, m.At))
+		case kindSettle:
+			if err = j.w.Settle(ctx); err == nil {
+				err = j.send(ctx, &message{Kind: kindSettled})
+			}
 		case kindFinish:
 			return j.finish(ctx)
 		default:

@@ -26,7 +26,9 @@ const (
 	kindConnected = "connected" // worker: all are ready
 	kindStart     = "start"     // controller: At, by its clock
 	kindInterval  = "interval"  // worker: Interval, Violations
-	kindFinish    = "finish"    // controller
+	kindSettle    = "settle"    // controller: the load is over
+	kindSettled   = "settled"   // worker: nothing is under way any more
+	kindFinish    = "finish"    // controller: all have settled
 	kindDone      = "done"      // worker: Report; its record was delivered before
 	kindFailed    = "failed"    // worker: Error; it ends
 )

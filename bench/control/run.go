@@ -52,6 +52,8 @@ type System interface {
 	Processes() map[string]int
 	// Edges are the names of those that hold sockets.
 	Edges() []string
+	// Vitals of them, by name; of some, or none.
+	Vitals(ctx context.Context) (map[string]measure.Vitals, error)
 	// Collect makes all give back the memory that they do not use.
 	Collect(ctx context.Context) error
 }
@@ -172,11 +174,19 @@ func (c *control) do(ctx context.Context) (*measure.Run, error) {
 	if err := c.load(ctx); err != nil {
 		return nil, err
 	}
+	// Who reads early would miss what another worker's clients still repeat.
+	c.cfg.Live.Phase("waiting for what is on its way")
+	if err := c.all(ctx, &message{Kind: kindSettle}); err != nil {
+		return nil, err
+	}
+	if err := c.await(ctx, finishing+time.Duration(sc.Settle), "to have settled", func(p *peer) bool { return p.settled }); err != nil {
+		return nil, err
+	}
 	c.cfg.Live.Phase("reading everything again")
 	if err := c.all(ctx, &message{Kind: kindFinish}); err != nil {
 		return nil, err
 	}
-	if err := c.await(ctx, finishing+time.Duration(sc.Settle), "to have finished", func(p *peer) bool { return p.report != nil }); err != nil {
+	if err := c.await(ctx, finishing, "to have finished", func(p *peer) bool { return p.report != nil }); err != nil {
 		return nil, err
 	}
 	return c.judge()
@@ -266,6 +276,8 @@ func (c *control) read(ctx context.Context, p *peer) {
 			c.cfg.Live.Progress(sum)
 		case m.Kind == kindConnected:
 			p.connected = true
+		case m.Kind == kindSettled:
+			p.settled = true
 		case m.Kind == kindInterval && m.Interval != nil:
 			p.violations = m.Violations
 			if i, whole := c.merger.Add(p.part, len(c.peers), *m.Interval); whole {

@@ -44,6 +44,7 @@ type peer struct {
 	// What it told, under control.mu.
 	progress   worker.Progress
 	connected  bool
+	settled    bool
 	report     *worker.Report
 	violations int64
 }

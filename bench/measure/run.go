@@ -152,6 +152,12 @@ type Sample struct {
 	Heap       int64   `json:"heap_bytes,omitempty"`
 }
 
+// Vitals are what a process says of itself.
+type Vitals struct {
+	Goroutines int
+	Heap       int64 // bytes in use
+}
+
 // Memory per connection in bytes, measured when all are open and idle.
 type Memory struct {
 	Connections int64   `json:"connections"`

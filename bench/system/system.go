@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/zumodra/hub/bench/chaos"
+	"github.com/zumodra/hub/bench/measure"
 	"github.com/zumodra/hub/bench/scenario"
 	"github.com/zumodra/hub/internal/cassandra"
 	"github.com/zumodra/hub/internal/testcluster"
@@ -317,18 +318,33 @@ func (s *System) GC(ctx context.Context) error {
 	return s.each(ctx, http.MethodPost, "/debug/gc", func(string, []byte) error { return nil })
 }
 
+// Vitals of the running nodes by name, as far as they answer: goroutines, and bytes of heap in use.
+func (s *System) Vitals(ctx context.Context) (map[string]measure.Vitals, error) {
+	list := map[string]measure.Vitals{}
+	err := s.each(ctx, http.MethodGet, "/metrics", func(name string, body []byte) error {
+		list[name] = measure.Vitals{Goroutines: int(metric(body, "go_goroutines")), Heap: int64(metric(body, "go_memstats_heap_inuse_bytes"))}
+		return nil
+	})
+	return list, err
+}
+
+// metric is the value of one without labels, in Prometheus' text; 0: it is not there.
+func metric(text []byte, name string) float64 {
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, name+" "); ok {
+			v, _ := strconv.ParseFloat(strings.TrimSpace(rest), 64)
+			return v
+		}
+	}
+	return 0
+}
+
 // Sessions that each running node holds, by name.
 func (s *System) Sessions(ctx context.Context) (map[string]int, error) {
 	open := map[string]int{}
 	err := s.each(ctx, http.MethodGet, "/metrics", func(name string, body []byte) error {
-		for line := range strings.Lines(string(body)) {
-			if v, ok := strings.CutPrefix(line, "hub_sessions_open "); ok {
-				n, err := strconv.ParseFloat(strings.TrimSpace(v), 64)
-				open[name] = int(n)
-				return err
-			}
-		}
-		return errors.New("hub_sessions_open is not there")
+		open[name] = int(metric(body, "hub_sessions_open"))
+		return nil
 	})
 	return open, err
 }

@@ -1,6 +1,7 @@
 package target
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/netip"
@@ -33,6 +34,18 @@ type Codec interface {
 	// Parse says what a frame means. One frame may hold several messages (Centrifugo): emit is called for each. What Event holds is
 	// valid during the call.
 	Parse(frame []byte, emit func(*Event)) error
+}
+
+const filler = " lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor incididunt ut labore et dolore magna aliqua"
+
+// AppendContent appends a content: the key and words, size bytes or one less, but never less than the key. It needs no
+// escapes in JSON, and does not end with a space, which systems may take away.
+func AppendContent(dst []byte, key string, size int) []byte {
+	dst = append(dst, key...)
+	for left := size - len(key); left > 0; left -= len(filler) {
+		dst = append(dst, filler[:min(left, len(filler))]...)
+	}
+	return bytes.TrimSuffix(dst, []byte{' '})
 }
 
 // Endpoint of a socket.
@@ -87,7 +100,25 @@ const (
 	Receipt           // User has read up to Seq
 	Head              // the log of Conversation reaches to Seq: who has less asks for the rest
 	Pong
+	Pinged // the target asks whether the client is there: see Answerer
 )
+
+// Answerer is a Codec whose clients answer some frames at once. What it appends, if anything, is sent on the same connection.
+type Answerer interface {
+	Answer(dst []byte, e *Event) []byte
+}
+
+// Subscriber is a Codec whose clients say after Ready, on every connection, which conversations they want, by Resume. A new
+// connection is of use once Resumed has come for each of them.
+type Subscriber interface {
+	Subscribes()
+}
+
+// Unordered is a Codec whose messages arrive without a place in their conversation, or not in its order. What single clients see
+// is then measured and not checked; the log at the end is.
+type Unordered interface {
+	Unordered()
+}
 
 // Target is a running system. Its methods are for concurrent use, and block.
 type Target interface {

@@ -87,25 +87,31 @@ const connectPatience = 3 * time.Minute
 // quiet is how long nothing may have happened for the run to be over.
 const quiet = time.Second
 
-// Finish ends the load, lets slow readers be quick ones, waits until what is under way has come, at most as long as the scenario says, reads this worker's share
-// of the conversations as they are now, and closes all connections.
-func (w *Worker) Finish(ctx context.Context) (Report, error) {
-	r := Report{Connections: len(w.conns)}
+// Settle ends the load and waits until what is under way has come, at most as long as the scenario says. Slow readers become quick
+// ones: they have to see what the others saw.
+func (w *Worker) Settle(ctx context.Context) error {
 	if err := w.on(ctx, func() {
 		w.over = true
 		for i := range w.conns {
-			if c := &w.conns[i]; c.slow { // it has to see what the others saw, in time
+			if c := &w.conns[i]; c.slow {
 				c.slow = false
 				w.loop.SlowDown(int32(i), 0)
 			}
 		}
 	}); err != nil {
-		return r, err
+		return err
 	}
 	_, err := w.until(ctx, time.Duration(w.sc.Settle), func() bool {
 		return len(w.pending) == 0 && w.ready+w.failed >= len(w.conns) && w.waiting == 0 && time.Since(w.touched) > quiet && !w.missing()
 	})
-	if err == nil && w.chk != nil {
+	return err
+}
+
+// Finish reads this worker's share of the conversations as they are now, when all workers have settled, and closes all connections.
+func (w *Worker) Finish(ctx context.Context) (Report, error) {
+	r := Report{Connections: len(w.conns)}
+	var err error
+	if w.chk != nil {
 		r.Unchecked, err = w.read(ctx)
 	}
 	if e := w.on(ctx, func() {

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"syscall"
@@ -309,11 +310,14 @@ func (w *Worker) call(op string, user int, ci int32, due time.Time) {
 		ended := w.cfg.Now()
 		w.loop.Do(func() {
 			w.waiting--
-			if err != nil {
+			switch {
+			case errors.Is(err, target.ErrNotSupported):
+				w.rec.Add("not supported: "+op, 1)
+			case err != nil:
 				w.rec.Add(measure.CountErrors, 1)
-				return
+			default:
+				w.rec.Record(op, ended.Sub(due))
 			}
-			w.rec.Record(op, ended.Sub(due))
 		})
 	}) {
 		w.rec.Add(measure.CountErrors, 1)

@@ -24,8 +24,8 @@ type loop interface {
 	Do(f func())
 }
 
-// Worker generates a share of the load. Its methods may be called from any goroutine, one after the other: Connect, Start,
-// Finish, Export, Close.
+// Worker generates a share of the load. Its methods may be called from any goroutine, one after the other: Begin,
+// Connect, Start, Settle, Finish, Export, Close.
 type Worker struct {
 	cfg  Config
 	sc   *scenario.Scenario
@@ -33,6 +33,8 @@ type Worker struct {
 	chk  *check.Checker // nil: nothing is checked
 	rng  *rand.Rand
 	loop loop
+	// unordered: what clients see is not checked, see target.Unordered.
+	unordered bool
 
 	ctx     context.Context
 	stop    context.CancelFunc
@@ -89,6 +91,7 @@ type conn struct {
 	observed bool
 	slow     bool
 	was      bool // ready once: what comes now is a resume
+	joining  bool // not ready before it has subscribed
 	obs      *check.Observer
 	convs    []int32
 	seqs     []uint64 // of convs, when nothing is checked
@@ -178,11 +181,12 @@ func (w *Worker) name(user int32) string {
 // place makes the connections of the users that are here.
 func (w *Worker) place() {
 	p, c := w.cfg.Plan, w.sc.Connections
+	_, w.unordered = w.tgt.(target.Unordered)
 	online := int(float64(w.sc.Users)*c.Online + 0.5)
 	for u := p.Part; u < online; u += p.Parts {
 		for s := range c.PerUser {
 			k := conn{user: int32(u), socket: int16(s), convs: w.mine[int32(u)], slow: w.rng.Float64() < c.Slow}
-			k.observed = w.chk != nil && w.rng.Float64() < w.sc.Check.Observers
+			k.observed = w.chk != nil && w.rng.Float64() < w.sc.Check.Observers && !w.unordered
 			if k.observed {
 				k.obs = w.chk.Observer(fmt.Sprintf("%s.%d", w.name(k.user), s), w.name(k.user))
 			} else if len(k.convs) > 0 {

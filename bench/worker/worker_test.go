@@ -59,7 +59,7 @@ func (*words) Resume(dst []byte, list []target.Position) []byte {
 func (*words) Parse(b []byte, emit func(*target.Event)) error {
 	f := append(strings.Fields(string(b)), "", "", "", "", "")
 	kinds := map[string]target.EventKind{"ready": target.Ready, "msg": target.Msg, "logged": target.Logged, "ack": target.Ack, "refused": target.Refused,
-		"resumed": target.Resumed, "gap": target.Gap, "receipt": target.Receipt, "head": target.Head}
+		"resumed": target.Resumed, "gap": target.Gap, "receipt": target.Receipt, "head": target.Head, "pinged": target.Pinged}
 	seq, _ := strconv.ParseUint(f[2], 10, 64)
 	e := &target.Event{Kind: kinds[f[0]], Conversation: []byte(f[1]), Seq: seq, ID: []byte(f[3]), Key: []byte(f[4]), Code: []byte(f[5]), User: []byte(f[3])}
 	if e.Kind == target.Other {
@@ -112,11 +112,24 @@ type play struct {
 // begin is a worker with two users in one conversation, c, whose log had 5 events, both of them connected.
 func begin(t *testing.T) *play {
 	t.Helper()
+	p := prepare(t, &words{})
+	for i := range int32(2) {
+		p.w.open(i)
+		p.w.Opened(i)
+		p.gets(i, "ready")
+	}
+	p.want("0 open 0 0", "1 open 1 0")
+	return p
+}
+
+// prepare is such a worker before it connects.
+func prepare(t *testing.T, tgt target.Target) *play {
+	t.Helper()
 	sc, err := scenario.Decode(strings.NewReader("name: x\nusers: 2\nduration: 5s\nconversations: [{name: d, count: 1, members: 2}]\nload: [{op: send, arrival: 1/s}]\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := New(Config{Plan: Plan{Parts: 1, Run: "run", IDs: []string{"c"}, Heads: []uint64{5}}}, sc, &words{})
+	w, err := New(Config{Plan: Plan{Parts: 1, Run: "run", IDs: []string{"c"}, Heads: []uint64{5}}}, sc, tgt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,14 +137,7 @@ func begin(t *testing.T) *play {
 	w.loop = h
 	w.ctx, w.stop = context.WithCancel(t.Context())
 	t.Cleanup(func() { _ = w.Close() })
-	p := &play{t, w, h}
-	for i := range int32(2) {
-		w.open(i)
-		w.Opened(i)
-		p.gets(i, "ready")
-	}
-	p.want("0 open 0 0", "1 open 1 0")
-	return p
+	return &play{t, w, h}
 }
 
 func (p *play) gets(i int32, frames ...string) {

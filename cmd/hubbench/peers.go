@@ -41,7 +41,8 @@ func (p peer) measure(s *streams, c *runCmd, sc *scenario.Scenario, seed uint64,
 	load := *sc
 	load.Chaos, load.Thresholds = nil, nil
 	f := c.systemFlags
-	f.Attach, f.Target, f.URL, f.PID = "", p.kind, []string{p.url}, nil
+	f.Attach, f.Target, f.URL, f.PID = "", p.kind, strings.Split(p.url, ","), nil
+	f.SecretFile, f.KeyFile = c.PeerSecretFile[p.kind], c.PeerKeyFile[p.kind]
 	if pid := c.PeerPID[p.kind]; pid > 0 {
 		f.PID = map[string]int{p.kind: pid}
 	}

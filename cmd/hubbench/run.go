@@ -55,11 +55,14 @@ type runCmd struct {
 	systemFlags
 	Peer    []string       `placeholder:"KIND=URL" help:"Run the same load against a peer afterwards, for the table of the report: centrifugo=URL, wukongim=URL, limit (started here)."`
 	PeerPID map[string]int `placeholder:"KIND=PID" help:"The peer's process, to watch."`
-	Out     string         `type:"path" help:"Directory for run.json, intervals.csv and report.html; default: hubbench-out/<scenario>-<time>."`
-	Runs    int            `default:"1" help:"Run it so often, into Out/1, Out/2 …; for 'hubbench compare'."`
-	Quiet   bool           `short:"q" help:"No progress."`
-	Slow    bool           `name:"allow-invalid" help:"End with 0 when nothing is wrong but that this machine was too slow for the figures to mean anything: for tests of correctness."`
-	Metrics string         `placeholder:"ADDRESS" help:"Serve the progress to Prometheus here."`
+	// Of peers, as --secret-file and --key-file are of the target.
+	PeerSecretFile map[string]string `placeholder:"KIND=FILE" help:"File with the peer's secret that signs tokens, if it wants some."`
+	PeerKeyFile    map[string]string `placeholder:"KIND=FILE" help:"File with the key of the peer's API."`
+	Out            string            `type:"path" help:"Directory for run.json, intervals.csv and report.html; default: hubbench-out/<scenario>-<time>."`
+	Runs           int               `default:"1" help:"Run it so often, into Out/1, Out/2 …; for 'hubbench compare'."`
+	Quiet          bool              `short:"q" help:"No progress."`
+	Slow           bool              `name:"allow-invalid" help:"End with 0 when nothing is wrong but that this machine was too slow for the figures to mean anything: for tests of correctness."`
+	Metrics        string            `placeholder:"ADDRESS" help:"Serve the progress to Prometheus here."`
 }
 
 // Run is the command.
@@ -313,7 +316,8 @@ func (w watched) Edges() (names []string) {
 	slices.Sort(names)
 	return names
 }
-func (watched) Collect(context.Context) error { return nil }
+func (watched) Vitals(context.Context) (map[string]measure.Vitals, error) { return nil, nil }
+func (watched) Collect(context.Context) error                             { return nil }
 
 // view is the live view as the controller tells it.
 type view struct{ *live.View }

@@ -7,8 +7,10 @@ import (
 	"strings"
 
 	"github.com/zumodra/hub/bench/target"
+	"github.com/zumodra/hub/bench/target/centrifugo"
 	"github.com/zumodra/hub/bench/target/hub"
 	"github.com/zumodra/hub/bench/target/limit"
+	"github.com/zumodra/hub/bench/target/wukongim"
 	"github.com/zumodra/hub/bench/worker"
 )
 
@@ -48,6 +50,10 @@ func open(a worker.Access) (target.Target, error) {
 	switch a.Kind {
 	case "hub":
 		return hub.New(hub.Config{URLs: a.URLs, Tenant: a.Tenant, Secret: a.Secret})
+	case "centrifugo":
+		return centrifugo.New(centrifugo.Config{URLs: a.URLs, Secret: a.Secret, Key: a.Key})
+	case "wukongim":
+		return wukongim.New(wukongim.Config{URLs: a.URLs, Secret: a.Secret})
 	case "limit":
 		return limit.New(limit.Config{URLs: a.URLs})
 	}

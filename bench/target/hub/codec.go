@@ -1,11 +1,15 @@
 package hub
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 
 	"github.com/zumodra/hub/bench/target"
+	"github.com/zumodra/hub/bench/target/jsonwalk"
 )
+
+var errFrame = errors.New("hub: the frame is not a JSON object")
 
 // resumeRef marks the answers to a resume that failed: Event.Key of Refused.
 const resumeRef = "resume"
@@ -16,8 +20,6 @@ func (t *Target) Binary() bool { return false }
 // Open has nothing to say: the token is in the request.
 func (t *Target) Open(dst []byte, _ int) []byte { return dst }
 
-const filler = " lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor incididunt ut labore et dolore magna aliqua"
-
 // Send appends a send_message.
 func (t *Target) Send(dst []byte, m target.Message) []byte {
 	dst = command(dst, "send_message", m.Conversation)
@@ -26,13 +28,7 @@ func (t *Target) Send(dst []byte, m target.Message) []byte {
 	dst = append(dst, `","ref":"`...)
 	dst = append(dst, m.Key...)
 	dst = append(dst, `","content":"`...)
-	dst = append(dst, m.Key...)
-	for left := m.Size - len(m.Key); left > 0; left -= len(filler) {
-		dst = append(dst, filler[:min(left, len(filler))]...)
-	}
-	if n := len(dst) - 1; dst[n] == ' ' { // contents are trimmed
-		dst = dst[:n]
-	}
+	dst = target.AppendContent(dst, m.Key, m.Size)
 	return append(dst, `"}`...)
 }
 
@@ -97,17 +93,20 @@ func (t *Target) Parse(b []byte, emit func(*target.Event)) error {
 	var e target.Event
 	var content, ref []byte
 	var headSeq uint64
-	s := scanner{b: b}
-	if !s.open() {
+	w, err := jsonwalk.Object(b)
+	if err != nil {
 		return errFrame
 	}
 	for {
-		key, value, more, err := s.field()
+		key, value, kind, err := w.Field()
 		if err != nil {
-			return err
+			return errFrame
 		}
-		if !more {
+		if kind == jsonwalk.End {
 			break
+		}
+		if kind == jsonwalk.Nested {
+			continue
 		}
 		switch string(key) {
 		case "type":
@@ -117,9 +116,9 @@ func (t *Target) Parse(b []byte, emit func(*target.Event)) error {
 		case "id":
 			e.ID = value
 		case "seq":
-			e.Seq = number(value)
+			e.Seq = jsonwalk.Uint(value)
 		case "head_seq":
-			headSeq = number(value)
+			headSeq = jsonwalk.Uint(value)
 		case "content":
 			content = value
 		case "user_id":
@@ -132,7 +131,7 @@ func (t *Target) Parse(b []byte, emit func(*target.Event)) error {
 	}
 	switch e.Kind {
 	case target.Msg:
-		e.Key = word(content)
+		e.Key = jsonwalk.Word(content)
 	case target.Refused:
 		e.Key = ref
 	case target.Resumed, target.Gap, target.Head:
@@ -145,24 +144,4 @@ func (t *Target) Parse(b []byte, emit func(*target.Event)) error {
 	}
 	emit(&e)
 	return nil
-}
-
-// word is the first word of a content.
-func word(b []byte) []byte {
-	for i, c := range b {
-		if c == ' ' {
-			return b[:i]
-		}
-	}
-	return b
-}
-
-func number(b []byte) (n uint64) {
-	for _, c := range b {
-		if c < '0' || c > '9' {
-			return 0
-		}
-		n = n*10 + uint64(c-'0')
-	}
-	return n
 }

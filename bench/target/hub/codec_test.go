@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/zumodra/hub/bench/target"
+	"github.com/zumodra/hub/bench/target/jsonwalk"
 )
 
 func testTarget(t testing.TB) *Target {
@@ -192,7 +193,7 @@ func TestEncode(t *testing.T) {
 		if err := json.Unmarshal(b, &m); err != nil {
 			t.Fatal(err)
 		}
-		if m.Type != "send_message" || m.Conversation != c || m.Client != "run.0.1.zz" || m.Ref != m.Client || string(word([]byte(m.Content))) != m.Client {
+		if m.Type != "send_message" || m.Conversation != c || m.Client != "run.0.1.zz" || m.Ref != m.Client || string(jsonwalk.Word([]byte(m.Content))) != m.Client {
 			t.Errorf("%+v", m)
 		}
 		if n := len(m.Content); n != strings.LastIndexFunc(m.Content, func(r rune) bool { return r != ' ' })+1 || n < min(size, 10) || n > max(size, 10) || n < size-1 {

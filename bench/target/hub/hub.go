@@ -181,6 +181,9 @@ func (t *Target) once(ctx context.Context, method, u, credential string, body []
 	if err != nil {
 		return true, fmt.Errorf("%s %s: %w", method, req.URL.Path, err)
 	}
+	if resp.StatusCode == http.StatusNotImplemented { // search is switched off
+		return false, fmt.Errorf("%s %s: %w", method, req.URL.Path, target.ErrNotSupported)
+	}
 	if resp.StatusCode >= 300 {
 		return resp.StatusCode == http.StatusServiceUnavailable, fmt.Errorf("%s %s: %s: %.200s", method, req.URL.Path, resp.Status, b)
 	}
