@@ -356,9 +356,7 @@ func (c *control) load(ctx context.Context) error {
 	defer cancel()
 	var watching sync.WaitGroup
 	if s := c.cfg.System; s != nil {
-		watching.Go(func() {
-			c.run.Processes = measure.Watch(ctx, zero, time.Second, time.Duration(sc.Duration), s.Processes)
-		})
+		watching.Go(func() { c.watch(ctx, s, zero) })
 	}
 	chaos := make(chan error, 1)
 	if c.cfg.Chaos != nil && len(sc.Chaos) > 0 {

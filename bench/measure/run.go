@@ -101,7 +101,6 @@ type Worker struct {
 	CPU         float64       `json:"cpu"`             // processors used, mean over the measured part
 	Offset      time.Duration `json:"clock_offset_ns"` // of its clock to the controller's
 	Error       time.Duration `json:"clock_error_ns"`  // of Offset, at most
-	Lateness    time.Duration `json:"lateness_p99_ns"` // of the measured part
 	Spilled     int64         `json:"record_bytes"`    // of the history
 	Failed      string        `json:"failed,omitempty"`
 }

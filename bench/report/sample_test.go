@@ -64,7 +64,7 @@ func sample(t testing.TB, seconds int, medianMs float64) *measure.Run {
 			},
 		},
 		Thresholds: []measure.Verdict{{Text: "ack.p99 <= 50ms", Value: 0.021, OK: true}, {Text: "delivered.rate >= 20000", Value: 9200}},
-		Workers:    []measure.Worker{{Name: "w1", Host: "local", Connections: 7500, CPU: 0.4, Lateness: 1200 * time.Microsecond}, {Name: "w2", Host: "local", Connections: 7500, CPU: 0.42, Offset: 3 * time.Microsecond, Error: 20 * time.Microsecond}},
+		Workers:    []measure.Worker{{Name: "w1", Host: "local", Connections: 7500, CPU: 0.4}, {Name: "w2", Host: "local", Connections: 7500, CPU: 0.42, Offset: 3 * time.Microsecond, Error: 20 * time.Microsecond}},
 	}
 	ms := func(v float64) int64 { return int64(v * medianMs * 1e6 * math.Exp(0.2*rnd.NormFloat64())) }
 	for at := -5; at < seconds; at++ {

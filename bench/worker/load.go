@@ -290,7 +290,8 @@ func (w *Worker) send(s *stream, ci, i int32, due, now time.Time) {
 	}
 	w.pending[w.sends] = p
 	w.rec.Add(measure.CountSent, 1)
-	if w.conns[i].ready {
+	// Before it is caught up, earlier ones that were not answered have to be repeated first.
+	if c := &w.conns[i]; c.ready && !c.asks(ci) {
 		w.transmit(p)
 	}
 }

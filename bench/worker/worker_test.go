@@ -253,6 +253,22 @@ func TestComingBack(t *testing.T) {
 	p.want("1 drop", "1 open 1 0")
 }
 
+// What is sent while the client catches up waits for its turn behind what has to be repeated.
+func TestRepeatedSendsGoFirst(t *testing.T) {
+	p := begin(t)
+	first := p.sends(0)
+	p.want("0 send c " + first)
+	p.w.Closed(0, errors.New("gone"))
+	p.h.fire()
+	p.w.Opened(0)
+	p.gets(0, "ready")
+	p.want("0 open 0 1", "0 resume c@5")
+	second := p.sends(0)
+	p.want()
+	p.gets(0, "resumed c")
+	p.want("0 send c "+first, "0 send c "+second)
+}
+
 func TestRefusals(t *testing.T) {
 	p := begin(t)
 	sure, open := p.sends(0), p.sends(0)

@@ -47,7 +47,7 @@ func (p peer) measure(s *streams, c *runCmd, sc *scenario.Scenario, seed uint64,
 		f.PID = map[string]int{p.kind: pid}
 	}
 	if p.kind == "limit" {
-		load.Check.Off = true // it numbers and keeps nothing
+		load.Check = scenario.Check{Off: true} // it numbers and keeps nothing
 		if p.url == "" {
 			url, cmd, err := startLimit(s)
 			if err != nil {

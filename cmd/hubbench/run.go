@@ -29,6 +29,7 @@ import (
 type scenarioFlags struct {
 	Scenario string   `arg:"" help:"File, or the name of one that comes with hubbench (see 'hubbench scenario list')."`
 	Set      []string `short:"s" placeholder:"KEY=VALUE" sep:"none" help:"Change the scenario, as users=500 or load[0].arrival=50/s. Can be repeated."`
+	Scale    float64  `default:"1" help:"Multiply the rates of all loads, for a machine that is smaller or larger than the scenario's."`
 	Seed     uint64   `help:"Of everything that is random; default: another one each time."`
 }
 
