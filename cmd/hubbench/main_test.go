@@ -37,6 +37,8 @@ func TestCommandLine(t *testing.T) {
 		"explain":                 {[]string{"scenario", "explain", "dm-mix", "--set", "users=5000"}, 0, "5,000 users"},
 		"check":                   {[]string{"scenario", "check", "smoke"}, 0, "well-formed"},
 		"show":                    {[]string{"scenario", "show", "smoke", "-s", "load[0].arrival=7/s"}, 0, "7/s"},
+		"scaled":                  {[]string{"scenario", "show", "smoke", "--scale", "0.5"}, 0, "15/s"},
+		"scaled to nothing":       {[]string{"scenario", "show", "smoke", "--scale", "0"}, exitNone, "more than 0"},
 		"schema":                  {[]string{"scenario", "schema"}, 0, "$schema"},
 		"an unknown scenario":     {[]string{"run", "nothing"}, exitNone, "there is no scenario"},
 		"an unknown operation":    {[]string{"scenario", "check", bad}, exitNone, "line 5"},

@@ -34,7 +34,14 @@ type scenarioFlags struct {
 }
 
 func (f *scenarioFlags) open() (*scenario.Scenario, error) {
-	return scenario.Open(f.Scenario, f.Set...)
+	if f.Scale <= 0 {
+		return nil, fmt.Errorf("--scale is %g: more than 0 is wanted", f.Scale)
+	}
+	sc, err := scenario.Open(f.Scenario, f.Set...)
+	if err != nil || f.Scale == 1 {
+		return sc, err
+	}
+	return sc.Scaled(f.Scale), nil
 }
 
 // systemFlags say on what it runs.
