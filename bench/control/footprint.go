@@ -92,7 +92,7 @@ func (c *control) watch(ctx context.Context, s System, zero time.Time) {
 			for ; next < len(answers) && answers[next].at <= x.At; next++ {
 				last = answers[next].list[p.Name]
 			}
-			x.Goroutines, x.Heap = last.Goroutines, last.Heap
+			x.Goroutines, x.Heap, x.Store = last.Goroutines, last.Heap, last.Store
 		}
 	}
 }

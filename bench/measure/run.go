@@ -149,12 +149,14 @@ type Sample struct {
 	Files      int     `json:"files"`
 	Goroutines int     `json:"goroutines,omitempty"`
 	Heap       int64   `json:"heap_bytes,omitempty"`
+	Store      int64   `json:"store_requests,omitempty"` // to a store that is a server, since the start
 }
 
 // Vitals are what a process says of itself.
 type Vitals struct {
 	Goroutines int
 	Heap       int64 // bytes in use
+	Store      int64 // requests to a store that is a server, since the start
 }
 
 // Memory per connection in bytes, measured when all are open and idle.

@@ -318,11 +318,12 @@ func (s *System) GC(ctx context.Context) error {
 	return s.each(ctx, http.MethodPost, "/debug/gc", func(string, []byte) error { return nil })
 }
 
-// Vitals of the running nodes by name, as far as they answer: goroutines, and bytes of heap in use.
+// Vitals of the running nodes by name, as far as they answer: goroutines, bytes of heap in use, and requests to the store.
 func (s *System) Vitals(ctx context.Context) (map[string]measure.Vitals, error) {
 	list := map[string]measure.Vitals{}
 	err := s.each(ctx, http.MethodGet, "/metrics", func(name string, body []byte) error {
-		list[name] = measure.Vitals{Goroutines: int(metric(body, "go_goroutines")), Heap: int64(metric(body, "go_memstats_heap_inuse_bytes"))}
+		list[name] = measure.Vitals{Goroutines: int(metric(body, "go_goroutines")), Heap: int64(metric(body, "go_memstats_heap_inuse_bytes")),
+			Store: int64(metric(body, "hub_cql_requests_total"))}
 		return nil
 	})
 	return list, err
