@@ -168,7 +168,7 @@ func TestOverrides(t *testing.T) {
 }
 
 func TestOpen(t *testing.T) {
-	if _, err := scenario.Open("dm-mixx"); err == nil || !strings.Contains(err.Error(), "one of centrifugo-shape, dm-mix") {
+	if _, err := scenario.Open("dm-mixx"); err == nil || !strings.Contains(err.Error(), "one of centrifugo-shape, ") {
 		t.Errorf("error %v", err)
 	}
 	if _, err := scenario.Open(t.TempDir() + "/x.yaml"); err == nil {

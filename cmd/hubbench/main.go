@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -55,9 +56,24 @@ func main() {
 	os.Exit(code)
 }
 
+// shared is a writer for several at once.
+type shared struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (s *shared) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(b)
+}
+
 type exited struct{}
 
 func run(s *streams, args []string) (code int) {
+	if _, is := s.err.(*os.File); !is { // workers and the controller write there at once
+		s.err = &shared{w: s.err}
+	}
 	var c cli
 	p, err := kong.New(&c, kong.Name("hubbench"), kong.Description("The load harness of the hub."), kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.Writers(s.out, s.err), kong.Bind(s),
