@@ -125,7 +125,8 @@ func TestHiddenEverywhere(t *testing.T) {
 			rest()
 			o.says(hit(c, a), hit(c, b), hit(c, d), hit(c, e), hit(c, last))
 			// who sees how much
-			for u, hides := range map[chat.UserID]bool{"2": true, "3": false} {
+			for _, u := range []chat.UserID{"2", "3"} { // in this order: the second forwards something
+				hides := u == "2"
 				pick := func(yes, no []string) []string {
 					if hides {
 						return yes
