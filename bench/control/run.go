@@ -39,10 +39,10 @@ type Config struct {
 
 	// System is what the controller can look at; nil: nothing.
 	System System
-	// Chaos does the scenario's actions, from the start of the load, until ctx ends; everything is undone when it returns.
+	// Chaos does the scenario's actions, whose times count from the start of the measured part, until ctx ends; everything is undone when it returns.
 	Chaos func(ctx context.Context, start time.Time, marked func(measure.Mark)) error
 	Live  Live
-	Dir   string // for pictures of violations and, meanwhile, for records; default: a temporary directory
+	Dir   string // for pictures of histories that are not linearizable; empty: none are made
 	Log   *slog.Logger
 }
 
@@ -58,7 +58,7 @@ type System interface {
 	Collect(ctx context.Context) error
 }
 
-// Live is told how the run goes on. Methods are called one at a time.
+// Live is told how the run goes on. Methods may be called concurrently.
 type Live interface {
 	Phase(text string)
 	Progress(p worker.Progress)

@@ -5,5 +5,5 @@
 // missed after a lost connection, and repeats a send that was not answered. What it then still misses is a violation.
 //
 // Everything about connections happens on one goroutine, that of the loop; requests over REST are made by a bounded number of
-// others, which Run owns.
+// others. Begin starts them, and Close ends them and waits.
 package worker

@@ -121,8 +121,8 @@ func (w *Worker) follow(s *stream, start time.Time) {
 	}
 	var due func()
 	due = func() {
-		for now := w.cfg.Now(); !w.over; {
-			at := start.Add(s.next)
+		for !w.over {
+			now, at := w.cfg.Now(), start.Add(s.next) // the clock each time: those behind many others are later than the first
 			if at.After(now) {
 				w.loop.At(w.local(at), due)
 				return
