@@ -321,9 +321,8 @@ func FuzzVerify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, tok string) {
 		c, err := v.Verify(tok)
 		if err == nil {
-			// Only what holds a valid signature over these claims may pass: the payload must be the known one.
-			p := strings.Split(tok, ".")
-			if len(p) != 3 || c.Principal.User != "7" || p[1] != parts[1] {
+			// One token alone is signed, and it has one spelling.
+			if c.Principal.User != "7" || tok != good {
 				t.Fatalf("forged: %q", tok)
 			}
 		} else if !errors.Is(err, chat.ErrUnauthorized) {
