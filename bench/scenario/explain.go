@@ -82,6 +82,9 @@ func (s *Scenario) Explain(w io.Writer) error {
 	if c := s.Connections; c.Slow > 0 {
 		say("%s of the connections read no more than %s a second.", percent(c.Slow), plural(c.SlowRate, "byte"))
 	}
+	if d := s.Connections.Reconnect; d > 0 {
+		say("A client that lost its connection waits for up to %v before it comes back.", d)
+	}
 	if p := s.Connections.Ping; p > 0 {
 		say("Every client pings each %v.", p)
 	}

@@ -39,6 +39,8 @@ type Connections struct {
 	Slow     float64  `yaml:"slow,omitempty"`
 	SlowRate int      `yaml:"slow_rate,omitempty"`
 	Ping     Duration `yaml:"ping,omitempty"` // a ping of each client so often; 0: none
+	// Reconnect: a lost connection is opened again after a random time up to this, which is doubled with each attempt; default 200ms.
+	Reconnect Duration `yaml:"reconnect,omitempty"`
 }
 
 // Set of conversations that are alike.

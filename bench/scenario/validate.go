@@ -183,6 +183,7 @@ func (s *Scenario) checkConnections(c *checker) {
 	number(c, "connections.rate", s.Connections.Rate, 0.1, 1e6)
 	number(c, "connections.slow", s.Connections.Slow, 0, 1)
 	c.duration("connections.ping", s.Connections.Ping, 0, time.Hour)
+	c.duration("connections.reconnect", s.Connections.Reconnect, 0, time.Hour)
 	if s.Connections.Ping > 0 && s.Connections.Ping < Duration(100*time.Millisecond) {
 		c.fail("connections.ping", "is %v: want 100ms or more", s.Connections.Ping)
 	}

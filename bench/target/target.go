@@ -149,3 +149,14 @@ type World struct {
 	Users         int
 	Conversations [][]int // the members of each, by number; the first creates it
 }
+
+// Spread says which of n nodes the socket of a user tries: the sockets spread evenly over all, and the further attempts of those that
+// tried one node first spread over all others before they come back to it, as they do behind a balancer. One that dies would hand all it
+// had to its neighbour otherwise.
+func Spread(n, user, socket, attempt int) int {
+	first := (user + socket) % n
+	if attempt %= n; attempt == 0 {
+		return first
+	}
+	return (first + 1 + ((user+socket)/n+attempt-1)%(n-1)) % n
+}

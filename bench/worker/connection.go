@@ -44,7 +44,11 @@ func (w *Worker) again(i int32) {
 		w.failed++
 		return
 	}
-	wait := min(firstWait<<min(c.attempt, 8), longestWait)
+	first := firstWait
+	if d := time.Duration(w.sc.Connections.Reconnect); d > 0 {
+		first = d
+	}
+	wait := min(first<<min(c.attempt, 8), max(first, longestWait))
 	c.attempt++
 	w.loop.At(time.Now().Add(time.Duration(w.rng.Int64N(int64(wait)))), func() {
 		if !w.closing {

@@ -59,7 +59,7 @@ func (w *workers) start(url, token string, n int) error {
 		cmd.Stderr = w.s.err
 		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 		cmd.WaitDelay = 5 * time.Second
-		if err := cmd.Start(); err != nil { // it ends when its connection to the controller does
+		if err := favoured(cmd.Start); err != nil { // it ends when its connection to the controller does
 			return fmt.Errorf("start a worker: %w", err)
 		}
 		w.wg.Go(func() {

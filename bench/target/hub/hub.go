@@ -129,9 +129,9 @@ func (t *Target) token(user int) string {
 // maxTokens are remembered: those of users who ask often, over REST. A socket's token is made when it is opened.
 const maxTokens = 4096
 
-// Endpoint spreads sockets over the nodes; another attempt goes to the next one.
+// Endpoint spreads sockets over the nodes; another attempt goes to another one.
 func (t *Target) Endpoint(user, socket, attempt int) target.Endpoint {
-	i := (user + socket + attempt) % len(t.addrs)
+	i := target.Spread(len(t.addrs), user, socket, attempt)
 	return target.Endpoint{Addr: t.addrs[i], Host: t.addrs[i].String(), Path: "/ws/", Header: "Authorization: Bearer " + t.token(user) + "\r\n"}
 }
 

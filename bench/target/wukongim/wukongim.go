@@ -150,9 +150,9 @@ func (t *Target) token(user int) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// Endpoint spreads sockets over the nodes; another attempt goes to the next one.
+// Endpoint spreads sockets over the nodes; another attempt goes to another one.
 func (t *Target) Endpoint(user, socket, attempt int) target.Endpoint {
-	a := t.addrs[(user+socket+attempt)%len(t.addrs)]
+	a := t.addrs[target.Spread(len(t.addrs), user, socket, attempt)]
 	return target.Endpoint{Addr: a, Host: a.String(), Path: "/"}
 }
 

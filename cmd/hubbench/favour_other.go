@@ -1,0 +1,5 @@
+//go:build !linux
+
+package main
+
+func favoured(start func() error) error { return start() }
