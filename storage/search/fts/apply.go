@@ -1,11 +1,14 @@
 package fts
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"math"
+	"slices"
 	"time"
 	"unique"
 
@@ -97,15 +100,18 @@ func (f *file) apply(ctx context.Context, changes []chat.IndexChange) (n counts,
 		return n, f.fail(ctx, "applying changes", errDamaged)
 	}
 	b := f.newBatch()
-	for i := range changes {
-		c := &changes[i]
-		if c.Gone {
-			if err = b.gone(c.Key); err != nil {
-				break
-			}
+	for len(changes) > 0 && err == nil {
+		if changes[0].Gone {
+			err = b.gone(changes[0].Key)
+			changes = changes[1:]
 			continue
 		}
-		for j := range c.Events {
+		run := changes
+		if i := slices.IndexFunc(changes, func(c chat.IndexChange) bool { return c.Gone }); i > 0 {
+			run = changes[:i]
+		}
+		changes = changes[len(run):]
+		for _, e := range inTime(run) {
 			if err = ctx.Err(); err != nil {
 				break
 			}
@@ -116,12 +122,9 @@ func (f *file) apply(ctx context.Context, changes []chat.IndexChange) (n counts,
 				n.add(b.counts)
 				b = f.newBatch()
 			}
-			if err = b.event(c.Key, &c.Events[j]); err != nil {
+			if err = b.event(e.key, e.event); err != nil {
 				break
 			}
-		}
-		if err != nil {
-			break
 		}
 	}
 	if err == nil {
@@ -140,6 +143,38 @@ func (f *file) apply(ctx context.Context, changes []chat.IndexChange) (n counts,
 		}
 	}
 	return n, nil
+}
+
+// placed is an event and where it belongs.
+type placed struct {
+	key   chat.ConversationKey
+	event *chat.Event
+	at    int64
+}
+
+// inTime returns the events of changes in the order of their times, and those of each conversation in the order in which they came.
+// Rowids are times: FTS5 writes out what it holds, a segment that is to be merged later, whenever one is smaller than the last.
+func inTime(changes []chat.IndexChange) []placed {
+	n := 0
+	for i := range changes {
+		n += len(changes[i].Events)
+	}
+	all := make([]placed, 0, n)
+	last := make(map[chat.ConversationKey]int64, len(changes))
+	for i := range changes {
+		c := &changes[i]
+		at, ok := last[c.Key]
+		if !ok {
+			at = math.MinInt64
+		}
+		for j := range c.Events {
+			at = max(at, micros(c.Events[j].At))
+			all = append(all, placed{c.Key, &c.Events[j], at})
+		}
+		last[c.Key] = at
+	}
+	slices.SortStableFunc(all, func(a, b placed) int { return cmp.Compare(a.at, b.at) })
+	return all
 }
 
 // batch is a transaction, begun with its first write.

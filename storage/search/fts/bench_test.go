@@ -54,3 +54,39 @@ func BenchmarkReq085_Search(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkApply indexes messages of 200 conversations as they come: what the hub hands over at once are the newest of each.
+func BenchmarkApply(b *testing.B) {
+	const conversations, each = 200, 2
+	ix, err := fts.Open(fts.Config{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = ix.Close() }()
+	logs := make([]*searchtest.Log, conversations)
+	for i := range logs {
+		logs[i] = searchtest.NewLog(searchtest.Key("t", i), searchtest.At(0))
+	}
+	at := 0
+	for b.Loop() {
+		b.StopTimer()
+		changes := make([]chat.IndexChange, conversations)
+		for i, l := range logs {
+			changes[i] = chat.IndexChange{Key: l.Key}
+		}
+		for range each {
+			for i, l := range logs {
+				at++
+				l.Say("alice", searchtest.At(at), fmt.Sprint("some common words and number", at%5000, " of conversation", i))
+			}
+		}
+		for i, l := range logs {
+			changes[i].Events = l.Events[len(l.Events)-each:]
+		}
+		b.StartTimer()
+		if err := ix.Apply(b.Context(), changes); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*conversations*each), "µs/message")
+}

@@ -66,6 +66,7 @@ func Run(t *testing.T, open Open, options ...Option) {
 		{"RowsShowThePresent", testPresent, ""},
 		{"Replay", testReplay, ""},
 		{"Gone", testGone, ""},
+		{"Interleaved", testInterleaved, ""},
 		{"Req077_OnlyWhatIsNamed", testScope, ""},
 		{"Req078_Conversation", testConversation, ""},
 		{"Req083_Filters", testFilters, ""},
@@ -350,6 +351,46 @@ func testGone(f *fixture) {
 	// A direct conversation may come back under its id.
 	f.apply(a.Since(0))
 	f.finds(text(in(a, b), "needle"), b.Hit(2), a.Hit(2))
+}
+
+// testInterleaved hands over at once what came to several conversations at the same time, a conversation
+// in two changes and one that ends in between.
+func testInterleaved(f *fixture) {
+	a, b, c := NewLog(Key("t", 1), At(0)), NewLog(Key("t", 2), At(0)), NewLog(Key("t", 3), At(0))
+	model := NewMemory()
+	both := func(changes ...chat.IndexChange) {
+		f.must(model.Apply(f.Context(), changes))
+		f.apply(changes...)
+	}
+	for round := range 8 {
+		froms := [3]uint64{}
+		for i, l := range []*Log{a, b, c} {
+			if froms[i] = uint64(len(l.Events)); round == 0 {
+				froms[i] = 0
+			}
+			first := l.Say("alice", At(40*round+3*i), "needle "+utoa(uint64(round)))
+			l.Say("bob", At(40*round+20-5*i), "needle back")
+			l.Edit(first, At(40*round+30-i), "hay "+utoa(uint64(round)))
+			if round%3 == i {
+				l.Delete(first+1, At(40*round+31))
+			}
+			l.Say("alice", At(40*round+32+2*i), "needle again")
+		}
+		half := a.Since(froms[0])
+		rest := chat.IndexChange{Key: a.Key, Events: half.Events[2:]}
+		half.Events = half.Events[:2]
+		if round == 5 {
+			both(half, chat.IndexChange{Key: b.Key, Gone: true}, c.Since(froms[2]), rest, b.Since(0))
+		} else {
+			both(b.Since(froms[1]), half, c.Since(froms[2]), rest)
+		}
+		for _, word := range []string{"needle", "hay", "back"} {
+			if f.same(model, text(in(a, b, c), word)) == 0 {
+				f.Errorf("round %d: nothing says %q", round, word)
+			}
+		}
+		f.cursors(uint64(len(a.Events)), uint64(len(b.Events)), uint64(len(c.Events)))(a, b, c)
+	}
 }
 
 func testContexts(f *fixture) {
