@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -303,10 +304,21 @@ func (f *feed) read(ctx context.Context, round []*item) error {
 		}
 		return nil
 	}
+	// A goroutine for each would grow its stack inside the storage engine each time.
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(reads)
-	for _, it := range round {
-		g.Go(func() error { return one(ctx, it) })
+	var next atomic.Int64
+	for range min(reads, len(round)/2) {
+		g.Go(func() error {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(round) {
+					return nil
+				}
+				if err := one(ctx, round[i]); err != nil {
+					return err
+				}
+			}
+		})
 	}
 	return g.Wait()
 }
