@@ -6,7 +6,7 @@ import (
 	"github.com/zumodra/hub/bench/check"
 )
 
-// Schema is the version of Run's JSON.
+// Schema is the version of Run's JSON. It changes when files of before would be misread; what may be left out comes and goes without.
 const Schema = 1
 
 // Run is everything that a run gave: run.json. Its load starts, for all offsets, when the measured part does: the warm-up is before 0.
@@ -102,7 +102,6 @@ type Worker struct {
 	Offset      time.Duration `json:"clock_offset_ns"` // of its clock to the controller's
 	Error       time.Duration `json:"clock_error_ns"`  // of Offset, at most
 	Spilled     int64         `json:"record_bytes"`    // of the history
-	Failed      string        `json:"failed,omitempty"`
 }
 
 // Interval is what happened in one second.

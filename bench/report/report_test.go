@@ -135,7 +135,7 @@ func TestHTMLIsSelfContainedAndEscaped(t *testing.T) {
 	r.ID, r.Scenario.Name, r.Scenario.Text, r.Target.Kind, r.Machine.Model = hostile, hostile, hostile, hostile, hostile
 	r.Command, r.Target.URLs, r.Invalid = []string{hostile}, []string{hostile}, []string{hostile}
 	r.Marks[0].Text, r.Marks[0].Err = hostile, hostile
-	r.Workers[0].Name, r.Workers[0].Failed = hostile, hostile
+	r.Workers[0].Name = hostile
 	r.Processes[0].Name = hostile
 	r.Thresholds[0].Text = hostile
 	r.Check.Violations[0].Text, r.Check.Violations[0].Conversation, r.Check.Violations[0].History[0].Who = hostile, hostile, hostile

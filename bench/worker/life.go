@@ -128,9 +128,6 @@ func (w *Worker) Finish(ctx context.Context) (Report, error) {
 	if w.chk != nil {
 		r.Spilled, r.Violations = w.chk.Spilled(), w.chk.Violations()
 	}
-	if err != nil {
-		r.Failed = err.Error()
-	}
 	return r, err
 }
 
