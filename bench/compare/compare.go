@@ -48,7 +48,7 @@ type Row struct {
 type Comparison struct {
 	BaseRuns, NewRuns int
 	Rows              []Row
-	// Regressions that are no figure: violations in new runs.
+	// Regressions that are no figure: violations in new runs, and those that did not settle.
 	Violations []string
 	// Reasons why the runs should not be compared.
 	Reasons []string
@@ -71,10 +71,15 @@ func Compare(base, new []*measure.Run, cfg Config) *Comparison {
 	c := &Comparison{BaseRuns: len(base), NewRuns: len(new), forced: cfg.Force, empty: len(base) == 0 || len(new) == 0}
 	c.reasons(base, new)
 	for i, r := range new {
-		if r.Check == nil || r.Check.OK() {
-			continue
+		say := func(what string) {
+			if what != "" {
+				c.Violations = append(c.Violations, fmt.Sprintf("new run %d (%s): %s", i+1, r.ID, what))
+			}
 		}
-		c.Violations = append(c.Violations, fmt.Sprintf("new run %d (%s): %s", i+1, r.ID, Violations(r)))
+		say(Violations(r))
+		if r.Unsettled != "" {
+			say("did not settle: " + r.Unsettled)
+		}
 	}
 	var names []string
 	figures := map[string]Figure{}

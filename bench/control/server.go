@@ -45,6 +45,7 @@ type peer struct {
 	progress   worker.Progress
 	connected  bool
 	settled    bool
+	unsettled  worker.Unsettled
 	report     *worker.Report
 	violations int64
 }

@@ -30,7 +30,8 @@ type Run struct {
 	Memory    *Memory                  `json:"memory,omitempty"`
 
 	Check      *check.Report `json:"check,omitempty"`
-	Invalid    []string      `json:"invalid,omitempty"` // why the figures say nothing about the target: the generator was the limit
+	Unsettled  string        `json:"unsettled,omitempty"` // what was under way when the time to settle was up: the run is red
+	Invalid    []string      `json:"invalid,omitempty"`   // why the figures say nothing about the target: the generator was the limit
 	Thresholds []Verdict     `json:"thresholds,omitempty"`
 }
 
@@ -173,9 +174,9 @@ type Verdict struct {
 	OK    bool    `json:"ok"`
 }
 
-// OK reports whether the run is valid, nothing was violated and every threshold is kept.
+// OK reports whether the run is valid and settled, nothing was violated and every threshold is kept.
 func (r *Run) OK() bool {
-	ok := len(r.Invalid) == 0 && (r.Check == nil || r.Check.OK())
+	ok := len(r.Invalid) == 0 && r.Unsettled == "" && (r.Check == nil || r.Check.OK())
 	for _, t := range r.Thresholds {
 		ok = ok && t.OK
 	}
