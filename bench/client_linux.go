@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,16 +13,16 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
+	loaded "github.com/zumodra/hub/bench/target"
+	"github.com/zumodra/hub/bench/vclient"
 )
 
-// client holds many WebSocket connections on one thread: epoll, no goroutine and no buffer per connection.
+// client holds many WebSocket connections on one thread, which does nothing else: the loop of the load harness, a step of which is taken
+// whenever a command waits for something.
 type client struct {
-	ep    int
-	wake  int // eventfd: a command is waiting
+	loop  *vclient.Loop
 	cmds  chan command
 	ended atomic.Bool
-	buf   []byte
 	conns []clientConn
 
 	// The connect command in progress.
@@ -37,7 +36,9 @@ type client struct {
 	match   []byte
 	counted int64
 	length  int
-	other   string // the last message that was not counted, to explain a failure
+	// To explain a failure: the last message that was not counted, and why the last connection closed.
+	other string
+	why   error
 	// timed is set during a closed loop: what to do with a counted message that a read at now brought; flushed takes
 	// what failed of the writes.
 	timed   func(i int, payload []byte, now time.Time)
@@ -45,43 +46,36 @@ type client struct {
 }
 
 type clientConn struct {
-	fd    int32
 	state uint8
-	held  []byte // an incomplete frame
 	out   []byte // what a closed loop is about to send
 }
 
 const (
-	stIdle uint8 = iota
-	stConnecting
-	stHandshake
+	stNone uint8 = iota
+	stOpening
 	stUpgraded // waits for its first message
 	stReady
 	stClosed
 )
 
+// maxPending is what a connection may be behind with what it is to send. A flood waits in the client, as it would in the kernel.
+const maxPending = 64 << 20
+
 func runClient() error {
-	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if err != nil {
-		return err
-	}
-	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		return err
-	}
-	c := &client{ep: ep, wake: wake, cmds: make(chan command, 1), buf: make([]byte, 256<<10)}
-	if err := unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, wake, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: -1}); err != nil {
+	c := &client{cmds: make(chan command, 1)}
+	var err error
+	if c.loop, err = vclient.New(vclient.Config{Handler: c, Pending: maxPending, Split: vclient.Cut}); err != nil {
 		return err
 	}
 	failed := make(chan error, 1)
 	go func() {
 		failed <- c.readCommands()
 		c.ended.Store(true)
-		c.signal()
+		c.wake()
 	}()
 	out := json.NewEncoder(os.Stdout)
 	for !c.ended.Load() {
-		if err := c.poll(-1); err != nil {
+		if err := c.loop.Step(-1); err != nil {
 			return err
 		}
 		select {
@@ -113,31 +107,13 @@ func (c *client) readCommands() error {
 			return err
 		}
 		c.cmds <- cmd
-		c.signal()
+		c.wake()
 	}
 }
 
-func (c *client) signal() { unix.Write(c.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
+func (c *client) wake() { c.loop.Do(func() {}) }
 
-// poll handles what has happened, waiting for it at most this long (milliseconds, -1: for ever).
-func (c *client) poll(ms int) error {
-	var events [512]unix.EpollEvent
-	n, err := unix.EpollWait(c.ep, events[:], ms)
-	if err != nil && !errors.Is(err, unix.EINTR) {
-		return err
-	}
-	for _, e := range events[:max(n, 0)] {
-		if e.Fd < 0 {
-			var b [8]byte
-			unix.Read(c.wake, b[:])
-			continue
-		}
-		c.event(int(e.Fd))
-	}
-	return nil
-}
-
-// until polls until cond holds or the time is up.
+// until serves the connections until cond holds or the time is up.
 func (c *client) until(timeout time.Duration, cond func() bool) bool {
 	end := time.Now().Add(timeout)
 	for !cond() {
@@ -145,7 +121,7 @@ func (c *client) until(timeout time.Duration, cond func() bool) bool {
 		if left <= 0 || c.ended.Load() {
 			return false
 		}
-		if err := c.poll(int(min(left.Milliseconds()+1, 1000))); err != nil {
+		if err := c.loop.Step(min(left, time.Second)); err != nil {
 			return false
 		}
 	}
@@ -166,20 +142,20 @@ func (c *client) handle(cmd command) (reply, error) {
 	case "await":
 		start := time.Now()
 		ok := c.until(timeout, func() bool { return c.counted >= int64(cmd.N) })
-		r := reply{N: c.counted, Seconds: time.Since(start).Seconds(), Bytes: int64(c.length)}
+		r := reply{N: c.counted, Seconds: time.Since(start).Seconds(), Bytes: int64(serverFrame(c.length))}
 		if !ok {
-			return r, fmt.Errorf("%d of %d messages after %v, %d connections closed; last other message: %s", c.counted, cmd.N, timeout, c.closed(), c.other)
+			return r, fmt.Errorf("%d of %d messages after %v, %s", c.counted, cmd.N, timeout, c.state())
 		}
 		return r, nil
 	case "send": // the frames of one burst leave in one system call, from one connection
 		var b []byte
 		for _, text := range strings.Split(cmd.Text, "\n") {
-			b = append(b, clientFrame(opText, []byte(text))...)
+			b = vclient.AppendText(b, mask, []byte(text))
 		}
 		if cmd.N < 0 || cmd.N >= len(c.conns) {
 			return reply{}, fmt.Errorf("no connection %d", cmd.N)
 		}
-		return reply{}, c.write(cmd.N, b)
+		return reply{}, c.loop.WriteFrames(int32(cmd.N), b)
 	case "flood":
 		return c.flood(cmd)
 	case "paced":
@@ -198,13 +174,30 @@ func (c *client) handle(cmd command) (reply, error) {
 	return reply{}, fmt.Errorf("unknown command %q", cmd.Op)
 }
 
-func (c *client) closed() (n int) {
+// mask of the frames that are encoded once: any is as good as another to what is measured.
+const mask = 0x3d21fa37
+
+// serverFrame is the length of a server's frame with a payload of n bytes.
+func serverFrame(n int) int {
+	switch {
+	case n < 126:
+		return n + 2
+	case n < 1<<16:
+		return n + 4
+	default:
+		return n + 10
+	}
+}
+
+// state is what may explain that something did not come.
+func (c *client) state() string {
+	n := 0
 	for i := range c.conns {
 		if c.conns[i].state == stClosed {
 			n++
 		}
 	}
-	return n
+	return fmt.Sprintf("%d connections closed, the last one: %v; last other message: %s", n, c.why, c.other)
 }
 
 func (c *client) connect(cmd command, timeout time.Duration) (reply, error) {
@@ -223,9 +216,7 @@ func (c *client) connect(cmd command, timeout time.Duration) (reply, error) {
 	c.job, c.started, c.ready, c.failed = cmd, 0, 0, 0
 	start := time.Now()
 	first := len(c.conns)
-	for range cmd.N {
-		c.conns = append(c.conns, clientConn{fd: -1})
-	}
+	c.conns = append(c.conns, make([]clientConn, cmd.N)...)
 	next := first
 	ok := c.until(timeout, func() bool {
 		for next < len(c.conns) && c.started-c.ready-c.failed < cmd.Window {
@@ -242,7 +233,7 @@ func (c *client) connect(cmd command, timeout time.Duration) (reply, error) {
 	case err != nil:
 		return r, err
 	case !ok:
-		return r, fmt.Errorf("%d of %d connections ready after %v", c.ready, cmd.N, timeout)
+		return r, fmt.Errorf("%d of %d connections ready after %v, %s", c.ready, cmd.N, timeout, c.state())
 	}
 	return r, nil
 }
@@ -256,183 +247,66 @@ func readLines(path string) ([]string, error) {
 }
 
 func (c *client) open(i int) error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("socket: %w", err)
-	}
-	unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
-	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	// Closing resets: no port stays in TIME_WAIT for the next round.
-	unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-	src := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 1 + byte(os.Getpid()%200), 1 + byte(i%64)}}
-	if err := unix.Bind(fd, src); err != nil {
-		unix.Close(fd)
-		return fmt.Errorf("bind: %w", err)
-	}
-	err = unix.Connect(fd, &unix.SockaddrInet4{Port: int(c.target.Port()), Addr: c.target.Addr().As4()})
-	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
-		unix.Close(fd)
-		return fmt.Errorf("connect: %w", err)
-	}
-	c.conns[i] = clientConn{fd: int32(fd), state: stConnecting}
-	return unix.EpollCtl(c.ep, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLOUT | unix.EPOLLRDHUP, Fd: int32(i)})
-}
-
-func (c *client) event(i int) {
-	if i >= len(c.conns) {
-		return
-	}
-	k := &c.conns[i]
-	if k.state == stConnecting {
-		if e, err := unix.GetsockoptInt(int(k.fd), unix.SOL_SOCKET, unix.SO_ERROR); err != nil || e != 0 {
-			c.drop(i)
-			return
-		}
-		unix.EpollCtl(c.ep, unix.EPOLL_CTL_MOD, int(k.fd), &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP, Fd: int32(i)})
-		if c.job.Raw {
-			k.state = stReady
-			c.ready++
-			return
-		}
-		k.state = stHandshake
-		if err := c.write(i, c.request(i)); err != nil {
-			c.drop(i)
-		}
-		return
-	}
-	if k.state == stIdle || k.state == stClosed {
-		return
-	}
-	n, err := unix.Read(int(k.fd), c.buf)
-	if n <= 0 {
-		if !errors.Is(err, unix.EAGAIN) {
-			c.drop(i)
-		}
-		return
-	}
-	b := c.buf[:n]
-	if len(k.held) > 0 {
-		k.held = append(k.held, b...)
-		b = k.held
-	}
-	rest := c.input(i, b)
-	switch {
-	case k.state == stClosed:
-		k.held = nil
-		return
-	case len(rest) == 0:
-		if k.held = k.held[:0]; c.timed == nil || cap(k.held) > 4*len(c.buf) {
-			k.held = nil
-		}
-	default:
-		k.held = append(k.held[:0], rest...) // it may lie in held already: copied forward
-	}
-	c.flush(i)
-}
-
-func (c *client) request(i int) []byte {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n",
-		c.job.Path, c.job.Addr, base64.StdEncoding.EncodeToString([]byte(fmt.Sprintf("%016d", i))))
+	e := loaded.Endpoint{Addr: c.target, Host: c.job.Addr, Path: c.job.Path, TCP: c.job.Raw}
 	if len(c.tokens) > 0 {
-		fmt.Fprintf(&b, "Authorization: Bearer %s\r\n", c.tokens[i%len(c.tokens)])
+		e.Header = "Authorization: Bearer " + c.tokens[i%len(c.tokens)] + "\r\n"
 	}
-	b.WriteString("\r\n")
-	return b.Bytes()
+	c.conns[i] = clientConn{state: stOpening}
+	return c.loop.Open(int32(i), e)
 }
 
-// input consumes what arrived and returns what is incomplete.
-func (c *client) input(i int, b []byte) []byte {
-	k := &c.conns[i]
-	if k.state == stHandshake {
-		end := bytes.Index(b, []byte("\r\n\r\n"))
-		if end < 0 {
-			return b
-		}
-		if !bytes.HasPrefix(b, []byte("HTTP/1.1 101 ")) {
-			if c.failed == 0 {
-				fmt.Fprintf(os.Stderr, "bench client: refused: %.300s\n", b)
-			}
-			c.drop(i)
-			return nil
-		}
-		b = b[end+4:]
-		if k.state = stUpgraded; !c.job.First {
-			k.state = stReady
-			c.ready++
-		}
-	}
-	var now time.Time
-	if c.timed != nil {
-		now = time.Now()
-	}
-	for {
-		op, payload, size, err := nextFrame(b)
-		if err != nil {
-			c.drop(i)
-			return nil
-		}
-		if size == 0 {
-			return b
-		}
-		switch op {
-		case opPing:
-			c.write(i, clientFrame(opPong, payload))
-		case opClose:
-			if c.failed == 0 {
-				fmt.Fprintf(os.Stderr, "bench client: closed by the server: %q\n", payload)
-			}
-			c.drop(i)
-			return nil
-		case opText:
-			if k.state == stUpgraded {
-				k.state = stReady
-				c.ready++
-			}
-			if len(c.match) == 0 || bytes.Contains(payload[:min(len(payload), 256)], c.match) {
-				c.counted++
-				c.length = size
-				if c.timed != nil {
-					c.timed(i, payload, now)
-				}
-			} else {
-				c.other = string(payload[:min(len(payload), 200)])
-			}
-		}
-		b = b[size:]
+// Opened implements vclient.Handler.
+func (c *client) Opened(id int32) {
+	c.conns[id].state = stUpgraded
+	if !c.job.First {
+		c.isReady(id)
 	}
 }
 
-// drop closes a connection and keeps the accounts of the connect command.
-func (c *client) drop(i int) {
-	k := &c.conns[i]
-	if k.state == stClosed || k.fd < 0 {
+func (c *client) isReady(id int32) {
+	c.conns[id].state = stReady
+	c.ready++
+}
+
+// Frame implements vclient.Handler.
+func (c *client) Frame(id int32, payload []byte, at time.Time) {
+	if c.conns[id].state == stUpgraded {
+		c.isReady(id)
+	}
+	if len(c.match) > 0 && !bytes.Contains(payload[:min(len(payload), 256)], c.match) {
+		c.other = string(payload[:min(len(payload), 200)])
 		return
 	}
-	if k.state < stReady {
+	c.counted++
+	c.length = len(payload)
+	if c.timed != nil {
+		c.timed(int(id), payload, at)
+	}
+}
+
+// Gathered implements vclient.Gatherer.
+func (c *client) Gathered(id int32) { c.flush(int(id)) }
+
+// Closed implements vclient.Handler.
+func (c *client) Closed(id int32, err error) {
+	k := &c.conns[id]
+	if c.failed == 0 && k.state < stReady {
+		fmt.Fprintln(os.Stderr, "bench client:", err)
+	}
+	c.why = err
+	c.gone(k)
+}
+
+// gone keeps the accounts of the connect command.
+func (c *client) gone(k *clientConn) {
+	if k.state == stOpening || k.state == stUpgraded {
 		c.failed++
 	}
-	unix.Close(int(k.fd))
-	k.state, k.fd, k.held = stClosed, -1, nil
+	*k = clientConn{state: stClosed}
 }
 
-// write sends all of b, handling what arrives meanwhile when the socket is full.
-func (c *client) write(i int, b []byte) error {
-	for len(b) > 0 {
-		k := &c.conns[i]
-		if k.state == stClosed || k.fd < 0 {
-			return errors.New("connection closed")
-		}
-		n, err := unix.Write(int(k.fd), b)
-		switch {
-		case err == nil:
-			b = b[n:]
-		case errors.Is(err, unix.EAGAIN):
-			p := []unix.PollFd{{Fd: k.fd, Events: unix.POLLOUT}}
-			unix.Poll(p, 100)
-		case !errors.Is(err, unix.EINTR):
-			return err
-		}
-	}
-	return nil
+// drop closes a connection.
+func (c *client) drop(i int) {
+	c.loop.Drop(int32(i))
+	c.gone(&c.conns[i])
 }

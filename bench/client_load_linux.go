@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/zumodra/hub/bench/vclient"
 )
 
 // texts are the payloads of a load command: one per connection in turn, or one for all.
@@ -26,17 +28,17 @@ func (c *client) flood(cmd command) (reply, error) {
 	}
 	frames := make([][]byte, len(texts))
 	for i, t := range texts {
-		frames[i] = clientFrame(opText, []byte(t))
+		frames[i] = vclient.AppendText(nil, mask, []byte(t))
 	}
 	start := time.Now()
 	sent := 0
 	for range cmd.Rounds {
 		for i := range c.conns {
-			if err := c.write(i, frames[i%len(frames)]); err != nil {
+			if err := c.loop.WriteFrames(int32(i), frames[i%len(frames)]); err != nil {
 				return reply{N: int64(sent)}, err
 			}
 			if sent++; sent%64 == 0 {
-				if err := c.poll(0); err != nil {
+				if err := c.loop.Step(0); err != nil {
 					return reply{}, err
 				}
 			}
@@ -62,7 +64,7 @@ func (c *client) flap(cmd command, d time.Duration) (reply, error) {
 				return reply{}, err
 			}
 		}
-		if err := c.poll(10); err != nil {
+		if err := c.loop.Step(10 * time.Millisecond); err != nil {
 			return reply{}, err
 		}
 	}
@@ -94,11 +96,11 @@ func (c *client) paced(cmd command, d time.Duration) (reply, error) {
 		}
 		for due := int(at.Seconds() * float64(cmd.N)); sent < due; sent++ {
 			i := sent % len(texts)
-			if err := c.write(i*every, clientFrame(opText, counterText(texts[i], sent))); err != nil {
+			if err := c.loop.Write(int32(i*every), counterText(texts[i], sent), false); err != nil {
 				return reply{}, err
 			}
 		}
-		if err := c.poll(1); err != nil {
+		if err := c.loop.Step(time.Millisecond); err != nil {
 			return reply{}, err
 		}
 	}

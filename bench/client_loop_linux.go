@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/zumodra/hub/bench/vclient"
 )
 
 // slot is one conversation of a closed loop: the frame that it sends, encoded and masked once, of which only the
@@ -30,13 +32,13 @@ func newSlot(text string, i int) (*slot, error) {
 	}
 	payload := []byte(text[:at] + slotField + text[at+len("{n}"):])
 	putDigits(payload[at:at+slotDigits], i, [4]byte{})
-	s := &slot{frame: clientFrame(opText, payload)}
+	s := &slot{frame: vclient.AppendText(nil, mask, payload)}
 	at += len(s.frame) - len(payload)
-	mask := s.frame[len(s.frame)-len(payload)-4:]
+	laid := s.frame[len(s.frame)-len(payload)-4:]
 	count := at + slotDigits + 1
 	s.digits = s.frame[count : count+countDigits]
 	for j := range s.mask {
-		s.mask[j] = mask[(count-(len(s.frame)-len(payload))+j)&3]
+		s.mask[j] = laid[(count-(len(s.frame)-len(payload))+j)&3]
 	}
 	return s, nil
 }
@@ -118,7 +120,7 @@ func (c *client) closedLoop(cmd command, d time.Duration) (reply, error) {
 	}
 	// After the time is up, what is in flight is waited for: the next command starts from rest.
 	if !c.until(d+30*time.Second, func() bool { return failed != nil || flying == 0 }) {
-		return r, fmt.Errorf("%d messages were never answered, %d connections closed; last other message: %s", flying, c.closed(), c.other)
+		return r, fmt.Errorf("%d messages were never answered, %s", flying, c.state())
 	}
 	r.CPU = ownCPU() - before
 	return r, failed
@@ -152,7 +154,7 @@ func (c *client) flush(i int) {
 	if len(k.out) == 0 {
 		return
 	}
-	if err := c.write(i, k.out); err != nil && c.flushed != nil {
+	if err := c.loop.WriteFrames(int32(i), k.out); err != nil && c.flushed != nil {
 		c.flushed(err)
 	}
 	k.out = k.out[:0]

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"testing"
+
+	"github.com/zumodra/hub/bench/vclient"
 )
 
 // A slot's frame is what encoding its message anew would give, whatever the counter, and its slot is found in the
@@ -19,7 +21,7 @@ func TestSlots(t *testing.T) {
 			putDigits(s.digits, sent, s.mask)
 			id := fmt.Sprintf("%06d-%08d", i, sent)
 			want := bytes.ReplaceAll([]byte(text), []byte("{n}"), []byte(id))
-			if !bytes.Equal(s.frame, clientFrame(opText, want)) {
+			if !bytes.Equal(s.frame, vclient.AppendText(nil, mask, want)) {
 				t.Fatalf("slot %d, message %d: another frame", i, sent)
 			}
 			back := `{"type":"message","content":"x","client_id":"run` + pad + `-` + id + `"}`

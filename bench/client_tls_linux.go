@@ -2,31 +2,38 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
+	"io"
 	"net"
-	"os"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/zumodra/hub/bench/vclient"
 )
 
-// runTLSClient holds TLS connections. It is not what is measured, so it may use a goroutine for each.
+// tlsClient holds TLS connections, which the loop of vclient does not speak: where they are measured, the memory of the server is, not
+// what the client takes. So it may use a library, and a goroutine for each.
+type tlsClient struct {
+	mu    sync.Mutex
+	conns []net.Conn
+	group sync.WaitGroup
+}
+
 func runTLSClient() error {
 	c := &tlsClient{}
 	return serveCommands(func(cmd command) reply {
 		switch cmd.Op {
 		case "connect":
-			n, err := c.connect(cmd)
-			r := reply{N: n, Failed: int64(cmd.N) - n}
-			if err != nil {
-				r.Err = err.Error()
+			if err := c.connect(cmd); err != nil {
+				return reply{Err: err.Error()}
 			}
-			return r
+			return reply{N: int64(cmd.N)}
 		case "close":
 			c.close()
 			return reply{}
@@ -35,127 +42,77 @@ func runTLSClient() error {
 	})
 }
 
-type tlsClient struct {
-	mu    sync.Mutex
-	conns []net.Conn
-	group sync.WaitGroup
-}
-
-func (c *tlsClient) connect(cmd command) (int64, error) {
-	var tokens []string
+func (c *tlsClient) connect(cmd command) error {
+	tokens := []string{""}
 	if cmd.Tokens != "" {
 		var err error
 		if tokens, err = readLines(cmd.Tokens); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	var ready atomic.Int64
-	var first atomic.Pointer[error]
-	slots := make(chan struct{}, 32)
-	var group sync.WaitGroup
+	var g errgroup.Group
+	g.SetLimit(32)
 	for i := range cmd.N {
-		slots <- struct{}{}
-		group.Add(1)
-		go func() {
-			defer group.Done()
-			defer func() { <-slots }()
-			token := ""
-			if len(tokens) > 0 {
-				token = tokens[i%len(tokens)]
-			}
-			if err := c.open(cmd, i, token); err != nil {
-				first.CompareAndSwap(nil, &err)
-				return
-			}
-			ready.Add(1)
-		}()
+		g.Go(func() error { return c.open(cmd, int32(i), tokens[i%len(tokens)]) })
 	}
-	group.Wait()
-	if err := first.Load(); err != nil {
-		return ready.Load(), *err
-	}
-	return ready.Load(), nil
+	return g.Wait()
 }
 
 // open makes one connection and leaves a goroutine that answers its pings.
-func (c *tlsClient) open(cmd command, i int, token string) error {
-	d := &net.Dialer{
-		Timeout:   20 * time.Second,
-		LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1+byte(os.Getpid()%200), 1+byte(i%64))},
+func (c *tlsClient) open(cmd command, i int32, token string) error {
+	d := ws.Dialer{
+		// The certificate is the benchmark's own, made for this run.
+		TLSConfig: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}, //nolint:gosec // see above
+		NetDial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			from := vclient.Source(i)
+			conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: from[:]}}).DialContext(ctx, network, addr)
+			if raw, ok := conn.(*net.TCPConn); ok {
+				raw.SetLinger(0)
+			}
+			return conn, err
+		},
+		Timeout: 20 * time.Second,
 	}
-	// The certificate is the benchmark's own, made for this run.
-	conn, err := tls.DialWithDialer(d, "tcp", cmd.Addr, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}) //nolint:gosec // see above
+	if token != "" {
+		d.Header = ws.HandshakeHeaderString("Authorization: Bearer " + token + "\r\n")
+	}
+	conn, early, _, err := d.Dial(context.Background(), "wss://"+cmd.Addr+cmd.Path)
 	if err != nil {
 		return err
 	}
-	if raw, ok := conn.NetConn().(*net.TCPConn); ok {
-		raw.SetLinger(0)
+	if early == nil {
+		early = bufio.NewReaderSize(conn, 512)
 	}
-	if token != "" {
-		token = "Authorization: Bearer " + token + "\r\n"
-	}
-	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n%s\r\n", cmd.Path, cmd.Addr, token); err != nil {
-		conn.Close()
-		return err
-	}
-	in := bufio.NewReaderSize(conn, 4096)
-	for first := true; ; first = false {
-		conn.SetReadDeadline(time.Now().Add(20 * time.Second))
-		line, err := in.ReadString('\n')
-		if err == nil && first && !strings.HasPrefix(line, "HTTP/1.1 101 ") {
-			err = errors.New("refused: " + line)
-		}
-		if err != nil {
-			conn.Close()
-			return err
-		}
-		if line == "\r\n" {
-			break
-		}
-	}
-	conn.SetReadDeadline(time.Time{})
 	c.mu.Lock()
 	c.conns = append(c.conns, conn)
 	c.mu.Unlock()
-	c.group.Add(1)
-	up := make(chan struct{})
-	go func() {
-		defer c.group.Done()
-		var held []byte
-		open := !cmd.First
-		if open {
-			close(up)
-		}
-		buf := make([]byte, 4096)
+	first := make(chan error, 1)
+	c.group.Go(func() {
+		defer conn.Close()
+		both := struct {
+			io.Reader
+			io.Writer
+		}{early, conn}
 		for {
-			n, err := in.Read(buf)
-			held = append(held, buf[:n]...)
-			for {
-				op, payload, size, ferr := nextFrame(held)
-				if size == 0 || ferr != nil {
-					break
-				}
-				if op == opPing {
-					conn.Write(clientFrame(opPong, payload))
-				}
-				if op == opText && !open {
-					open = true
-					close(up)
-				}
-				held = held[size:]
+			_, _, err := wsutil.ReadServerData(both)
+			select {
+			case first <- err:
+			default:
 			}
 			if err != nil {
-				conn.Close()
 				return
 			}
 		}
-	}()
-	select {
-	case <-up:
+	})
+	if !cmd.First {
 		return nil
+	}
+	select {
+	case err := <-first:
+		return err
 	case <-time.After(20 * time.Second):
 		conn.Close()
-		return fmt.Errorf("no first message: %w", unix.ETIMEDOUT)
+		return fmt.Errorf("no first message from %s", cmd.Addr)
 	}
 }
 

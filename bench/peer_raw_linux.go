@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"unsafe"
 
+	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
 )
 
@@ -85,7 +86,7 @@ func rawSend(fd int32, b []byte) syscall.Errno {
 }
 
 func (p *rawPeer) broadcast(payload []byte, k int) error {
-	frame := serverFrame(payload)
+	frame := ws.MustCompileFrame(ws.NewTextFrame(payload))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	slices.Sort(p.fds)
@@ -107,7 +108,7 @@ func (p *rawPeer) broadcast(payload []byte, k int) error {
 }
 
 func (p *rawPeer) next(payload []byte, n int) error {
-	frame := serverFrame(payload)
+	frame := ws.MustCompileFrame(ws.NewTextFrame(payload))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for range n {

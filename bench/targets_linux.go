@@ -141,6 +141,9 @@ func (r *report) load(o options, name string, set []string) error {
 		}
 		x.add(t.Value)
 	}
+	if run.Unsettled != "" {
+		r.note("%s did not settle: %s", name, run.Unsettled)
+	}
 	for _, why := range run.Invalid {
 		r.note("%s says nothing about the hub: %s", name, why)
 	}

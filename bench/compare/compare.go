@@ -17,6 +17,8 @@ type Config struct {
 	MinChange float64 // smaller relative differences do not matter; default 0.01
 	MinTime   float64 // nor do smaller differences of a latency, in seconds; default 0.002
 	Force     bool    // compare what should not be compared
+	// Gate are the figures that decide; default: those that the runs have thresholds on, or the usual ones.
+	Gate []string
 }
 
 // Verdict on a figure.
@@ -41,19 +43,28 @@ type Row struct {
 	NewN      int
 	Change    float64 // (New − Base) / Base; ±Inf when Base is 0 and New is not
 	P         float64 // of the difference by chance
-	Verdict   Verdict
+	// Decides: the exit code depends on it. Adjusted is P, corrected for how many figures do. The others are told, and prove
+	// nothing: of twenty that are the same one is significant by chance.
+	Decides  bool
+	Adjusted float64
+	Verdict  Verdict
+
+	matters  bool // the difference is large enough
+	constant bool // all runs of both sides have the same value
 }
 
 // Comparison of two sets of runs.
 type Comparison struct {
 	BaseRuns, NewRuns int
 	Rows              []Row
-	// Regressions that are no figure: violations in new runs.
+	Family            int // figures that decide and can differ
+	// Regressions that are no figure: violations in new runs, and those that did not settle.
 	Violations []string
 	// Reasons why the runs should not be compared.
 	Reasons []string
 	forced  bool
 	empty   bool
+	alpha   float64
 }
 
 // Exit codes of a comparison.
@@ -68,13 +79,18 @@ func Compare(base, new []*measure.Run, cfg Config) *Comparison {
 	cfg.Alpha = cmp.Or(cfg.Alpha, 0.05)
 	cfg.MinChange = cmp.Or(cfg.MinChange, 0.01)
 	cfg.MinTime = cmp.Or(cfg.MinTime, 0.002)
-	c := &Comparison{BaseRuns: len(base), NewRuns: len(new), forced: cfg.Force, empty: len(base) == 0 || len(new) == 0}
+	c := &Comparison{BaseRuns: len(base), NewRuns: len(new), alpha: cfg.Alpha, forced: cfg.Force, empty: len(base) == 0 || len(new) == 0}
 	c.reasons(base, new)
 	for i, r := range new {
-		if r.Check == nil || r.Check.OK() {
-			continue
+		say := func(what string) {
+			if what != "" {
+				c.Violations = append(c.Violations, fmt.Sprintf("new run %d (%s): %s", i+1, r.ID, what))
+			}
 		}
-		c.Violations = append(c.Violations, fmt.Sprintf("new run %d (%s): %s", i+1, r.ID, Violations(r)))
+		say(Violations(r))
+		if r.Unsettled != "" {
+			say("did not settle: " + r.Unsettled)
+		}
 	}
 	var names []string
 	figures := map[string]Figure{}
@@ -92,21 +108,37 @@ func Compare(base, new []*measure.Run, cfg Config) *Comparison {
 		return values
 	}
 	old, fresh := collect(base), collect(new)
+	for _, name := range cfg.Gate {
+		if _, ok := figures[name]; !ok && !c.empty {
+			c.Reasons = append(c.Reasons, fmt.Sprintf("no run has a figure %q", name))
+		}
+	}
+	decides := decisive(slices.Concat(base, new), cfg.Gate, figures)
+	rows := make([]*Row, 0, len(names))
 	for _, name := range names {
-		f := figures[name]
-		c.Rows = append(c.Rows, judge(f, old[name], fresh[name], cfg))
+		row := look(figures[name], old[name], fresh[name], cfg)
+		row.Decides = decides[name]
+		rows = append(rows, &row)
+	}
+	c.Family = correct(rows)
+	for _, row := range rows {
+		row.judge(c.Family, cfg.Alpha)
+		c.Rows = append(c.Rows, *row)
 	}
 	return c
 }
 
-func judge(f Figure, base, new []float64, cfg Config) Row {
-	row := Row{Name: f.Name, Unit: f.Unit, Higher: f.Higher, BaseN: len(base), NewN: len(new), P: 1, Verdict: Same}
+// look at a figure by itself.
+func look(f Figure, base, new []float64, cfg Config) Row {
+	row := Row{Name: f.Name, Unit: f.Unit, Higher: f.Higher, BaseN: len(base), NewN: len(new), P: 1, Adjusted: 1, Verdict: Same}
 	if len(base) == 0 || len(new) == 0 {
 		row.Base, row.New, row.Verdict = median(base), median(new), Missing
 		return row
 	}
 	row.Base, row.New = median(base), median(new)
 	row.P = UTest(base, new)
+	all := slices.Concat(base, new)
+	row.constant = slices.Min(all) == slices.Max(all)
 	diff := row.New - row.Base
 	switch {
 	case row.Base != 0:
@@ -115,21 +147,26 @@ func judge(f Figure, base, new []float64, cfg Config) Row {
 		row.Change = math.Inf(int(math.Copysign(1, diff)))
 	}
 	latency := f.Unit == Seconds && !strings.HasPrefix(f.Name, "cpu.")
-	if math.Abs(row.Change) < cfg.MinChange || latency && math.Abs(diff) < cfg.MinTime {
-		return row
-	}
-	if leastP(len(base), len(new)) >= cfg.Alpha {
-		row.Verdict = TooFew
-		return row
-	}
-	if row.P >= cfg.Alpha {
-		return row
-	}
-	row.Verdict = Worse
-	if (diff > 0) == f.Higher {
-		row.Verdict = Better
-	}
+	row.matters = math.Abs(row.Change) >= cfg.MinChange && (!latency || math.Abs(diff) >= cfg.MinTime)
 	return row
+}
+
+// judge a figure that was looked at, among so many that decide.
+func (r *Row) judge(family int, alpha float64) {
+	p, least := r.P, leastP(r.BaseN, r.NewN)
+	if r.Decides {
+		p, least = r.Adjusted, least*float64(family)
+	}
+	switch {
+	case r.Verdict == Missing || !r.matters:
+	case least >= alpha:
+		r.Verdict = TooFew
+	case p >= alpha:
+	case (r.New > r.Base) == r.Higher:
+		r.Verdict = Better
+	default:
+		r.Verdict = Worse
+	}
 }
 
 // leastP is the smallest probability that so many runs can give: all of one side before all of the other.
@@ -188,7 +225,7 @@ func (c *Comparison) ExitCode() int {
 		return ExitRegression
 	case c.empty || len(c.Reasons) > 0 && !c.forced:
 		return ExitNotComparable
-	case slices.ContainsFunc(c.Rows, func(r Row) bool { return r.Verdict == Worse }):
+	case slices.ContainsFunc(c.Rows, func(r Row) bool { return r.Decides && r.Verdict == Worse }):
 		return ExitRegression
 	}
 	return ExitOK
@@ -223,8 +260,9 @@ func (c *Comparison) Markdown(w io.Writer) error {
 		if b.Len() > 0 {
 			b.WriteByte('\n')
 		}
-		fmt.Fprintf(&b, "| figure | base (median of %d) | new (median of %d) | change | p | |\n|---|--:|--:|--:|--:|---|\n", c.BaseRuns, c.NewRuns)
+		fmt.Fprintf(&b, "| figure | base (median of %d) | new (median of %d) | change | p | p, corrected | |\n|---|--:|--:|--:|--:|--:|---|\n", c.BaseRuns, c.NewRuns)
 	}
+	few := 0
 	for _, r := range c.Rows {
 		side := func(v float64, n int) string {
 			if n == 0 {
@@ -232,15 +270,29 @@ func (c *Comparison) Markdown(w io.Writer) error {
 			}
 			return Format(v, r.Unit)
 		}
-		change, p := "–", "–"
+		change, p, corrected := "–", "–", "–"
 		if r.Verdict != Missing {
 			change, p = FormatChange(r.Change), fmt.Sprintf("%.3f", r.P)
+			if r.Decides {
+				corrected = fmt.Sprintf("%.3f", r.Adjusted)
+			}
 		}
 		verdict := string(r.Verdict)
-		if r.Verdict == Worse {
+		switch {
+		case r.Decides && r.Verdict == Worse:
 			verdict = "**worse**"
+		case r.Decides && r.Verdict == TooFew:
+			few++
+		case !r.Decides && (r.Verdict == Worse || r.Verdict == Better):
+			verdict += "?"
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", Escape(r.Name), side(r.Base, r.BaseN), side(r.New, r.NewN), change, p, verdict)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", Escape(r.Name), side(r.Base, r.BaseN), side(r.New, r.NewN), change, p, corrected, verdict)
+	}
+	if c.Family > 0 {
+		fmt.Fprintf(&b, "\nFigures with a corrected p decide: it holds for all %d of them together (Holm). The others are hints: look at one, with runs of its own.\n", c.Family)
+	}
+	if few > 0 {
+		fmt.Fprintf(&b, "\nToo few runs to tell: %d figures take %d on each side.\n", c.Family, enough(c.Family, c.alpha))
 	}
 	switch c.ExitCode() {
 	case ExitOK:

@@ -138,7 +138,11 @@ func TestCompareVerdicts(t *testing.T) {
 		{name: "under 2 ms", base: runs(5, 3, 1000), new: runs(5, 4.5, 1000), figure: "ack.p99", want: compare.Same},
 		{name: "under 1 %", base: runs(5, 2000, 1000), new: runs(5, 2010, 1000), figure: "ack.p99", want: compare.Same},
 		{name: "three runs", base: runs(3, 20, 1000), new: runs(3, 90, 1000), figure: "ack.p99", want: compare.TooFew},
-		{name: "three runs, at 20 %", base: runs(3, 20, 1000), new: runs(3, 90, 1000), figure: "ack.p99", want: compare.Worse, code: compare.ExitRegression, cfg: compare.Config{Alpha: 0.2}},
+		{name: "three runs, at 20 %", base: runs(3, 20, 1000), new: runs(3, 90, 1000), figure: "ack.p99", want: compare.Worse, code: compare.ExitRegression, cfg: compare.Config{Alpha: 0.2, Gate: []string{"ack.p99"}}},
+		{name: "four runs for one figure", base: runs(4, 20, 1000), new: runs(4, 90, 1000), figure: "ack.p99", want: compare.Worse, code: compare.ExitRegression, cfg: compare.Config{Gate: []string{"ack.p99"}}},
+		{name: "four runs for two", base: runs(4, 20, 1000), new: runs(4, 90, 1000), figure: "ack.p99", want: compare.TooFew, cfg: compare.Config{Gate: []string{"ack.p99", "acked.rate"}}},
+		{name: "another figure decides", base: runs(5, 20, 1000), new: runs(5, 30, 1000), figure: "ack.p99", want: compare.Worse, cfg: compare.Config{Gate: []string{"acked.rate"}}},
+		{name: "no such figure", base: runs(5, 20, 1000), new: runs(5, 20, 1000), figure: "ack.p99", want: compare.Same, code: compare.ExitNotComparable, cfg: compare.Config{Gate: []string{"ack.p42"}}},
 		{name: "the generator's lateness", base: runs(5, 20, 1000), new: runs(5, 20, 1000), figure: "lateness.p99", want: "none"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -218,9 +222,10 @@ func TestCompareMarkdown(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"| ack.p99 | 20.2 ms | 30.2 ms | +49.5 % | 0.008 | **worse** |",
-		"| memory.edge | – | 900 B | – | – | missing |",
-		"| errors | 0 | 5 | from 0 | 0.008 | **worse** |",
+		"| ack.p99 | 20.2 ms | 30.2 ms | +49.5 % | 0.008 | 0.032 | **worse** |",
+		"| memory.edge | – | 900 B | – | – | – | missing |",
+		"| errors | 0 | 5 | from 0 | 0.008 | – | worse? |",
+		"it holds for all 4 of them together",
 		"**Regression.**",
 	} {
 		if !strings.Contains(strings.ReplaceAll(b.String(), `\_`, "_"), want) {

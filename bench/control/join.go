@@ -110,8 +110,9 @@ func (j *joined) serve(ctx context.Context) error {
 		case kindStart:
 			err = j.w.Start(ctx, time.Unix(0, m.At))
 		case kindSettle:
-			if err = j.w.Settle(ctx); err == nil {
-				err = j.send(ctx, &message{Kind: kindSettled})
+			var left worker.Unsettled
+			if left, err = j.w.Settle(ctx); err == nil {
+				err = j.send(ctx, &message{Kind: kindSettled, Unsettled: left})
 			}
 		case kindFinish:
 			return j.finish(ctx)

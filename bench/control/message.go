@@ -14,7 +14,7 @@ import (
 )
 
 // Protocol is the version of what controller and workers say to one another.
-const Protocol = 1
+const Protocol = 2
 
 // A connection carries messages in JSON; what a kind has filled is said there.
 const (
@@ -27,7 +27,7 @@ const (
 	kindStart     = "start"     // controller: At, by its clock
 	kindInterval  = "interval"  // worker: Interval, Violations
 	kindSettle    = "settle"    // controller: the load is over
-	kindSettled   = "settled"   // worker: nothing is under way any more
+	kindSettled   = "settled"   // worker: Unsettled, what is under way and is waited for no more
 	kindFinish    = "finish"    // controller: all have settled
 	kindDone      = "done"      // worker: Report; its record was delivered before
 	kindFailed    = "failed"    // worker: Error; it ends
@@ -43,6 +43,7 @@ type message struct {
 	Progress   *worker.Progress `json:"progress,omitempty"`
 	Interval   *measure.Part    `json:"interval,omitempty"`
 	Violations int64            `json:"violations,omitempty"`
+	Unsettled  worker.Unsettled `json:"unsettled,omitzero"`
 	Report     *worker.Report   `json:"report,omitempty"`
 	Error      string           `json:"error,omitempty"`
 }

@@ -277,7 +277,7 @@ func (c *control) read(ctx context.Context, p *peer) {
 		case m.Kind == kindConnected:
 			p.connected = true
 		case m.Kind == kindSettled:
-			p.settled = true
+			p.settled, p.unsettled = true, m.Unsettled
 		case m.Kind == kindInterval && m.Interval != nil:
 			p.violations = m.Violations
 			if i, whole := c.merger.Add(p.part, len(c.peers), *m.Interval); whole {
@@ -388,7 +388,9 @@ func (c *control) judge() (*measure.Run, error) {
 		return nil, err
 	}
 	unchecked := 0
+	var left worker.Unsettled
 	for _, p := range c.peers {
+		left = left.Plus(p.unsettled)
 		r.Workers = append(r.Workers, p.worker())
 		unchecked += p.report.Unchecked
 	}
@@ -398,6 +400,9 @@ func (c *control) judge() (*measure.Run, error) {
 		if r.Check, err = c.server.judge(c.peers, c.linear); err != nil {
 			return nil, err
 		}
+	}
+	if left != (worker.Unsettled{}) {
+		r.Unsettled = fmt.Sprintf("%v after %v", left, sc.Settle)
 	}
 	r.Invalid = measure.Validity(r, measure.Bounds{})
 	if unchecked > 0 {

@@ -155,6 +155,77 @@ func TestWorkersThatDoNotFit(t *testing.T) {
 	}
 }
 
+const brief = "name: x\nusers: 2\nduration: 1s\nsettle: 30s\ncheck: {off: true}\nconversations: [{name: d, count: 1, members: 2}]\n" +
+	"load: [{op: send, arrival: 1/s}]\n"
+
+// play is a worker that says what it is told to, for each kind of message of the controller.
+func play(ctx context.Context, url, token, name string, says map[string]map[string]any) error {
+	c, _, err := websocket.Dial(ctx, url+"/join", &websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.CloseNow() }()
+	c.SetReadLimit(1 << 20)
+	said := map[string]any{"kind": "hello", "hello": map[string]any{"protocol": control.Protocol, "name": name}}
+	for {
+		if said != nil {
+			if err := wsjson.Write(ctx, c, said); err != nil {
+				return err
+			}
+		}
+		var m struct{ Kind string }
+		if err := wsjson.Read(ctx, c, &m); err != nil {
+			return err
+		}
+		switch said = says[m.Kind]; m.Kind {
+		case "time":
+			said = map[string]any{"kind": "time", "at": time.Now().UnixNano()}
+		case "finish":
+			return wsjson.Write(ctx, c, said)
+		}
+	}
+}
+
+// What workers still wait for when the time to settle is up makes the run red, whatever else it says.
+func TestARunThatDoesNotSettle(t *testing.T) {
+	for want, left := range map[string][]map[string]any{
+		"": {{}, {}},
+		"3 sends unanswered, 7 messages not seen after 30s": {{"sends": 1, "messages": 7}, {"sends": 2}},
+		"messages still arriving after 30s":                 {{}, {"arriving": true}},
+	} {
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			var workers sync.WaitGroup
+			defer workers.Wait()
+			r, err := control.Run(ctx, control.Config{Scenario: scene(t, brief), Target: silent{}, Workers: len(left),
+				Joinable: func(url, token string, _ int) error {
+					for i, u := range left {
+						workers.Go(func() {
+							counts := map[string]int64{measure.CountAcked: 1}
+							if err := play(ctx, url, token, fmt.Sprint("w", i), map[string]map[string]any{
+								"connect": {"kind": "connected"},
+								"start":   {"kind": "interval", "interval": map[string]any{"at": 0, "counts": counts}},
+								"settle":  {"kind": "settled", "unsettled": u},
+								"finish":  {"kind": "done", "report": map[string]any{"connections": 1}},
+							}); err != nil {
+								t.Error(err)
+							}
+						})
+					}
+					return nil
+				}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Unsettled != want || r.OK() != (want == "") {
+				t.Errorf("unsettled %q, ok %v, invalid %q; want %q", r.Unsettled, r.OK(), r.Invalid, want)
+			}
+		})
+	}
+}
+
 func TestNobodyComes(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := control.Run(ctx, control.Config{Scenario: scene(t, small), Target: silent{}, Workers: 3,

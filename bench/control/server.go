@@ -45,6 +45,7 @@ type peer struct {
 	progress   worker.Progress
 	connected  bool
 	settled    bool
+	unsettled  worker.Unsettled
 	report     *worker.Report
 	violations int64
 }
@@ -176,7 +177,7 @@ func (s *server) judge(peers []*peer, linear check.Linear) (*check.Report, error
 func (p *peer) worker() measure.Worker {
 	w := measure.Worker{Name: p.hello.Name, Host: p.hello.Host, PID: p.hello.PID, Offset: p.offset, Error: p.err}
 	if r := p.report; r != nil {
-		w.Connections, w.CPU, w.Spilled, w.Failed = r.Connections, r.CPU, r.Spilled, r.Failed
+		w.Connections, w.CPU, w.Spilled = r.Connections, r.CPU, r.Spilled
 	}
 	return w
 }

@@ -49,7 +49,6 @@ func TestValidity(t *testing.T) {
 	for want, spoil := range map[string]func(*measure.Run){
 		"late":             func(r *measure.Run) { r.Latency[measure.NameLateness].P99 = int64(11 * time.Millisecond) },
 		"0.90 processors":  func(r *measure.Run) { r.Workers[0].CPU = 0.9 },
-		"w1 failed: gone":  func(r *measure.Run) { r.Workers[0].Failed = "gone" },
 		"nothing was":      func(r *measure.Run) { r.Intervals = r.Intervals[:2] },
 		"5 of 100 seconds": func(r *measure.Run) { r.Intervals = append(r.Intervals[:50], r.Intervals[55:]...) },
 	} {

@@ -6,7 +6,7 @@ import (
 	"github.com/zumodra/hub/bench/check"
 )
 
-// Schema is the version of Run's JSON.
+// Schema is the version of Run's JSON. It changes when files of before would be misread; what may be left out comes and goes without.
 const Schema = 1
 
 // Run is everything that a run gave: run.json. Its load starts, for all offsets, when the measured part does: the warm-up is before 0.
@@ -30,7 +30,8 @@ type Run struct {
 	Memory    *Memory                  `json:"memory,omitempty"`
 
 	Check      *check.Report `json:"check,omitempty"`
-	Invalid    []string      `json:"invalid,omitempty"` // why the figures say nothing about the target: the generator was the limit
+	Unsettled  string        `json:"unsettled,omitempty"` // what was under way when the time to settle was up: the run is red
+	Invalid    []string      `json:"invalid,omitempty"`   // why the figures say nothing about the target: the generator was the limit
 	Thresholds []Verdict     `json:"thresholds,omitempty"`
 }
 
@@ -102,7 +103,6 @@ type Worker struct {
 	Offset      time.Duration `json:"clock_offset_ns"` // of its clock to the controller's
 	Error       time.Duration `json:"clock_error_ns"`  // of Offset, at most
 	Spilled     int64         `json:"record_bytes"`    // of the history
-	Failed      string        `json:"failed,omitempty"`
 }
 
 // Interval is what happened in one second.
@@ -174,9 +174,9 @@ type Verdict struct {
 	OK    bool    `json:"ok"`
 }
 
-// OK reports whether the run is valid, nothing was violated and every threshold is kept.
+// OK reports whether the run is valid and settled, nothing was violated and every threshold is kept.
 func (r *Run) OK() bool {
-	ok := len(r.Invalid) == 0 && (r.Check == nil || r.Check.OK())
+	ok := len(r.Invalid) == 0 && r.Unsettled == "" && (r.Check == nil || r.Check.OK())
 	for _, t := range r.Thresholds {
 		ok = ok && t.OK
 	}

@@ -171,6 +171,8 @@ func outcome(r *measure.Run) (word, sentence string) {
 	switch {
 	case violated != "":
 		return "failed", "Correctness: " + violated + "."
+	case r.Unsettled != "": // the load was over: a generator that was late is no excuse
+		return "failed", "The run did not settle: " + r.Unsettled + "."
 	case len(r.Invalid) > 0:
 		return "invalid", "The figures say nothing about the target: " + strings.Join(r.Invalid, "; ") + "."
 	case len(r.Latency) == 0 && len(r.Totals) == 0 && len(r.Intervals) == 0 && r.Memory == nil:

@@ -114,6 +114,7 @@ func TestHTMLOutcomes(t *testing.T) {
 		"passed":      {func(*measure.Run) {}, `class="outcome passed"`},
 		"threshold":   {func(r *measure.Run) { r.Thresholds[0].OK = false }, `<b>failed</b> 1 of 1 thresholds missed.`},
 		"invalid":     {func(r *measure.Run) { r.Invalid = []string{"lateness p99 was 40ms"} }, `<b>invalid</b> The figures say nothing about the target: lateness p99 was 40ms.`},
+		"unsettled":   {func(r *measure.Run) { r.Unsettled = "2 sends unanswered after 30s"; r.Invalid = []string{"late"} }, `<b>failed</b> The run did not settle: 2 sends unanswered after 30s.`},
 		"violated":    {func(r *measure.Run) { r.Check.Counts = map[check.Kind]int{check.Foreign: 3} }, `<b>failed</b> Correctness: 3 × foreign.`},
 		"nothing":     {func(r *measure.Run) { r.Check.Acked = 0 }, `<b>failed</b> Correctness: nothing was acknowledged.`},
 		"not checked": {func(r *measure.Run) { r.Check = nil }, `Correctness was not checked.`},
@@ -135,7 +136,7 @@ func TestHTMLIsSelfContainedAndEscaped(t *testing.T) {
 	r.ID, r.Scenario.Name, r.Scenario.Text, r.Target.Kind, r.Machine.Model = hostile, hostile, hostile, hostile, hostile
 	r.Command, r.Target.URLs, r.Invalid = []string{hostile}, []string{hostile}, []string{hostile}
 	r.Marks[0].Text, r.Marks[0].Err = hostile, hostile
-	r.Workers[0].Name, r.Workers[0].Failed = hostile, hostile
+	r.Workers[0].Name, r.Unsettled = hostile, hostile
 	r.Processes[0].Name = hostile
 	r.Thresholds[0].Text = hostile
 	r.Check.Violations[0].Text, r.Check.Violations[0].Conversation, r.Check.Violations[0].History[0].Who = hostile, hostile, hostile
@@ -305,6 +306,7 @@ func TestTextFitsATerminal(t *testing.T) {
 		r.Marks = append(r.Marks, measure.Mark{Text: hostile})
 	}
 	r.Scenario.Name = hostile
+	r.Unsettled = "2 sends unanswered after 30s" + hostile
 	var b strings.Builder
 	if err := report.Text(&b, r); err != nil {
 		t.Fatal(err)
@@ -318,7 +320,7 @@ func TestTextFitsATerminal(t *testing.T) {
 			t.Errorf("%q", l)
 		}
 	}
-	for _, want := range []string{"FAILED Correctness: 1 × lost", "✓ ack.p99 <= 50ms (21.0 ms)", "✗ delivered.rate >= 20000 (9200)", "… and ", "✗ lost: c-17", "at 24 s: kill node 2", "acked.rate 999/s"} {
+	for _, want := range []string{"FAILED Correctness: 1 × lost", "✓ ack.p99 <= 50ms (21.0 ms)", "✗ delivered.rate >= 20000 (9200)", "… and ", "✗ did not settle: 2 sends unanswered after 30s", "✗ lost: c-17", "at 24 s: kill node 2", "acked.rate 999/s"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}

@@ -58,6 +58,9 @@ func Text(w io.Writer, r *measure.Run) error {
 		}
 		add("  %s %s (%s)", mark, v.Text, value(v))
 	})
+	if r.Unsettled != "" {
+		add("  ✗ did not settle: %s", r.Unsettled)
+	}
 	list(len(r.Invalid), 4, func(i int) { add("  ✗ invalid: %s", r.Invalid[i]) })
 	if r.Check != nil {
 		list(len(r.Check.Violations), 6, func(i int) { add("  ✗ %s", r.Check.Violations[i]) })

@@ -96,7 +96,7 @@ func (s *Scenario) Explain(w io.Writer) error {
 		say("%s %q, with %s.", plural(set.Count, kind), set.Name, set.Members.words("member"))
 	}
 	say("")
-	say("The load lasts %v: %v of warm-up, which is checked but not measured, and %v that are measured. Then at most %v are waited for what is on its way.",
+	say("The load lasts %v: %v of warm-up, which is checked but not measured, and %v that are measured. Then at most %v are waited for what is on its way; what has not come then makes the run fail.",
 		s.Length(), s.Warmup, s.Duration, s.Settle)
 	for _, l := range s.Load {
 		say("- %s", s.describe(l))

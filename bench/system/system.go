@@ -267,28 +267,25 @@ func (s *System) Edges() []string {
 
 // Admins are the URLs of the admin ports by the names of nodes: node1, edge1.
 func (s *System) Admins() map[string]string {
-	urls := map[string]string{}
-	for name, actual := range s.names {
-		for _, n := range s.first.Nodes {
-			if n.Name == actual {
-				urls[name] = n.Admin
-			}
-		}
-	}
-	return urls
+	return s.nodesBy(func(n testcluster.Process) string { return n.Admin })
 }
 
 // Logs are the files with the output of the nodes by their names.
 func (s *System) Logs() map[string]string {
-	files := map[string]string{}
+	return s.nodesBy(func(n testcluster.Process) string { return n.Log })
+}
+
+// nodesBy is what of says of each node, by the node's name here.
+func (s *System) nodesBy(of func(testcluster.Process) string) map[string]string {
+	out := map[string]string{}
 	for name, actual := range s.names {
 		for _, n := range s.first.Nodes {
 			if n.Name == actual {
-				files[name] = n.Log
+				out[name] = of(n)
 			}
 		}
 	}
-	return files
+	return out
 }
 
 // Processes that run now, by name: node1, edge1, cql1. One that was started again has another pid.

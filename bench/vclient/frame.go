@@ -58,6 +58,20 @@ func parseHeader(b []byte, limit int) (header, error) {
 	return h, nil
 }
 
+// Cut cuts the first frame of a server off b, as Config.Split wants it, for servers that speak frames without an upgrade.
+func Cut(b []byte) (payload []byte, size int, err error) {
+	h, err := parseHeader(b, maxMessage)
+	if size = h.head + h.size; err != nil || h.head == 0 || len(b) < size {
+		return nil, 0, err
+	}
+	return b[h.head:size], size, nil
+}
+
+// AppendText appends a text message as a client sends it, for WriteFrames. The mask stands before the payload, its lowest byte first.
+func AppendText(dst []byte, mask uint32, payload []byte) []byte {
+	return appendFrame(dst, opText, mask, payload)
+}
+
 // appendFrame appends a masked, unfragmented frame.
 func appendFrame(dst []byte, op byte, mask uint32, payload []byte) []byte {
 	dst = append(dst, 0x80|op)

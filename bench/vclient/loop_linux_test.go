@@ -88,6 +88,19 @@ func on(l *vclient.Loop, f func()) {
 	<-done
 }
 
+// open runs a loop with one connection, 0, which is open.
+func open(t *testing.T, cfg vclient.Config, e target.Endpoint) (*vclient.Loop, *recorder) {
+	t.Helper()
+	l, r := begin(t, cfg)
+	on(l, func() {
+		if err := l.Open(0, e); err != nil {
+			t.Error(err)
+		}
+	})
+	r.want(t, "0 opened")
+	return l, r
+}
+
 func endpoint(t *testing.T, url string) target.Endpoint {
 	t.Helper()
 	a, err := netip.ParseAddrPort(strings.TrimPrefix(url, "http://"))
@@ -182,9 +195,7 @@ func TestEnds(t *testing.T) {
 		}
 		_ = c.Close(4008, "too slow")
 	})
-	l, r := begin(t, vclient.Config{})
-	on(l, func() { _ = l.Open(0, e) })
-	r.want(t, "0 opened")
+	l, r := open(t, vclient.Config{}, e)
 	r.want(t, "0 closed 4008 too slow")
 	on(l, func() {
 		bad := e
@@ -242,9 +253,7 @@ func TestFragmentsAndBrokenFrames(t *testing.T) {
 		"no code":   {[]byte("\x88\x00"), []string{"0 closed 1005"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, r := begin(t, vclient.Config{})
-			on(l, func() { _ = l.Open(0, raw(t, c.say)) })
-			r.want(t, "0 opened")
+			_, r := open(t, vclient.Config{}, raw(t, c.say))
 			for _, w := range c.want {
 				r.want(t, w)
 			}
@@ -257,9 +266,7 @@ func TestStuck(t *testing.T) {
 	hold := make(chan struct{})
 	e := serve(t, func(context.Context, *websocket.Conn) { <-hold })
 	defer close(hold)
-	l, r := begin(t, vclient.Config{Pending: 1 << 20})
-	on(l, func() { _ = l.Open(0, e) })
-	r.want(t, "0 opened")
+	l, r := open(t, vclient.Config{Pending: 1 << 20}, e)
 	on(l, func() {
 		for {
 			if err := l.Write(0, make([]byte, 1<<16), true); err != nil {
@@ -275,39 +282,121 @@ func TestStuck(t *testing.T) {
 
 // A slow reader gets everything, in pieces; the kernel's buffers hold up who writes to it.
 func TestSlowDown(t *testing.T) {
-	const total = 64 << 10
-	e := serve(t, func(ctx context.Context, c *websocket.Conn) {
-		_, _, _ = c.Read(ctx)
-		_ = c.Write(ctx, websocket.MessageText, bytes.Repeat([]byte{'s'}, total))
-		_, _, _ = c.Read(ctx)
-	})
-	l, r := begin(t, vclient.Config{})
-	on(l, func() { _ = l.Open(0, e) })
-	r.want(t, "0 opened")
-	on(l, func() {
-		l.SlowDown(0, 400<<10)
-		_ = l.Write(0, []byte("go"), false)
-	})
-	r.want(t, fmt.Sprintf("0 got %d bytes of s", total))
+	slowly(t, func(l *vclient.Loop) { l.SlowDown(0, 400<<10) })
 }
 
 // At a byte each tick the message would take two hours.
 func TestSlowDownIsLifted(t *testing.T) {
+	slowly(t, func(l *vclient.Loop) { l.SlowDown(0, 1) }, func(l *vclient.Loop) { l.SlowDown(0, 0) })
+}
+
+// slowly has a connection read a long message: something is done before it is asked for, and something after.
+func slowly(t *testing.T, before func(*vclient.Loop), after ...func(*vclient.Loop)) {
+	t.Helper()
 	const total = 64 << 10
 	e := serve(t, func(ctx context.Context, c *websocket.Conn) {
 		_, _, _ = c.Read(ctx)
 		_ = c.Write(ctx, websocket.MessageText, bytes.Repeat([]byte{'s'}, total))
 		_, _, _ = c.Read(ctx)
 	})
-	l, r := begin(t, vclient.Config{})
-	on(l, func() { _ = l.Open(0, e) })
-	r.want(t, "0 opened")
+	l, r := open(t, vclient.Config{}, e)
 	on(l, func() {
-		l.SlowDown(0, 1)
+		before(l)
 		_ = l.Write(0, []byte("go"), false)
-		l.SlowDown(0, 0)
+		for _, f := range after {
+			f(l)
+		}
 	})
 	r.want(t, fmt.Sprintf("0 got %d bytes of s", total))
+}
+
+// gateway is a Handler that answers what one read brought with one write.
+type gateway struct {
+	recorder
+	l       *vclient.Loop
+	frames  int
+	answers []byte
+}
+
+func (g *gateway) Frame(_ int32, payload []byte, _ time.Time) {
+	g.frames++
+	g.answers = vclient.AppendText(g.answers, 0x01020304, payload)
+}
+
+func (g *gateway) Gathered(id int32) {
+	if len(g.answers) == 0 {
+		return
+	}
+	if err := g.l.WriteFrames(id, g.answers); err != nil {
+		g.events <- err.Error()
+	}
+	g.answers = nil
+}
+
+// What came with one read is answered with one write, of frames that were encoded before; by a loop that is stepped.
+func TestGatherer(t *testing.T) {
+	got := make(chan string, 3)
+	e := serve(t, func(ctx context.Context, c *websocket.Conn) {
+		for _, s := range []string{"one", "two", strings.Repeat("3", 1<<19)} { // the last comes in several reads
+			_ = c.Write(ctx, websocket.MessageText, []byte(s))
+		}
+		for range 3 {
+			_, b, err := c.Read(ctx)
+			if err != nil {
+				t.Error(err)
+			}
+			got <- string(b)
+		}
+		_, _, _ = c.Read(ctx)
+	})
+	g := &gateway{recorder: recorder{events: make(chan string, 10)}}
+	var err error
+	if g.l, err = vclient.New(vclient.Config{Handler: g}); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.l.Open(0, e); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.l.WriteFrames(0, []byte("x")); !errors.Is(err, vclient.ErrNoConn) {
+		t.Errorf("before the upgrade: %v", err)
+	}
+	for end := time.Now().Add(time.Minute); len(got) < 3 && time.Now().Before(end); {
+		if err := g.l.Step(10 * time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := g.l.Run(ended); err != nil { // frees what it holds
+		t.Error(err)
+	}
+	if len(got) != 3 || <-got != "one" || <-got != "two" || len(<-got) != 1<<19 || g.frames != 3 {
+		t.Errorf("%d frames came, %d went", g.frames, len(got))
+	}
+}
+
+// A server without an upgrade speaks frames.
+func TestCut(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		for _, b := range []byte("\x81\x02ab\x81\x00\x81\x01c\x81\x81") {
+			_, _ = c.Write([]byte{b})
+		}
+	}()
+	e := endpoint(t, l.Addr().String())
+	e.TCP = true
+	_, r := open(t, vclient.Config{Split: vclient.Cut}, e)
+	for _, want := range []string{"0 got ab", "0 got ", "0 got c", "0 closed: vclient: the target broke the protocol: a masked frame"} {
+		r.want(t, want)
+	}
 }
 
 func TestTimers(t *testing.T) {

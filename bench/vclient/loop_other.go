@@ -19,10 +19,12 @@ func New(Config) (*Loop, error) {
 }
 
 func (*Loop) Run(context.Context) error         { return nil }
+func (*Loop) Step(time.Duration) error          { return nil }
 func (*Loop) Do(func())                         {}
 func (*Loop) At(time.Time, func())              {}
 func (*Loop) Open(int32, target.Endpoint) error { return ErrNoConn }
 func (*Loop) Write(int32, []byte, bool) error   { return ErrNoConn }
+func (*Loop) WriteFrames(int32, []byte) error   { return ErrNoConn }
 func (*Loop) Drop(int32)                        {}
 func (*Loop) Close(int32)                       {}
 func (*Loop) SlowDown(int32, int)               {}

@@ -3,6 +3,7 @@ package vclient
 import (
 	"errors"
 	"fmt"
+	"os"
 	"time"
 )
 
@@ -16,6 +17,13 @@ type Handler interface {
 	Closed(id int32, err error)
 }
 
+// Gatherer is a Handler that answers all that one read brought with one write, as a gateway does.
+type Gatherer interface {
+	Handler
+	// Gathered: Frame was called for whatever was whole.
+	Gathered(id int32)
+}
+
 // Config of a Loop. Handler is required.
 type Config struct {
 	Handler Handler
@@ -27,6 +35,8 @@ type Config struct {
 	// Split cuts the first unit off what a connection without WebSocket received; 0: it is not whole yet.
 	Split func(b []byte) (unit []byte, size int, err error)
 }
+
+const maxMessage = 16 << 20
 
 // Errors of connections.
 var (
@@ -44,4 +54,9 @@ type CloseError struct {
 
 func (e *CloseError) Error() string {
 	return fmt.Sprintf("vclient: closed by the target: %d %s", e.Code, e.Reason)
+}
+
+// Source is the address from which a connection to the loopback is made: one of many, each of which has ports of its own.
+func Source(id int32) [4]byte {
+	return [4]byte{127, 1, 1 + byte(os.Getpid()%250), 1 + byte(id%64)}
 }

@@ -84,29 +84,6 @@ func (w *Worker) Start(ctx context.Context, at time.Time) (err error) {
 // they come again.
 const connectPatience = 3 * time.Minute
 
-// quiet is how long nothing may have happened for the run to be over.
-const quiet = time.Second
-
-// Settle ends the load and waits until what is under way has come, at most as long as the scenario says. Slow readers become quick
-// ones: they have to see what the others saw.
-func (w *Worker) Settle(ctx context.Context) error {
-	if err := w.on(ctx, func() {
-		w.over = true
-		for i := range w.conns {
-			if c := &w.conns[i]; c.slow {
-				c.slow = false
-				w.loop.SlowDown(int32(i), 0)
-			}
-		}
-	}); err != nil {
-		return err
-	}
-	_, err := w.until(ctx, time.Duration(w.sc.Settle), func() bool {
-		return len(w.pending) == 0 && w.ready+w.failed >= len(w.conns) && w.waiting == 0 && time.Since(w.touched) > quiet && !w.missing()
-	})
-	return err
-}
-
 // Finish reads this worker's share of the conversations as they are now, when all workers have settled, and closes all connections.
 func (w *Worker) Finish(ctx context.Context) (Report, error) {
 	r := Report{Connections: len(w.conns)}
@@ -128,22 +105,7 @@ func (w *Worker) Finish(ctx context.Context) (Report, error) {
 	if w.chk != nil {
 		r.Spilled, r.Violations = w.chk.Spilled(), w.chk.Violations()
 	}
-	if err != nil {
-		r.Failed = err.Error()
-	}
 	return r, err
-}
-
-// missing reports whether somebody waits for what it missed.
-func (w *Worker) missing() bool {
-	for i := range w.conns {
-		for _, a := range w.conns[i].asked {
-			if a.done.IsZero() {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // read gives the checker the history of every conversation that is this worker's by number, as its first member sees it, that of

@@ -41,9 +41,8 @@ type Report struct {
 	CPU         float64 `json:"cpu"` // processors used, in the measured part
 	Spilled     int64   `json:"spilled"`
 	// Unchecked are reads at the end that failed: conversations about which nothing is known.
-	Unchecked  int    `json:"unchecked"`
-	Failed     string `json:"failed,omitempty"`
-	Violations int64  `json:"violations"` // noticed so far
+	Unchecked  int   `json:"unchecked"`
+	Violations int64 `json:"violations"` // noticed so far
 }
 
 // Events of a worker that its owner is told of, on goroutines of the worker.

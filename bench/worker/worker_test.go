@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -71,6 +72,7 @@ func (*words) Parse(b []byte, emit func(*target.Event)) error {
 
 // hand is a loop that a test plays: it notes what was done, and keeps timers until they are wanted.
 type hand struct {
+	mu     sync.Mutex // of Do
 	log    []string
 	timers []func()
 }
@@ -86,7 +88,11 @@ func (h *hand) Write(id int32, b []byte, _ bool) error {
 func (h *hand) Drop(id int32)            { h.log = append(h.log, fmt.Sprintf("%d drop", id)) }
 func (h *hand) SlowDown(int32, int)      {}
 func (h *hand) At(_ time.Time, f func()) { h.timers = append(h.timers, f) }
-func (h *hand) Do(f func())              { f() }
+func (h *hand) Do(f func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f()
+}
 
 func (h *hand) fire() {
 	list := h.timers

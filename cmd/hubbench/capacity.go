@@ -46,6 +46,9 @@ func (c *capacityCmd) Run(s *streams) error {
 			if r.Check != nil && !r.Check.OK() {
 				return false, "", fmt.Errorf("at %.0f sends a second the target broke its promises:\n%s", rate, r.Check)
 			}
+			if r.Unsettled != "" {
+				why = append(why, "did not settle: "+r.Unsettled)
+			}
 			why = append(why, r.Invalid...)
 			for _, t := range r.Thresholds {
 				if !t.OK {

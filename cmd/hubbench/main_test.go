@@ -85,6 +85,7 @@ func TestResults(t *testing.T) {
 	}
 	good := put("good", func(*measure.Run) {})
 	lossy := put("lossy", func(r *measure.Run) { r.Check.Counts = map[check.Kind]int{check.Lost: 1} })
+	restless := put("restless", func(r *measure.Run) { r.Unsettled = "1 sends unanswered after 10s" })
 	other := put("other", func(r *measure.Run) { r.Scenario.Hash = "another" })
 	for name, c := range map[string]struct {
 		args []string
@@ -92,6 +93,8 @@ func TestResults(t *testing.T) {
 	}{
 		"same":            {[]string{"compare", good, good}, 0},
 		"violations":      {[]string{"compare", good, lossy}, 1},
+		"did not settle":  {[]string{"compare", good, restless}, 1},
+		"nor did base":    {[]string{"compare", restless, good}, 0},
 		"other":           {[]string{"compare", good, other}, 2},
 		"other by force":  {[]string{"compare", good, other, "--force"}, 0},
 		"a file by name":  {[]string{"compare", filepath.Join(good, "run.json"), good}, 0},
@@ -108,9 +111,9 @@ func TestResults(t *testing.T) {
 	}
 	for text, r := range map[string]*measure.Run{
 		"green": {}, "invalid": {Invalid: []string{"late"}}, "red": {Check: &check.Report{Acked: 1, Counts: map[check.Kind]int{check.Lost: 1}}, Invalid: []string{"late"}},
-		"missed": {Thresholds: []measure.Verdict{{OK: false}}},
+		"missed": {Thresholds: []measure.Verdict{{OK: false}}}, "unsettled": {Unsettled: "1 sends unanswered after 10s", Invalid: []string{"late"}},
 	} {
-		want := map[string][2]int{"green": {0, 0}, "invalid": {exitNone, 0}, "red": {exitRed, exitRed}, "missed": {exitRed, exitRed}}[text]
+		want := map[string][2]int{"green": {0, 0}, "invalid": {exitNone, 0}, "red": {exitRed, exitRed}, "missed": {exitRed, exitRed}, "unsettled": {exitRed, exitRed}}[text]
 		if got := [2]int{exitOf(r, false), exitOf(r, true)}; got != want {
 			t.Errorf("%s: exits %v, want %v", text, got, want)
 		}

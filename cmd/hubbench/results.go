@@ -14,12 +14,13 @@ import (
 )
 
 type compareCmd struct {
-	Base  string `arg:"" help:"run.json, or a directory with runs."`
-	New   string `arg:"" help:"The same, of what is new."`
-	Force bool   `help:"Compare runs of different scenarios or machines."`
+	Base  string   `arg:"" help:"run.json, or a directory with runs."`
+	New   string   `arg:"" help:"The same, of what is new."`
+	Force bool     `help:"Compare runs of different scenarios or machines."`
+	Gate  []string `placeholder:"FIGURE" help:"The figures that decide, as ack.p99,cpu.per_send; default: those that the scenario has thresholds on. Name them before you look."`
 }
 
-// Run is the command: it prints Markdown, and ends with 1 when something is significantly worse, with 2 when the runs cannot be compared.
+// Run is the command: it prints Markdown, and ends with 1 when a figure that decides is significantly worse, with 2 when the runs cannot be compared.
 func (c *compareCmd) Run(s *streams) error {
 	base, err := runs(c.Base)
 	if err != nil {
@@ -29,7 +30,7 @@ func (c *compareCmd) Run(s *streams) error {
 	if err != nil {
 		return err
 	}
-	x := compare.Compare(base, fresh, compare.Config{Force: c.Force})
+	x := compare.Compare(base, fresh, compare.Config{Force: c.Force, Gate: c.Gate})
 	if err := x.Markdown(s.out); err != nil {
 		return err
 	}

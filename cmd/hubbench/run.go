@@ -172,7 +172,7 @@ func (c *runCmd) view(s *streams, sc *scenario.Scenario) (control.Live, func(), 
 
 func exitOf(r *measure.Run, slow bool) int {
 	switch {
-	case r.Check != nil && !r.Check.OK(): // more important than whether the figures are worth anything
+	case r.Check != nil && !r.Check.OK() || r.Unsettled != "": // more important than whether the figures are worth anything
 		return exitRed
 	case len(r.Invalid) > 0 && !slow:
 		return exitNone

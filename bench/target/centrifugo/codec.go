@@ -128,32 +128,20 @@ func (p *parser) say(e target.Event) {
 	p.emit(&p.e)
 }
 
-// each calls f for the fields of an object.
-func each(b []byte, f func(key, value []byte) error) error {
-	w, err := jsonwalk.Object(b)
-	if err != nil {
+// fields calls f for the fields of an object.
+func fields(b []byte, f func(key, value []byte, _ jsonwalk.Kind)) error {
+	if jsonwalk.Fields(b, f) != nil {
 		return errFrame
 	}
-	for {
-		key, value, kind, err := w.Field()
-		switch {
-		case err != nil:
-			return errFrame
-		case kind == jsonwalk.End:
-			return nil
-		}
-		if err := f(key, value); err != nil {
-			return err
-		}
-	}
+	return nil
 }
 
 func (p *parser) reply(line []byte) error {
 	var id uint64
 	var push, failure, connect, subscribe []byte
-	fields := 0
-	err := each(line, func(key, v []byte) error {
-		fields++
+	n := 0
+	err := fields(line, func(key, v []byte, _ jsonwalk.Kind) {
+		n++
 		switch string(key) {
 		case "id":
 			id = jsonwalk.Uint(v)
@@ -166,12 +154,11 @@ func (p *parser) reply(line []byte) error {
 		case "subscribe":
 			subscribe = v
 		}
-		return nil
 	})
 	switch {
 	case err != nil:
 		return err
-	case fields == 0:
+	case n == 0:
 		p.say(target.Event{Kind: target.Pinged})
 	case push != nil:
 		return p.push(push)
@@ -187,7 +174,7 @@ func (p *parser) reply(line []byte) error {
 
 func (p *parser) push(b []byte) error {
 	var channel, pub, unsubscribe []byte
-	err := each(b, func(key, v []byte) error {
+	err := fields(b, func(key, v []byte, _ jsonwalk.Kind) {
 		switch string(key) {
 		case "channel":
 			channel = v
@@ -196,7 +183,6 @@ func (p *parser) push(b []byte) error {
 		case "unsubscribe":
 			unsubscribe = v
 		}
-		return nil
 	})
 	switch {
 	case err != nil:
@@ -219,7 +205,7 @@ func (p *parser) push(b []byte) error {
 
 func (p *parser) publication(channel, b []byte) error {
 	e := target.Event{Kind: target.Msg, Conversation: channel}
-	err := each(b, func(key, v []byte) error {
+	err := fields(b, func(key, v []byte, _ jsonwalk.Kind) {
 		switch string(key) {
 		case "data":
 			e.Key = jsonwalk.Word(v)
@@ -227,7 +213,6 @@ func (p *parser) publication(channel, b []byte) error {
 		case "offset":
 			e.Seq = jsonwalk.Uint(v)
 		}
-		return nil
 	})
 	if err == nil {
 		p.say(e)
@@ -236,11 +221,10 @@ func (p *parser) publication(channel, b []byte) error {
 }
 
 func codeOf(b []byte) (code []byte, err error) {
-	return code, each(b, func(key, v []byte) error {
+	return code, fields(b, func(key, v []byte, _ jsonwalk.Kind) {
 		if string(key) == "code" {
 			code = v
 		}
-		return nil
 	})
 }
 
@@ -277,7 +261,7 @@ func (p *parser) subscribed(id uint32, b []byte) error {
 	var epoch, publications []byte
 	var offset uint64
 	var recoverable, recovered bool
-	err := each(b, func(key, v []byte) error {
+	err := fields(b, func(key, v []byte, _ jsonwalk.Kind) {
 		switch string(key) {
 		case "epoch":
 			epoch = v
@@ -290,7 +274,6 @@ func (p *parser) subscribed(id uint32, b []byte) error {
 		case "recovered":
 			recovered = string(v) == "true"
 		}
-		return nil
 	})
 	if err != nil {
 		return err
@@ -301,21 +284,8 @@ func (p *parser) subscribed(id uint32, b []byte) error {
 		return nil
 	}
 	if publications != nil {
-		w, err := jsonwalk.Array(publications)
-		if err != nil {
+		if jsonwalk.Elements(publications, func(v []byte, _ jsonwalk.Kind) error { return p.publication(channel, v) }) != nil {
 			return errFrame
-		}
-		for {
-			v, kind, err := w.Element()
-			if err != nil {
-				return errFrame
-			}
-			if kind == jsonwalk.End {
-				break
-			}
-			if err := p.publication(channel, v); err != nil {
-				return err
-			}
 		}
 	}
 	p.say(target.Event{Kind: target.Resumed, Conversation: channel, Seq: offset})

@@ -93,20 +93,9 @@ func (t *Target) Parse(b []byte, emit func(*target.Event)) error {
 	var e target.Event
 	var content, ref []byte
 	var headSeq uint64
-	w, err := jsonwalk.Object(b)
-	if err != nil {
-		return errFrame
-	}
-	for {
-		key, value, kind, err := w.Field()
-		if err != nil {
-			return errFrame
-		}
-		if kind == jsonwalk.End {
-			break
-		}
+	if jsonwalk.Fields(b, func(key, value []byte, kind jsonwalk.Kind) {
 		if kind == jsonwalk.Nested {
-			continue
+			return
 		}
 		switch string(key) {
 		case "type":
@@ -128,6 +117,8 @@ func (t *Target) Parse(b []byte, emit func(*target.Event)) error {
 		case "ref":
 			ref = value
 		}
+	}) != nil {
+		return errFrame
 	}
 	switch e.Kind {
 	case target.Msg:

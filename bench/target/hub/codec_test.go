@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/zumodra/hub/bench/target"
-	"github.com/zumodra/hub/bench/target/jsonwalk"
+	"github.com/zumodra/hub/bench/target/codectest"
 )
 
 func testTarget(t testing.TB) *Target {
@@ -22,30 +22,22 @@ func testTarget(t testing.TB) *Target {
 	return x
 }
 
-// copied is an event that outlives the call.
-type copied struct {
-	Kind                              target.EventKind
-	Conversation, ID, Key, User, Code string
-	Seq                               uint64
-}
-
-func parse(t testing.TB, x *Target, frame []byte) (copied, error) {
+// parse returns the one event of a frame.
+func parse(t testing.TB, x *Target, frame []byte) (codectest.Event, error) {
 	t.Helper()
-	var c copied
-	n := 0
-	err := x.Parse(frame, func(e *target.Event) {
-		n++
-		c = copied{e.Kind, string(e.Conversation), string(e.ID), string(e.Key), string(e.User), string(e.Code), e.Seq}
-	})
-	if err == nil && n != 1 {
-		t.Fatalf("%d events of %s", n, frame)
+	list, err := codectest.Parse(x, frame)
+	if err != nil {
+		return codectest.Event{}, err
 	}
-	return c, err
+	if len(list) != 1 {
+		t.Fatalf("%d events of %s", len(list), frame)
+	}
+	return list[0], nil
 }
 
 func TestParse(t *testing.T) {
 	x := testTarget(t)
-	for frame, want := range map[string]copied{
+	for frame, want := range map[string]codectest.Event{
 		`{"type":"status","message":"Connected","is_online":true}`: {Kind: target.Ready},
 		`{"type":"message","id":"i","sender":"a\"b","content":"k.1 some \\ text","reactions":[{"user_id":7,"emoji":"]"}],"attachment":{"seq":9},"conversation_id":"c","sender_id":5,"seq":12}`: {
 			Kind: target.Msg, Conversation: "c", ID: "i", Key: "k.1", Seq: 12},
@@ -60,10 +52,7 @@ func TestParse(t *testing.T) {
 		`{"type":"typing","typing_user":"u","is_typing":true,"conversation_id":"c","user_id":1}`:                 {Conversation: "c", User: "1"},
 		` { "type" : "pong" } `: {Kind: target.Pong},
 	} {
-		got, err := parse(t, x, []byte(frame))
-		if err != nil || got != want {
-			t.Errorf("%s:\n got %+v, %v\nwant %+v", frame, got, err, want)
-		}
+		codectest.Means(t, x, frame, want)
 	}
 	for _, bad := range []string{"", "[]", `{"type"`, `{"type":"a`, `{"type":"a"`, `{"a":[1,2`, `{"a":}`, `{1:2}`} {
 		if _, err := parse(t, x, []byte(bad)); !errors.Is(err, errFrame) {
@@ -183,23 +172,20 @@ func FuzzParse(f *testing.F) {
 func TestEncode(t *testing.T) {
 	x := testTarget(t)
 	const c = "01a2170e-68c0-77e7-8e5c-842539128adf"
-	for _, size := range []int{1, 10, 11, 12, 100, 5000} {
+	codectest.Contents(t, x, func(b []byte) string {
 		var m struct {
 			Type, Content, Ref string
 			Conversation       string `json:"conversation_id"`
 			Client             string `json:"client_id"`
 		}
-		b := x.Send(nil, target.Message{Conversation: c, Key: "run.0.1.zz", Size: size})
 		if err := json.Unmarshal(b, &m); err != nil {
 			t.Fatal(err)
 		}
-		if m.Type != "send_message" || m.Conversation != c || m.Client != "run.0.1.zz" || m.Ref != m.Client || string(jsonwalk.Word([]byte(m.Content))) != m.Client {
+		if m.Type != "send_message" || m.Conversation != "r-1" || m.Client != codectest.Key || m.Ref != m.Client {
 			t.Errorf("%+v", m)
 		}
-		if n := len(m.Content); n != strings.LastIndexFunc(m.Content, func(r rune) bool { return r != ' ' })+1 || n < min(size, 10) || n > max(size, 10) || n < size-1 {
-			t.Errorf("%d bytes for %d", n, size)
-		}
-	}
+		return m.Content
+	})
 	for want, b := range map[string][]byte{
 		"typing": x.Typing(nil, c), "read": x.Read(nil, c, 7), "react": x.React(nil, c, "m", "👍"), "edit": x.Edit(nil, c, "m", "k x"), "ping": x.Ping(nil),
 		"resume": x.Resume(nil, []target.Position{{Conversation: c, Seq: 1}, {Conversation: c, Seq: 2}}),
@@ -212,18 +198,7 @@ func TestEncode(t *testing.T) {
 }
 
 func TestAllocations(t *testing.T) {
-	x := testTarget(t)
-	frame := []byte(`{"type":"message","id":"i","content":"k x","conversation_id":"c","seq":12,"reactions":[]}`)
-	buf := make([]byte, 0, 4096)
-	n := 0
-	emit := func(*target.Event) { n++ }
-	if got := testing.AllocsPerRun(100, func() { _ = x.Parse(frame, emit) }); got > 1 { // the event, which escapes
-		t.Errorf("parse: %v allocations", got)
-	}
-	m := target.Message{Conversation: "c", Key: "k", Size: 500}
-	if got := testing.AllocsPerRun(100, func() { buf = x.Send(buf[:0], m) }); got > 0 {
-		t.Errorf("send: %v allocations", got)
-	}
+	codectest.Allocations(t, testTarget(t), `{"type":"message","id":"i","content":"k x","conversation_id":"c","seq":12,"reactions":[]}`)
 }
 
 func TestEndpoint(t *testing.T) {

@@ -11,63 +11,70 @@ var ErrSyntax = errors.New("jsonwalk: not a JSON object")
 // Kind of a value.
 type Kind uint8
 
-// The kinds. End means that there is no further one.
+// The kinds.
 const (
-	End    Kind = iota
-	Plain       // a number, true, false or null, as it is written
-	String      // without its quotes, with its escapes as they are
-	Nested      // an object or an array, whole
+	Plain  Kind = iota // a number, true, false or null, as it is written
+	String             // without its quotes, with its escapes as they are
+	Nested             // an object or an array, whole
 )
 
-// Walker goes through the fields of one object, or the elements of one array.
-type Walker struct {
+// Fields calls f for each field of an object. The slices are of b.
+func Fields(b []byte, f func(key, value []byte, kind Kind)) error {
+	w := walker{b: b}
+	if !w.byte('{') {
+		return ErrSyntax
+	}
+	for {
+		w.byte(',')
+		if w.byte('}') {
+			return nil
+		}
+		if !w.byte('"') {
+			return ErrSyntax
+		}
+		key := w.text()
+		if key == nil || !w.byte(':') {
+			return ErrSyntax
+		}
+		value, kind, err := w.value()
+		if err != nil {
+			return err
+		}
+		f(key, value, kind)
+	}
+}
+
+// Elements calls f for each element of an array, and ends with the first error of f.
+func Elements(b []byte, f func(value []byte, kind Kind) error) error {
+	w := walker{b: b}
+	if !w.byte('[') {
+		return ErrSyntax
+	}
+	for {
+		w.byte(',')
+		if w.byte(']') {
+			return nil
+		}
+		value, kind, err := w.value()
+		if err == nil {
+			err = f(value, kind)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// walker is at a place in an object or an array.
+type walker struct {
 	b []byte
 	i int
 }
 
-// Object begins before the first field of an object.
-func Object(b []byte) (Walker, error) { return open(b, '{') }
-
-// Array begins before the first element of an array.
-func Array(b []byte) (Walker, error) { return open(b, '[') }
-
-func open(b []byte, c byte) (Walker, error) {
-	w := Walker{b: b}
-	if !w.byte(c) {
-		return w, ErrSyntax
-	}
-	return w, nil
-}
-
-// Field returns the next one of an object. The slices are of what was given to Object.
-func (w *Walker) Field() (key, value []byte, kind Kind, err error) {
-	w.byte(',')
-	if w.byte('}') {
-		return nil, nil, End, nil
-	}
-	if !w.byte('"') {
-		return nil, nil, End, ErrSyntax
-	}
-	if key = w.text(); key == nil || !w.byte(':') {
-		return nil, nil, End, ErrSyntax
-	}
-	value, kind, err = w.value()
-	return key, value, kind, err
-}
-
-// Element returns the next one of an array.
-func (w *Walker) Element() (value []byte, kind Kind, err error) {
-	w.byte(',')
-	if w.byte(']') {
-		return nil, End, nil
-	}
-	return w.value()
-}
-
-func (w *Walker) value() ([]byte, Kind, error) {
+func (w *walker) value() ([]byte, Kind, error) {
 	w.space()
 	if w.i >= len(w.b) {
-		return nil, End, ErrSyntax
+		return nil, 0, ErrSyntax
 	}
 	from := w.i
 	switch w.b[from] {
@@ -76,10 +83,10 @@ func (w *Walker) value() ([]byte, Kind, error) {
 		if v := w.text(); v != nil {
 			return v, String, nil
 		}
-		return nil, End, ErrSyntax
+		return nil, 0, ErrSyntax
 	case '{', '[':
 		if !w.skip() {
-			return nil, End, ErrSyntax
+			return nil, 0, ErrSyntax
 		}
 		return w.b[from:w.i:w.i], Nested, nil
 	}
@@ -87,18 +94,18 @@ func (w *Walker) value() ([]byte, Kind, error) {
 		w.i++
 	}
 	if w.i == from {
-		return nil, End, ErrSyntax
+		return nil, 0, ErrSyntax
 	}
 	return w.b[from:w.i:w.i], Plain, nil
 }
 
-func (w *Walker) space() {
+func (w *walker) space() {
 	for w.i < len(w.b) && (w.b[w.i] == ' ' || w.b[w.i] == '\n' || w.b[w.i] == '\t' || w.b[w.i] == '\r') {
 		w.i++
 	}
 }
 
-func (w *Walker) byte(c byte) bool {
+func (w *walker) byte(c byte) bool {
 	w.space()
 	if w.i >= len(w.b) || w.b[w.i] != c {
 		return false
@@ -108,7 +115,7 @@ func (w *Walker) byte(c byte) bool {
 }
 
 // text is what stands before the closing quote; nil: there is none.
-func (w *Walker) text() []byte {
+func (w *walker) text() []byte {
 	from := w.i
 	for {
 		n := bytes.IndexByte(w.b[w.i:], '"')
@@ -127,7 +134,7 @@ func (w *Walker) text() []byte {
 }
 
 // skip goes behind a nested value.
-func (w *Walker) skip() bool {
+func (w *walker) skip() bool {
 	depth := 0
 	for w.i < len(w.b) {
 		c := w.b[w.i]

@@ -10,25 +10,17 @@ import (
 )
 
 func fields(b []byte) (list []string, err error) {
-	w, err := jsonwalk.Object(b)
-	for err == nil {
-		var key, value []byte
-		var kind jsonwalk.Kind
-		if key, value, kind, err = w.Field(); err == nil {
-			if kind == jsonwalk.End {
-				return list, nil
-			}
-			list = append(list, fmt.Sprintf("%s %d %s", key, kind, value))
-		}
-	}
+	err = jsonwalk.Fields(b, func(key, value []byte, kind jsonwalk.Kind) {
+		list = append(list, fmt.Sprintf("%s %d %s", key, kind, value))
+	})
 	return list, err
 }
 
 func TestFields(t *testing.T) {
 	for in, want := range map[string]string{
 		`{}`: `[]`,
-		` { "a" : 1 , "b":"x\"]}\\", "c":{"d":[1,"}"]},"e":[ ],"f":null}`: `[a 1 1 b 2 x\"]}\\ c 3 {"d":[1,"}"]} e 3 [ ] f 1 null]`,
-		`{"a":""}`: `[a 2 ]`,
+		` { "a" : 1 , "b":"x\"]}\\", "c":{"d":[1,"}"]},"e":[ ],"f":null}`: `[a 0 1 b 1 x\"]}\\ c 2 {"d":[1,"}"]} e 2 [ ] f 0 null]`,
+		`{"a":""}`: `[a 1 ]`,
 	} {
 		got, err := fields([]byte(in))
 		if err != nil || fmt.Sprint(got) != want {
@@ -43,27 +35,22 @@ func TestFields(t *testing.T) {
 }
 
 func TestElements(t *testing.T) {
-	w, err := jsonwalk.Array([]byte(`[1, "b" ,{"c":[]},[]]`))
 	var got []string
-	for err == nil {
-		var v []byte
-		var kind jsonwalk.Kind
-		if v, kind, err = w.Element(); kind == jsonwalk.End {
-			break
-		}
+	add := func(v []byte, _ jsonwalk.Kind) error {
 		got = append(got, string(v))
+		return nil
 	}
-	if err != nil || fmt.Sprintf("%q", got) != `["1" "b" "{\"c\":[]}" "[]"]` {
+	if err := jsonwalk.Elements([]byte(`[1, "b" ,{"c":[]},[]]`), add); err != nil || fmt.Sprintf("%q", got) != `["1" "b" "{\"c\":[]}" "[]"]` {
 		t.Errorf("%q, %v", got, err)
 	}
 	for _, in := range []string{"", "{}", "[1", `["`} {
-		w, err := jsonwalk.Array([]byte(in))
-		for err == nil {
-			var kind jsonwalk.Kind
-			if _, kind, err = w.Element(); kind == jsonwalk.End && err == nil {
-				t.Fatalf("%s is an array", in)
-			}
+		if err := jsonwalk.Elements([]byte(in), add); !errors.Is(err, jsonwalk.ErrSyntax) {
+			t.Errorf("%s: %v", in, err)
 		}
+	}
+	enough := errors.New("enough")
+	if err := jsonwalk.Elements([]byte("[1,2"), func([]byte, jsonwalk.Kind) error { return enough }); !errors.Is(err, enough) {
+		t.Error(err)
 	}
 }
 

@@ -88,18 +88,7 @@ func (t *Target) Resume(dst []byte, _ []target.Position) []byte { return dst }
 // Parse reads a response or a notification.
 func (t *Target) Parse(b []byte, emit func(*target.Event)) error {
 	var method, id, params, result, failure []byte
-	w, err := jsonwalk.Object(b)
-	if err != nil {
-		return errFrame
-	}
-	for {
-		key, value, kind, err := w.Field()
-		if err != nil {
-			return errFrame
-		}
-		if kind == jsonwalk.End {
-			break
-		}
+	if jsonwalk.Fields(b, func(key, value []byte, _ jsonwalk.Kind) {
 		switch string(key) {
 		case "method":
 			method = value
@@ -112,7 +101,10 @@ func (t *Target) Parse(b []byte, emit func(*target.Event)) error {
 		case "error":
 			failure = value
 		}
+	}) != nil {
+		return errFrame
 	}
+	var err error
 	var e target.Event
 	switch {
 	case string(method) == "recv":
@@ -151,18 +143,7 @@ func (t *Target) Parse(b []byte, emit func(*target.Event)) error {
 
 // details takes what concerns an event from the object of a notification, of a result or of an error.
 func details(e *target.Event, b []byte) error {
-	w, err := jsonwalk.Object(b)
-	if err != nil {
-		return errFrame
-	}
-	for {
-		key, value, kind, err := w.Field()
-		if err != nil {
-			return errFrame
-		}
-		if kind == jsonwalk.End {
-			return nil
-		}
+	if jsonwalk.Fields(b, func(key, value []byte, _ jsonwalk.Kind) {
 		switch string(key) {
 		case "channelId":
 			e.Conversation = value
@@ -175,5 +156,8 @@ func details(e *target.Event, b []byte) error {
 		case "reasonCode", "code":
 			e.Code = value
 		}
+	}) != nil {
+		return errFrame
 	}
+	return nil
 }

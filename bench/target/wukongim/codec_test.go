@@ -2,11 +2,10 @@ package wukongim_test
 
 import (
 	"encoding/json"
-	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/zumodra/hub/bench/target"
+	"github.com/zumodra/hub/bench/target/codectest"
 	"github.com/zumodra/hub/bench/target/wukongim"
 )
 
@@ -22,21 +21,14 @@ func newTarget(t testing.TB, cfg wukongim.Config) *wukongim.Target {
 	return x
 }
 
-func parse(x target.Codec, frame string) (list []string, err error) {
-	err = x.Parse([]byte(frame), func(e *target.Event) {
-		list = append(list, event(e.Kind, string(e.Conversation), e.Seq, string(e.ID), string(e.Key), string(e.Code)))
-	})
-	return list, err
-}
-
-func event(kind target.EventKind, conversation string, seq uint64, id, key, code string) string {
-	return fmt.Sprintf("%d %s %d %s %s %s", kind, conversation, seq, id, key, code)
+func event(kind target.EventKind, conversation string, seq uint64, id, key, code string) codectest.Event {
+	return codectest.Event{Kind: kind, Conversation: conversation, Seq: seq, ID: id, Key: key, Code: code}
 }
 
 // The frames are examples of the protocol's documents, and what a server (v3, b249d3a6) sent.
 func TestParse(t *testing.T) {
 	x := newTarget(t, wukongim.Config{})
-	for frame, want := range map[string]string{
+	for frame, want := range map[string]codectest.Event{
 		`{"result":{"serverKey":"serverPublicKey","salt":"randomSalt","timeDiff":-15,"reasonCode":0},"id":"connect"}`: event(target.Ready, "", 0, "", "", ""),
 		`{"jsonrpc":"2.0","result":{"serverVersion":6,"timeDiff":1795686221286,"reasonCode":1,"nodeId":1}}`:           event(target.Ready, "", 0, "", "", ""),
 		`{"jsonrpc":"2.0","result":{"reasonCode":21,"nodeId":0}}`:                                                     event(target.Refused, "", 0, "", "", "21"),
@@ -52,16 +44,9 @@ func TestParse(t *testing.T) {
 		`{"jsonrpc":"2.0","method":"recv","params":{"messageId":"2125888213741473793","messageSeq":2,"clientMsgNo":"k1","streamId":"0","timestamp":1795686221,"channelId":"g1","channelType":2,"fromUid":"u1","payload":"eyJ0eXBlIjoxfQ=="}}`: event(
 			target.Msg, "g1", 2, "2125888213741473793", "k1", ""),
 	} {
-		got, err := parse(x, frame)
-		if err != nil || len(got) != 1 || got[0] != want {
-			t.Errorf("%s:\n got %q, %v\nwant %q", frame, got, err, want)
-		}
+		codectest.Means(t, x, frame, want)
 	}
-	for _, bad := range []string{"", "[]", `{"id":1`, `{"method":"recv"}`, `{"method":"recv","params":[]}`, `{"id":"k","result":1}`, `{"id":"k","error":"x"}`} {
-		if got, err := parse(x, bad); err == nil {
-			t.Errorf("%s is %q", bad, got)
-		}
-	}
+	codectest.Refused(t, x, "", "[]", `{"id":1`, `{"method":"recv"}`, `{"method":"recv","params":[]}`, `{"id":"k","result":1}`, `{"id":"k","error":"x"}`)
 }
 
 func TestEncode(t *testing.T) {
@@ -93,8 +78,8 @@ func TestEncode(t *testing.T) {
 	if f.Params.DeviceID == again.Params.DeviceID {
 		t.Error("two connections are one device")
 	}
-	for _, size := range []int{1, 30, 31, 32, 5000} {
-		f := read(x.Send([]byte{}, target.Message{Conversation: "r-1", Key: "run.0.1.zz", Size: size}))
+	codectest.Contents(t, x, func(b []byte) string {
+		f := read(b)
 		var text struct {
 			Type    int
 			Content string
@@ -102,12 +87,11 @@ func TestEncode(t *testing.T) {
 		if err := json.Unmarshal(f.Params.Payload, &text); err != nil {
 			t.Fatalf("%s: %v", f.Params.Payload, err)
 		}
-		key, _, _ := strings.Cut(text.Content, " ")
-		if f.Method != "send" || f.ID != "run.0.1.zz" || f.Params.ClientMsgNo != f.ID || f.Params.ChannelID != "r-1" || f.Params.ChannelType != 2 ||
-			text.Type != 1 || key != f.ID || len(text.Content) < size-1 || len(text.Content) > max(size, len(key)) {
-			t.Errorf("%d: %+v %+v", size, f, text)
+		if f.Method != "send" || f.ID != codectest.Key || f.Params.ClientMsgNo != f.ID || f.Params.ChannelID != "r-1" || f.Params.ChannelType != 2 || text.Type != 1 {
+			t.Errorf("%+v %+v", f, text)
 		}
-	}
+		return text.Content
+	})
 	if f := read(x.Ping(nil)); f.Method != "ping" || f.ID != "ping" {
 		t.Errorf("%+v", f)
 	}
@@ -121,17 +105,8 @@ func TestEncode(t *testing.T) {
 }
 
 func TestAllocations(t *testing.T) {
-	x := newTarget(t, wukongim.Config{})
-	frame := []byte(`{"jsonrpc":"2.0","method":"recv","params":{"messageId":"21","messageSeq":2,"clientMsgNo":"k1","channelId":"g1","channelType":2,"fromUid":"u1","payload":"eyJ0eXBlIjoxfQ=="}}`)
-	emit := func(*target.Event) {}
-	if n := testing.AllocsPerRun(100, func() { _ = x.Parse(frame, emit) }); n > 1 { // the event
-		t.Errorf("parse: %v", n)
-	}
-	buf := make([]byte, 0, 4096)
-	m := target.Message{Conversation: "c", Key: "k", Size: 500}
-	if n := testing.AllocsPerRun(100, func() { buf = x.Send(buf[:0], m) }); n > 0 {
-		t.Errorf("send: %v", n)
-	}
+	codectest.Allocations(t, newTarget(t, wukongim.Config{}),
+		`{"jsonrpc":"2.0","method":"recv","params":{"messageId":"21","messageSeq":2,"clientMsgNo":"k1","channelId":"g1","channelType":2,"fromUid":"u1","payload":"eyJ0eXBlIjoxfQ=="}}`)
 }
 
 func FuzzParse(f *testing.F) {
