@@ -130,12 +130,14 @@ func TestWatch(t *testing.T) {
 			_ = used
 		}
 		return map[string]int{"self": os.Getpid(), "gone": 1 << 30}
+	}, func() map[string]measure.Vitals {
+		return map[string]measure.Vitals{"self": {Goroutines: 7, Heap: 8, Store: 9}}
 	})
 	if len(got) != 1 || got[0].Name != "self" || got[0].PID != os.Getpid() || len(got[0].Samples) < 5 {
 		t.Fatalf("%+v", got)
 	}
 	first, last := got[0].Samples[0], got[0].Samples[len(got[0].Samples)-1]
-	if first.RSS < 1<<20 || first.Files < 3 || last.At <= first.At || last.CPU < first.CPU+0.05 {
+	if first.RSS < 1<<20 || first.Files < 3 || last.Goroutines != 7 || last.Heap != 8 || last.Store != 9 || last.At <= first.At || last.CPU < first.CPU+0.05 {
 		t.Errorf("from %+v to %+v", first, last)
 	}
 	if got[0].CPU <= 0 || got[0].CPU > last.CPU-first.CPU+1e-9 {
@@ -155,7 +157,7 @@ func TestLongWatchesAreBounded(t *testing.T) {
 				cancel()
 			}
 			return map[string]int{"self": os.Getpid()}
-		})
+		}, nil)
 		samples := got[0].Samples
 		if len(samples) != 2500 { // each fourth
 			t.Fatalf("%d samples of %d", len(samples), rounds)

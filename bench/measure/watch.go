@@ -18,14 +18,19 @@ type watched struct {
 }
 
 // Watch takes a sample of the target's processes each so often until ctx ends, and gives them. processes says which run, by name: one that
-// was started again has another pid, and is a process of its own. Times count from zero, and length is how long the measured part is, of
-// which Process.CPU is. It blocks; elsewhere than on Linux there are no samples.
-func Watch(ctx context.Context, zero time.Time, every, length time.Duration, processes func() map[string]int) []Process {
+// was started again has another pid, and is a process of its own. vitals are what they said of themselves last, by name; nil: nothing. Times
+// count from zero, and length is how long the measured part is, of which Process.CPU is. It blocks; elsewhere than on Linux there are no
+// samples.
+func Watch(ctx context.Context, zero time.Time, every, length time.Duration, processes func() map[string]int, vitals func() map[string]Vitals) []Process {
 	all := map[int]*watched{}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		at := time.Since(zero).Seconds()
+		var said map[string]Vitals
+		if vitals != nil {
+			said = vitals()
+		}
 		for name, pid := range processes() {
 			s, err := sampleOf(pid)
 			if err != nil {
@@ -34,7 +39,8 @@ func Watch(ctx context.Context, zero time.Time, every, length time.Duration, pro
 			if all[pid] == nil {
 				all[pid] = &watched{Process: Process{Name: name, PID: pid}}
 			}
-			s.At = at
+			v := said[name]
+			s.At, s.Goroutines, s.Heap, s.Store = at, v.Goroutines, v.Heap, v.Store
 			all[pid].add(s)
 		}
 		select {

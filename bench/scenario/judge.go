@@ -189,7 +189,7 @@ func (b bound) of(r *measure.Run, length int) (float64, error) {
 	seconds := 0 // a run may be cut short
 	for _, i := range r.Intervals {
 		if i.At >= 0 && i.At < length {
-			seconds++
+			seconds += i.Seconds()
 		}
 	}
 	if seconds == 0 {

@@ -182,7 +182,7 @@ func exitOf(r *measure.Run, slow bool) int {
 	return 0
 }
 
-// write writes all files of a run.
+// write writes all files of a run but those that were written while it lasted.
 func write(dir string, r *measure.Run, peers []*measure.Run) error {
 	if err := measure.Write(dir, r); err != nil {
 		return err
@@ -196,9 +196,7 @@ func write(dir string, r *measure.Run, peers []*measure.Run) error {
 			return err
 		}
 	}
-	return errors.Join(
-		file(filepath.Join(dir, "intervals.csv"), func(w io.Writer) error { return report.CSV(w, r) }),
-		file(filepath.Join(dir, "report.html"), func(w io.Writer) error { return report.HTML(w, r, peers...) }))
+	return file(filepath.Join(dir, "report.html"), func(w io.Writer) error { return report.HTML(w, r, peers...) })
 }
 
 func file(path string, f func(io.Writer) error) error {
@@ -209,7 +207,8 @@ func file(path string, f func(io.Writer) error) error {
 	return errors.Join(f(w), w.Close())
 }
 
-// measure runs the scenario once against what the flags name, or against what it starts.
+// measure runs the scenario once against what the flags name, or against what it starts. The directory gets what the run's JSON has no room
+// for; there may be none.
 func (f *systemFlags) measure(s *streams, sc *scenario.Scenario, seed uint64, dir string, view control.Live) (*measure.Run, error) {
 	access, err := f.access()
 	if err != nil {
@@ -265,12 +264,23 @@ func (f *systemFlags) measure(s *streams, sc *scenario.Scenario, seed uint64, di
 	if !f.Remote {
 		cfg.Joinable = workers.start
 	}
+	var rows *report.Rows
+	if dir != "" {
+		if rows, err = report.NewRows(""); err != nil {
+			return nil, err
+		}
+		defer rows.Close()
+		cfg.Second = rows.Add
+	}
 	r, err := control.Run(s.ctx, cfg)
 	if err != nil {
 		workers.stop()
 		return nil, errors.Join(err, workers.wait())
 	}
-	return r, nil
+	if rows != nil {
+		err = file(filepath.Join(dir, "intervals.csv"), rows.CSV)
+	}
+	return r, err
 }
 
 // use loads a system that is under control.
