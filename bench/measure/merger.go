@@ -196,6 +196,14 @@ func (m *Merger) keep(w *second) {
 	if w.Latency == nil {
 		w.summarize()
 	}
+	for _, name := range []string{NameAck, NameDelivery} { // not of all: run.json would be half as large again
+		if h := w.latency[name]; h != nil {
+			if w.Spread == nil {
+				w.Spread = map[string]Spread{}
+			}
+			w.Spread[name] = h.spread()
+		}
+	}
 	if w.At < m.cfg.Seconds {
 		m.all = append(m.all, w.Interval)
 	}

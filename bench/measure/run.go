@@ -111,8 +111,9 @@ type Interval struct {
 	At        int                         `json:"at"`                // its first second since the start of the load; negative: warm-up
 	Told      int                         `json:"seconds,omitempty"` // of how many of its seconds workers told; 0: 1
 	Counts    map[string]int64            `json:"counts"`
-	Connected int64                       `json:"connected"` // at its end; of several seconds: the fewest at the end of one
-	Latency   map[string]map[string]int64 `json:"latency"`   // name → p50, p90, p99, p999, max in nanoseconds
+	Connected int64                       `json:"connected"`        // at its end; of several seconds: the fewest at the end of one
+	Latency   map[string]map[string]int64 `json:"latency"`          // name → p50, p90, p99, p999, max in nanoseconds
+	Spread    map[string]Spread           `json:"spread,omitempty"` // of ack and delivery: what a heat map is made of
 }
 
 // Seconds of which the interval tells: by them its counters become rates.
