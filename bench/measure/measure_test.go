@@ -3,9 +3,11 @@ package measure_test
 import (
 	"context"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -86,6 +88,44 @@ func TestGrowth(t *testing.T) {
 	}
 	if _, ok := p.Growth("rss", 0, 5); ok {
 		t.Error("a line through 6 samples")
+	}
+}
+
+func TestSlope(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	p := &measure.Process{}
+	for i := range 4*3600/5 + 1 { // four hours
+		s := measure.Sample{At: float64(5 * i), Files: 1000, Goroutines: 50 + rnd.IntN(9), Heap: 1}
+		hours := s.At / 3600
+		// 2 MiB an hour, with the saw of a collector, noise, and six minutes with a gigabyte more, by which a line of least squares would be some 130 off.
+		s.RSS = int64((100+2*hours)*(1<<20)) + int64(i%40)<<17 + rnd.Int64N(1<<20)
+		if hours > 3.8 && hours < 3.9 {
+			s.RSS += 1 << 30
+		}
+		if hours > 3 { // a leak of connections begins: half of the second half
+			s.Files += int(100 * (hours - 3))
+		}
+		p.Samples = append(p.Samples, s)
+	}
+	const end = 4 * 3600
+	for figure, want := range map[string][2]float64{"rss": {1.8 * (1 << 20), 2.6 * (1 << 20)}, "goroutines": {-0.5, 0.5}, "files": {20, 60}, "heap": {0, 0}} {
+		if got, ok := p.Slope(figure, end/2, end); !ok || got < want[0] || got > want[1] {
+			t.Errorf("%s grows by %v an hour (%v), want %v", figure, got, ok, want)
+		}
+	}
+	if got, ok := p.Slope("size", 0, end); ok {
+		t.Errorf("what there is not grows by %v", got)
+	}
+	for name, samples := range map[string][]measure.Sample{
+		"few":             p.Samples[len(p.Samples)-9:],
+		"started again":   p.Samples[len(p.Samples)*4/5:],
+		"ended early":     p.Samples[:len(p.Samples)*6/10],
+		"at one time":     slices.Repeat(p.Samples[:1], 20),
+		"ended before it": p.Samples[:10],
+	} {
+		if got, ok := (&measure.Process{Samples: samples}).Slope("rss", end/2, end); ok {
+			t.Errorf("%s: it grows by %v", name, got)
+		}
 	}
 }
 

@@ -95,18 +95,21 @@ func (p *Process) cpuAt(t float64) float64 {
 	return a.CPU + (b.CPU-a.CPU)*(t-a.At)/(b.At-a.At)
 }
 
+// figures of a process whose growth is looked at.
+var figures = map[string]func(Sample) float64{
+	"rss":        func(s Sample) float64 { return float64(s.RSS) },
+	"files":      func(s Sample) float64 { return float64(s.Files) },
+	"goroutines": func(s Sample) float64 { return float64(s.Goroutines) },
+	"heap":       func(s Sample) float64 { return float64(s.Heap) },
+}
+
 // minGrowth is how many samples a line is put through.
 const minGrowth = 10
 
 // Growth of a figure, rss, files, goroutines or heap, between two times, as a share of its beginning: of the line of least squares
 // through its samples. false: there are fewer than 10 samples that have it.
 func (p *Process) Growth(figure string, from, to float64) (float64, bool) {
-	value := map[string]func(Sample) float64{
-		"rss":        func(s Sample) float64 { return float64(s.RSS) },
-		"files":      func(s Sample) float64 { return float64(s.Files) },
-		"goroutines": func(s Sample) float64 { return float64(s.Goroutines) },
-		"heap":       func(s Sample) float64 { return float64(s.Heap) },
-	}[figure]
+	value := figures[figure]
 	if value == nil {
 		return 0, false
 	}
