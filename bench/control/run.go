@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -45,8 +46,10 @@ type Config struct {
 	// Second is told every second of the load in order, also one of which the parts of workers are missing: the result of a long run has wider
 	// intervals. May be nil.
 	Second func(measure.Interval)
-	Dir    string // for pictures of histories that are not linearizable; empty: none are made
-	Log    *slog.Logger
+	// Histograms gets those of intervals, as measure.Log writes them. May be nil.
+	Histograms io.Writer
+	Dir        string // for pictures of histories that are not linearizable; empty: none are made
+	Log        *slog.Logger
 }
 
 // System under load, where its processes can be looked at.
@@ -351,6 +354,11 @@ func (c *control) load(ctx context.Context) error {
 	zero := start.Add(time.Duration(sc.Warmup))
 	end := zero.Add(time.Duration(sc.Duration))
 	c.run.Started = zero
+	if c.cfg.Histograms != nil {
+		c.mu.Lock()
+		c.merger.Log(measure.NewLog(c.cfg.Histograms, zero))
+		c.mu.Unlock()
+	}
 	c.cfg.Live.Phase("load")
 	if err := c.all(ctx, &message{Kind: kindStart, At: start.UnixNano()}); err != nil {
 		return err

@@ -51,6 +51,7 @@ type Merger struct {
 	all     []Interval
 	latency map[string]*Histogram
 	totals  map[string]int64
+	log     *Log // of histograms; nil: none
 }
 
 // second, or interval, of which parts are awaited.
@@ -69,6 +70,9 @@ func NewMerger(cfg MergerConfig) *Merger {
 	return &Merger{cfg: cfg, width: Width(cfg.Warmup + cfg.Seconds), newest: -cfg.Warmup - 1, next: -cfg.Warmup, open: map[int]*second{}, done: map[int]*Interval{},
 		whole: map[int]bool{}, wide: map[int]*second{}, latency: map[string]*Histogram{}, totals: map[string]int64{}}
 }
+
+// Log has the histograms of intervals written, also of those after the end. Finish flushes it.
+func (m *Merger) Log(l *Log) { m.log = l }
 
 // Add the part of worker number part of parts. When that was the last one of its second, the second is returned, and whole is
 // true. A part that is there already is left out. A second of which parts are missing is closed when one is told of that is 16 later;
@@ -196,6 +200,9 @@ func (m *Merger) keep(w *second) {
 	if w.Latency == nil {
 		w.summarize()
 	}
+	if m.log != nil {
+		m.log.interval(w.At, m.width, w.latency)
+	}
 	for _, name := range []string{NameAck, NameDelivery} { // not of all: run.json would be half as large again
 		if h := w.latency[name]; h != nil {
 			if w.Spread == nil {
@@ -213,6 +220,11 @@ func (m *Merger) keep(w *second) {
 func (m *Merger) Finish(r *Run) error {
 	m.newest += maxOpen + m.width // nothing comes any more
 	m.advance()
+	if m.log != nil {
+		if err := m.log.Flush(); err != nil {
+			return err
+		}
+	}
 	if m.width > 1 {
 		r.Width = m.width
 	}

@@ -116,6 +116,8 @@ func BenchmarkEightHours(b *testing.B) {
 	for b.Loop() {
 		before := inUse()
 		m := measure.NewMerger(measure.MergerConfig{Warmup: warmup, Seconds: seconds})
+		var logged counter
+		m.Log(measure.NewLog(&logged, time.Unix(1e9, 0)))
 		rec := make([]*measure.Recorder, workers)
 		for w := range rec {
 			rec[w] = measure.NewRecorder()
@@ -144,9 +146,18 @@ func BenchmarkEightHours(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.ReportMetric(float64(len(text))/1e6, "run.json-MB")
+		b.ReportMetric(float64(logged)/1e6, "hlog-MB")
 		b.ReportMetric(float64(len(run.Intervals)), "intervals")
 		if len(slices.Collect(maps.Keys(run.Latency))) != len(names) {
 			b.Fatal(run.Latency)
 		}
 	}
+}
+
+// counter of what is written.
+type counter int
+
+func (c *counter) Write(b []byte) (int, error) {
+	*c += counter(len(b))
+	return len(b), nil
 }

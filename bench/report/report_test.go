@@ -246,7 +246,11 @@ func TestWideIntervals(t *testing.T) {
 	}
 	r.Intervals[1].Latency = map[string]map[string]int64{measure.NameAck: {"p50": 5e6}}
 	r.Latency = map[string]*measure.Distribution{measure.NameAck: {Count: 1, P50: 5e6}}
-	got := plots(t, page(t, r))
+	text := page(t, r)
+	got := plots(t, text)
+	if !strings.Contains(text, "An interval is of 15 seconds") {
+		t.Error("nobody is told how long an interval is")
+	}
 	if s := got["Sends"]; !strings.Contains(s, "sent: from 10/s to 10/s") || strings.Count(s[strings.Index(s, `class="line`):], "M") != 2 {
 		t.Errorf("%s", s)
 	}

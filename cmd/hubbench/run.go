@@ -66,7 +66,7 @@ type runCmd struct {
 	// Of peers, as --secret-file and --key-file are of the target.
 	PeerSecretFile map[string]string `placeholder:"KIND=FILE" help:"File with the peer's secret that signs tokens, if it wants some."`
 	PeerKeyFile    map[string]string `placeholder:"KIND=FILE" help:"File with the key of the peer's API."`
-	Out            string            `type:"path" help:"Directory for run.json, intervals.csv and report.html; default: hubbench-out/<scenario>-<time>."`
+	Out            string            `type:"path" help:"Directory for run.json, report.html, intervals.csv and latency.hlog; default: hubbench-out/<scenario>-<time>."`
 	Runs           int               `default:"1" help:"Run it so often, into Out/1, Out/2 …; for 'hubbench compare'."`
 	Quiet          bool              `short:"q" help:"No progress."`
 	Slow           bool              `name:"allow-invalid" help:"End with 0 when nothing is wrong but that this machine was too slow for the figures to mean anything: for tests of correctness."`
@@ -264,23 +264,34 @@ func (f *systemFlags) measure(s *streams, sc *scenario.Scenario, seed uint64, di
 	if !f.Remote {
 		cfg.Joinable = workers.start
 	}
-	var rows *report.Rows
-	if dir != "" {
-		if rows, err = report.NewRows(""); err != nil {
-			return nil, err
-		}
-		defer rows.Close()
-		cfg.Second = rows.Add
+	if dir == "" {
+		return f.load(s, cfg, workers)
 	}
+	rows, err := report.NewRows("")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	cfg.Second = rows.Add
+	var r *measure.Run
+	if err := file(filepath.Join(dir, measure.LogFile), func(w io.Writer) (err error) {
+		cfg.Histograms = w
+		r, err = f.load(s, cfg, workers)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	return r, file(filepath.Join(dir, "intervals.csv"), rows.CSV)
+}
+
+// load runs the scenario when everything is there.
+func (f *systemFlags) load(s *streams, cfg control.Config, workers *workers) (*measure.Run, error) {
 	r, err := control.Run(s.ctx, cfg)
 	if err != nil {
 		workers.stop()
 		return nil, errors.Join(err, workers.wait())
 	}
-	if rows != nil {
-		err = file(filepath.Join(dir, "intervals.csv"), rows.CSV)
-	}
-	return r, err
+	return r, nil
 }
 
 // use loads a system that is under control.
