@@ -223,6 +223,68 @@ func BenchmarkCheck(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/send")
 }
 
+// BenchmarkSoak is 8 hours of the scenario soak as its checkers see them, 20 sends a second in 700 conversations, half of which have an
+// observer; one op is all of it. It reports what a worker holds in the end, its record, and what judging takes.
+func BenchmarkSoak(b *testing.B) {
+	const sends, conversations = 20 * (8*3600 + 600), 700
+	convs := names("018f3c2e-5555-7abc-9def-0123456", conversations)
+	inUse := func() float64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return float64(m.HeapAlloc) / (1 << 20)
+	}
+	id := func(i int) string { return fmt.Sprintf("018f3c2e-1111-7abc-9def-%012d", i) }
+	for b.Loop() {
+		c := benchChecker(b)
+		before := inUse()
+		var obs []*check.Observer
+		for i := range 200 {
+			obs = append(obs, c.Observer(fmt.Sprint("user", i), ""))
+		}
+		for i := range sends {
+			cv := i % conversations
+			e := entry{Seq: uint64(i/conversations + 1), ID: id(i), Key: fmt.Sprint("w1/u12345/", i)}
+			c.Sent(check.Send{Conversation: convs[cv], Sender: fmt.Sprint("user", cv), Key: e.Key})
+			if cv < len(obs)*7/4 {
+				obs[cv%len(obs)].Saw(convs[cv], e)
+			}
+			c.Acked(convs[cv], e.Key, e.ID, e.Seq)
+		}
+		held := inUse()
+		b.ReportMetric(held-before, "held-MiB")
+		for cv := range convs {
+			var final []entry
+			for i := cv; i < sends; i += conversations {
+				final = append(final, entry{Seq: uint64(len(final) + 1), ID: id(i), Key: fmt.Sprint("w1/u12345/", i)})
+			}
+			c.Final("r", convs[cv], final)
+		}
+		b.ReportMetric(float64(c.Spilled())/1e6, "record-MB")
+		ended, peak := make(chan struct{}), make(chan float64)
+		go func() {
+			most := 0.0
+			for {
+				select {
+				case <-ended:
+					peak <- most
+					return
+				case <-time.After(20 * time.Millisecond):
+					var m runtime.MemStats
+					runtime.ReadMemStats(&m)
+					most = max(most, float64(m.HeapAlloc)/(1<<20))
+				}
+			}
+		}()
+		r := verdict(c)
+		close(ended)
+		b.ReportMetric(<-peak-held, "judging-MiB")
+		if !r.OK() {
+			b.Fatal(r)
+		}
+	}
+}
+
 func benchChecker(b *testing.B) *check.Checker {
 	c, err := check.New(check.Config{SpillDir: b.TempDir()})
 	if err != nil {

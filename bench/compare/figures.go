@@ -114,7 +114,7 @@ func Measured(r *measure.Run) time.Duration {
 	n := 0
 	for _, i := range r.Intervals {
 		if i.At >= 0 {
-			n++
+			n += i.Seconds()
 		}
 	}
 	return time.Duration(n) * time.Second

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/zumodra/hub/bench/measure"
@@ -61,11 +62,8 @@ const vitalsEvery = 5 * time.Second
 
 // watch notes what the processes use until ctx ends.
 func (c *control) watch(ctx context.Context, s System, zero time.Time) {
-	type asked struct {
-		at   float64
-		list map[string]measure.Vitals
-	}
-	var answers []asked
+	var said atomic.Pointer[map[string]measure.Vitals]
+	said.Store(new(map[string]measure.Vitals))
 	var asking sync.WaitGroup
 	asking.Go(func() {
 		t := time.NewTicker(vitalsEvery)
@@ -77,22 +75,11 @@ func (c *control) watch(ctx context.Context, s System, zero time.Time) {
 				return
 			}
 			if list, _ := s.Vitals(ctx); len(list) > 0 { // those that are down do not answer
-				answers = append(answers, asked{time.Since(zero).Seconds(), list})
+				said.Store(&list)
 			}
 		}
 	})
-	c.run.Processes = measure.Watch(ctx, zero, time.Second, time.Duration(c.cfg.Scenario.Duration), s.Processes)
+	c.run.Processes = measure.Watch(ctx, zero, time.Second, time.Duration(c.cfg.Scenario.Duration), s.Processes,
+		func() map[string]measure.Vitals { return *said.Load() })
 	asking.Wait()
-	for i := range c.run.Processes {
-		p := &c.run.Processes[i]
-		next := 0 // of the answers
-		var last measure.Vitals
-		for j := range p.Samples {
-			x := &p.Samples[j]
-			for ; next < len(answers) && answers[next].at <= x.At; next++ {
-				last = answers[next].list[p.Name]
-			}
-			x.Goroutines, x.Heap, x.Store = last.Goroutines, last.Heap, last.Store
-		}
-	}
 }

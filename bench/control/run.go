@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -42,8 +43,13 @@ type Config struct {
 	// Chaos does the scenario's actions, whose times count from the start of the measured part, until ctx ends; everything is undone when it returns.
 	Chaos func(ctx context.Context, start time.Time, marked func(measure.Mark)) error
 	Live  Live
-	Dir   string // for pictures of histories that are not linearizable; empty: none are made
-	Log   *slog.Logger
+	// Second is told every second of the load in order, also one of which the parts of workers are missing: the result of a long run has wider
+	// intervals. May be nil.
+	Second func(measure.Interval)
+	// Histograms gets those of intervals, as measure.Log writes them. May be nil.
+	Histograms io.Writer
+	Dir        string // for pictures of histories that are not linearizable; empty: none are made
+	Log        *slog.Logger
 }
 
 // System under load, where its processes can be looked at.
@@ -144,7 +150,7 @@ func (c *control) do(ctx context.Context) (*measure.Run, error) {
 	c.run = &measure.Run{Schema: measure.Schema, ID: strings.ToLower(rand.Text()[:8]), Seed: c.cfg.Seed, Command: c.cfg.Command,
 		Scenario: measure.Scenario{Name: sc.Name, Hash: sc.Hash(), Text: sc.Text()}, Machine: measure.MachineInfo(),
 		Target: measure.Target{Kind: c.cfg.Target.Kind(), URLs: c.cfg.Access.URLs}}
-	c.merger = measure.NewMerger(sc.Seconds())
+	c.merger = measure.NewMerger(measure.MergerConfig{Warmup: int(time.Duration(sc.Warmup) / time.Second), Seconds: sc.Seconds(), Second: c.cfg.Second})
 	version, err := c.cfg.Target.Version(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("ask the target for its version: %w", err)
@@ -348,6 +354,11 @@ func (c *control) load(ctx context.Context) error {
 	zero := start.Add(time.Duration(sc.Warmup))
 	end := zero.Add(time.Duration(sc.Duration))
 	c.run.Started = zero
+	if c.cfg.Histograms != nil {
+		c.mu.Lock()
+		c.merger.Log(measure.NewLog(c.cfg.Histograms, zero))
+		c.mu.Unlock()
+	}
 	c.cfg.Live.Phase("load")
 	if err := c.all(ctx, &message{Kind: kindStart, At: start.UnixNano()}); err != nil {
 		return err

@@ -3,9 +3,11 @@ package measure_test
 import (
 	"context"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -88,6 +90,44 @@ func TestGrowth(t *testing.T) {
 	}
 }
 
+func TestSlope(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	p := &measure.Process{}
+	for i := range 4*3600/5 + 1 { // four hours
+		s := measure.Sample{At: float64(5 * i), Files: 1000, Goroutines: 50 + rnd.IntN(9), Heap: 1}
+		hours := s.At / 3600
+		// 2 MiB an hour, with the saw of a collector, noise, and six minutes with a gigabyte more, by which a line of least squares would be some 130 off.
+		s.RSS = int64((100+2*hours)*(1<<20)) + int64(i%40)<<17 + rnd.Int64N(1<<20)
+		if hours > 3.8 && hours < 3.9 {
+			s.RSS += 1 << 30
+		}
+		if hours > 3 { // a leak of connections begins: half of the second half
+			s.Files += int(100 * (hours - 3))
+		}
+		p.Samples = append(p.Samples, s)
+	}
+	const end = 4 * 3600
+	for figure, want := range map[string][2]float64{"rss": {1.8 * (1 << 20), 2.6 * (1 << 20)}, "goroutines": {-0.5, 0.5}, "files": {20, 60}, "heap": {0, 0}} {
+		if got, ok := p.Slope(figure, end/2, end); !ok || got < want[0] || got > want[1] {
+			t.Errorf("%s grows by %v an hour (%v), want %v", figure, got, ok, want)
+		}
+	}
+	if got, ok := p.Slope("size", 0, end); ok {
+		t.Errorf("what there is not grows by %v", got)
+	}
+	for name, samples := range map[string][]measure.Sample{
+		"few":             p.Samples[len(p.Samples)-9:],
+		"started again":   p.Samples[len(p.Samples)*4/5:],
+		"ended early":     p.Samples[:len(p.Samples)*6/10],
+		"at one time":     slices.Repeat(p.Samples[:1], 20),
+		"ended before it": p.Samples[:10],
+	} {
+		if got, ok := (&measure.Process{Samples: samples}).Slope("rss", end/2, end); ok {
+			t.Errorf("%s: it grows by %v", name, got)
+		}
+	}
+}
+
 func TestThisMachineAndProcess(t *testing.T) {
 	m := measure.MachineInfo()
 	if m.CPUs != runtime.NumCPU() || m.Go != runtime.Version() || m.Files == 0 {
@@ -129,12 +169,14 @@ func TestWatch(t *testing.T) {
 			_ = used
 		}
 		return map[string]int{"self": os.Getpid(), "gone": 1 << 30}
+	}, func() map[string]measure.Vitals {
+		return map[string]measure.Vitals{"self": {Goroutines: 7, Heap: 8, Store: 9}}
 	})
 	if len(got) != 1 || got[0].Name != "self" || got[0].PID != os.Getpid() || len(got[0].Samples) < 5 {
 		t.Fatalf("%+v", got)
 	}
 	first, last := got[0].Samples[0], got[0].Samples[len(got[0].Samples)-1]
-	if first.RSS < 1<<20 || first.Files < 3 || last.At <= first.At || last.CPU < first.CPU+0.05 {
+	if first.RSS < 1<<20 || first.Files < 3 || last.Goroutines != 7 || last.Heap != 8 || last.Store != 9 || last.At <= first.At || last.CPU < first.CPU+0.05 {
 		t.Errorf("from %+v to %+v", first, last)
 	}
 	if got[0].CPU <= 0 || got[0].CPU > last.CPU-first.CPU+1e-9 {
@@ -154,7 +196,7 @@ func TestLongWatchesAreBounded(t *testing.T) {
 				cancel()
 			}
 			return map[string]int{"self": os.Getpid()}
-		})
+		}, nil)
 		samples := got[0].Samples
 		if len(samples) != 2500 { // each fourth
 			t.Fatalf("%d samples of %d", len(samples), rounds)

@@ -42,7 +42,7 @@ func TestMergedFiguresAreThoseOfAllThatWasRecorded(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const seconds = 2
 		workers := rapid.IntRange(1, 2).Draw(t, "workers")
-		m := measure.NewMerger(seconds)
+		m := measure.NewMerger(measure.MergerConfig{Warmup: 1, Seconds: seconds})
 		var latencies []time.Duration
 		bySecond := map[int][]time.Duration{}
 		var acked, late int64
@@ -120,7 +120,7 @@ func TestLatenciesOutOfBoundsAreCounted(t *testing.T) {
 	r.Record("ack", 2*time.Hour)
 	r.Record("ack", -time.Second)
 	r.Record("ack", time.Minute)
-	m := measure.NewMerger(1)
+	m := measure.NewMerger(measure.MergerConfig{Seconds: 1})
 	m.Add(0, 1, r.Cut(0, 0))
 	run := finish(t, m)
 	if d := run.Latency["ack"]; d.Count != 3 || d.Max != int64(measure.Longest) || d.Min != 0 || run.Totals[measure.CountClamped] != 1 || run.Totals[measure.CountEarly] != 1 {
@@ -147,7 +147,7 @@ func TestMergerAndMissingParts(t *testing.T) {
 	part := func(at int) measure.Part {
 		return measure.Part{Second: at, Connected: 1, Counts: map[string]int64{"acked": 1}}
 	}
-	m := measure.NewMerger(100)
+	m := measure.NewMerger(measure.MergerConfig{Seconds: 100})
 	for at := range 50 {
 		if _, whole := m.Add(0, 2, part(at)); whole { // the other one says nothing
 			t.Fatalf("second %d is whole", at)

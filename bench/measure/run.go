@@ -22,9 +22,10 @@ type Run struct {
 	Machine  Machine   `json:"machine"`
 
 	Workers   []Worker                 `json:"workers"`
-	Intervals []Interval               `json:"intervals"` // a second each, all workers together
-	Latency   map[string]*Distribution `json:"latency"`   // of the measured part, by name: see Name…
-	Totals    map[string]int64         `json:"totals"`    // counters of the measured part, by name
+	Width     int                      `json:"interval_seconds,omitempty"` // of an interval; 0: 1
+	Intervals []Interval               `json:"intervals"`                  // all workers together, in order of time
+	Latency   map[string]*Distribution `json:"latency"`                    // of the measured part, by name: see Name…
+	Totals    map[string]int64         `json:"totals"`                     // counters of the measured part, by name
 	Marks     []Mark                   `json:"marks"`
 	Processes []Process                `json:"processes"`
 	Memory    *Memory                  `json:"memory,omitempty"`
@@ -105,13 +106,21 @@ type Worker struct {
 	Spilled     int64         `json:"record_bytes"`    // of the history
 }
 
-// Interval is what happened in one second.
+// Interval is what happened in one second, or in the Run's Width of them.
 type Interval struct {
-	At        int                         `json:"at"` // seconds since the start of the load; negative: warm-up
+	At        int                         `json:"at"`                // its first second since the start of the load; negative: warm-up
+	Told      int                         `json:"seconds,omitempty"` // of how many of its seconds workers told; 0: 1
 	Counts    map[string]int64            `json:"counts"`
-	Connected int64                       `json:"connected"` // at its end
-	Latency   map[string]map[string]int64 `json:"latency"`   // name → p50, p90, p99, p999, max in nanoseconds
+	Connected int64                       `json:"connected"`        // at its end; of several seconds: the fewest at the end of one
+	Latency   map[string]map[string]int64 `json:"latency"`          // name → p50, p90, p99, p999, max in nanoseconds
+	Spread    map[string]Spread           `json:"spread,omitempty"` // of ack and delivery: what a heat map is made of
 }
+
+// Seconds of which the interval tells: by them its counters become rates.
+func (i Interval) Seconds() int { return max(1, i.Told) }
+
+// Step is how many seconds after an interval the next one begins, if nothing is missing.
+func (r *Run) Step() int { return max(1, r.Width) }
 
 // Distribution of a latency.
 type Distribution struct {

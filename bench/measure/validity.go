@@ -36,8 +36,8 @@ func Validity(r *Run, b Bounds) []string {
 	measured, last := 0, -1
 	for _, i := range r.Intervals {
 		if i.At >= 0 {
-			measured++
-			last = max(last, i.At)
+			measured += i.Seconds()
+			last = max(last, i.At+i.Seconds()-1)
 		}
 	}
 	switch {

@@ -18,14 +18,19 @@ type watched struct {
 }
 
 // Watch takes a sample of the target's processes each so often until ctx ends, and gives them. processes says which run, by name: one that
-// was started again has another pid, and is a process of its own. Times count from zero, and length is how long the measured part is, of
-// which Process.CPU is. It blocks; elsewhere than on Linux there are no samples.
-func Watch(ctx context.Context, zero time.Time, every, length time.Duration, processes func() map[string]int) []Process {
+// was started again has another pid, and is a process of its own. vitals are what they said of themselves last, by name; nil: nothing. Times
+// count from zero, and length is how long the measured part is, of which Process.CPU is. It blocks; elsewhere than on Linux there are no
+// samples.
+func Watch(ctx context.Context, zero time.Time, every, length time.Duration, processes func() map[string]int, vitals func() map[string]Vitals) []Process {
 	all := map[int]*watched{}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		at := time.Since(zero).Seconds()
+		var said map[string]Vitals
+		if vitals != nil {
+			said = vitals()
+		}
 		for name, pid := range processes() {
 			s, err := sampleOf(pid)
 			if err != nil {
@@ -34,7 +39,8 @@ func Watch(ctx context.Context, zero time.Time, every, length time.Duration, pro
 			if all[pid] == nil {
 				all[pid] = &watched{Process: Process{Name: name, PID: pid}}
 			}
-			s.At = at
+			v := said[name]
+			s.At, s.Goroutines, s.Heap, s.Store = at, v.Goroutines, v.Heap, v.Store
 			all[pid].add(s)
 		}
 		select {
@@ -89,18 +95,21 @@ func (p *Process) cpuAt(t float64) float64 {
 	return a.CPU + (b.CPU-a.CPU)*(t-a.At)/(b.At-a.At)
 }
 
+// figures of a process whose growth is looked at.
+var figures = map[string]func(Sample) float64{
+	"rss":        func(s Sample) float64 { return float64(s.RSS) },
+	"files":      func(s Sample) float64 { return float64(s.Files) },
+	"goroutines": func(s Sample) float64 { return float64(s.Goroutines) },
+	"heap":       func(s Sample) float64 { return float64(s.Heap) },
+}
+
 // minGrowth is how many samples a line is put through.
 const minGrowth = 10
 
 // Growth of a figure, rss, files, goroutines or heap, between two times, as a share of its beginning: of the line of least squares
 // through its samples. false: there are fewer than 10 samples that have it.
 func (p *Process) Growth(figure string, from, to float64) (float64, bool) {
-	value := map[string]func(Sample) float64{
-		"rss":        func(s Sample) float64 { return float64(s.RSS) },
-		"files":      func(s Sample) float64 { return float64(s.Files) },
-		"goroutines": func(s Sample) float64 { return float64(s.Goroutines) },
-		"heap":       func(s Sample) float64 { return float64(s.Heap) },
-	}[figure]
+	value := figures[figure]
 	if value == nil {
 		return 0, false
 	}

@@ -1,10 +1,15 @@
 package report
 
 import (
+	"bufio"
+	"cmp"
 	"encoding/csv"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 
@@ -23,7 +28,45 @@ var (
 	csvQuantiles = []string{"p50", "p90", "p99", "p999", "max"}
 )
 
-// CSV writes intervals.csv: a header, and a row for each second of the run. The first columns are the same for every run, in this order:
+// Rows collects the seconds of a run for intervals.csv, in a temporary file: how many there are does not matter. It is not for
+// concurrent use.
+type Rows struct {
+	file              *os.File
+	w                 *bufio.Writer
+	counts, latencies map[string]bool // names that have occurred
+	err               error           // the first
+}
+
+// NewRows makes the temporary file in a directory; empty: the system's.
+func NewRows(dir string) (*Rows, error) {
+	f, err := os.CreateTemp(dir, "hubbench-seconds-")
+	if err != nil {
+		return nil, fmt.Errorf("report: the file for the seconds of a run: %w", err)
+	}
+	return &Rows{file: f, w: bufio.NewWriter(f), counts: map[string]bool{}, latencies: map[string]bool{}}, nil
+}
+
+// Add a second. What goes wrong CSV says.
+func (r *Rows) Add(i measure.Interval) {
+	for n := range i.Counts {
+		r.counts[n] = true
+	}
+	for n := range i.Latency {
+		r.latencies[n] = true
+	}
+	b, err := json.Marshal(i)
+	if err == nil {
+		_, err = r.w.Write(append(b, '\n'))
+	}
+	r.err = cmp.Or(r.err, err)
+}
+
+// Close removes the temporary file.
+func (r *Rows) Close() error {
+	return errors.Join(r.file.Close(), os.Remove(r.file.Name()))
+}
+
+// CSV writes intervals.csv: a header, and a row for each second. The first columns are the same for every run, in this order:
 //
 //	at              second since the start of the load; negative: warm-up
 //	connected       connections at its end
@@ -32,20 +75,8 @@ var (
 //
 // Then follow what else this run has, counters first, by the alphabet (history_p50_ns …). A latency of which nothing was recorded in a
 // second is empty; a counter is 0.
-func CSV(w io.Writer, r *measure.Run) error {
-	counts, latencies := map[string]bool{}, map[string]bool{}
-	for _, i := range r.Intervals {
-		for n := range i.Counts {
-			counts[n] = true
-		}
-		for n := range i.Latency {
-			latencies[n] = true
-		}
-	}
-	parts := []struct{ counts, latencies []string }{
-		{csvCounts, csvLatencies},
-		{others(csvCounts, counts), others(csvLatencies, latencies)},
-	}
+func (r *Rows) CSV(w io.Writer) error {
+	parts := []csvPart{{csvCounts, csvLatencies}, {others(csvCounts, r.counts), others(csvLatencies, r.latencies)}}
 	c := csv.NewWriter(w)
 	row := []string{"at", "connected"}
 	for _, p := range parts {
@@ -57,29 +88,47 @@ func CSV(w io.Writer, r *measure.Run) error {
 		}
 	}
 	_ = c.Write(row) // Error has it
-	for _, i := range r.Intervals {
-		row = append(row[:0], strconv.Itoa(i.At), strconv.FormatInt(i.Connected, 10))
-		for _, p := range parts {
-			for _, n := range p.counts {
-				row = append(row, strconv.FormatInt(i.Counts[n], 10))
-			}
-			for _, n := range p.latencies {
-				for _, q := range csvQuantiles {
-					cell := ""
-					if v, ok := i.Latency[n][q]; ok {
-						cell = strconv.FormatInt(v, 10)
-					}
-					row = append(row, cell)
-				}
-			}
+	err := cmp.Or(r.err, r.w.Flush())
+	if err == nil {
+		_, err = r.file.Seek(0, io.SeekStart)
+	}
+	for d := json.NewDecoder(bufio.NewReader(r.file)); err == nil; {
+		var i measure.Interval
+		if err = d.Decode(&i); err == nil {
+			row = csvRow(row[:0], i, parts)
+			_ = c.Write(row)
 		}
-		_ = c.Write(row)
 	}
 	c.Flush()
-	if err := c.Error(); err != nil {
-		return fmt.Errorf("report: writing the intervals of run %q: %w", r.ID, err)
+	if errors.Is(err, io.EOF) {
+		err = c.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("report: writing the seconds of a run: %w", err)
 	}
 	return nil
+}
+
+// csvPart is some of the columns.
+type csvPart struct{ counts, latencies []string }
+
+func csvRow(row []string, i measure.Interval, parts []csvPart) []string {
+	row = append(row, strconv.Itoa(i.At), strconv.FormatInt(i.Connected, 10))
+	for _, p := range parts {
+		for _, n := range p.counts {
+			row = append(row, strconv.FormatInt(i.Counts[n], 10))
+		}
+		for _, n := range p.latencies {
+			for _, q := range csvQuantiles {
+				cell := ""
+				if v, ok := i.Latency[n][q]; ok {
+					cell = strconv.FormatInt(v, 10)
+				}
+				row = append(row, cell)
+			}
+		}
+	}
+	return row
 }
 
 // others of all names that are not among the fixed ones, sorted.

@@ -125,6 +125,15 @@ type plot struct {
 	X, Y  axis
 	Lines []line
 	Marks []markAt
+	// Of a heat map: what is drawn behind the marks, and what its colours mean.
+	cells string
+	Scale []swatch
+}
+
+// swatch is a colour of a heat map.
+type swatch struct {
+	Style int // 1 to heatLevels
+	Text  string
 }
 
 // markAt is a vertical line with the number of a Mark.
@@ -172,6 +181,7 @@ func (p plot) SVG() template.HTML {
 	fmt.Fprintf(&b, `<path class="axis" d="M%.1f %.1fH%.1f"/>`, plotLeft, bottom, right)
 	fmt.Fprintf(&b, `<text class="label" x="4" y="13">%s</text>`, escape(p.Y.Label))
 	fmt.Fprintf(&b, `<text class="label end" x="%.1f" y="%.1f">%s</text>`, right, plotHeight-8, escape(p.X.Label))
+	b.WriteString(p.cells)
 	p.marks(&b)
 	for i, l := range p.Lines {
 		p.line(&b, l, i%maxStyles)
@@ -208,6 +218,9 @@ func (p plot) marks(b *strings.Builder) {
 			continue
 		}
 		at := p.x(m.At)
+		if p.cells != "" { // seen on every colour
+			fmt.Fprintf(b, `<path class="halo" d="M%.1f %.1fV%.1f"/>`, at, plotTop, plotHeight-plotBottom)
+		}
 		fmt.Fprintf(b, `<path class="mark" d="M%.1f %.1fV%.1f"><title>%s</title></path>`,
 			at, plotTop, plotHeight-plotBottom, escape(fmt.Sprintf("%d: %s", m.N, m.Text)))
 		if first == 0 || at > end {

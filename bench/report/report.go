@@ -107,6 +107,7 @@ func newPage(r *measure.Run, peers []*measure.Run) page {
 	}
 	if len(r.Intervals) > 0 {
 		p.Warmup = r.Intervals[0].At < 0
+		p.Over = append(p.Over, heatMaps(r)...)
 		p.Over = append(p.Over, rates(r)...)
 		p.Over = append(p.Over, connections(r)...)
 		p.Over = append(p.Over, latencies(r)...)

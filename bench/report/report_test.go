@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -41,6 +42,9 @@ func page(t *testing.T, r *measure.Run, peers ...*measure.Run) string {
 	return b.String()
 }
 
+// heats are the cells of heat maps, whose coordinates are not those of the plot.
+var heats = regexp.MustCompile(`<g class="heat".*?</g>`)
+
 var svgs = regexp.MustCompile(`(?s)<svg viewBox="0 0 480.*?</svg>`)
 
 // plots of a page by their titles.
@@ -73,7 +77,7 @@ func TestHTMLHasEverything(t *testing.T) {
 	got := plots(t, text)
 	for _, title := range []string{
 		"Latency by percentile", "Sends", "Deliveries", "Connections", "Latency: ack", "Latency: delivery", "CPU of the target",
-		"Memory of the target (RSS)", "Heap of the target", "Goroutines of the target", "Descriptors of the target", "Memory per connection", "Sessions",
+		"Latencies over time: ack", "Latencies over time: delivery", "Memory of the target (RSS)", "Heap of the target", "Goroutines of the target", "Descriptors of the target", "Memory per connection", "Sessions",
 	} {
 		if got[title] == "" {
 			t.Errorf("no plot %q", title)
@@ -203,7 +207,7 @@ func TestPlotsStayInside(t *testing.T) {
 				if strings.Contains(s, "NaN") || strings.Contains(s, "Inf") {
 					t.Errorf("%s: a number is none: %s", title, s)
 				}
-				for _, m := range numbers.FindAllStringSubmatch(s, -1) {
+				for _, m := range numbers.FindAllStringSubmatch(heats.ReplaceAllString(s, ""), -1) {
 					x, _ := strconv.ParseFloat(m[1], 64)
 					y, _ := strconv.ParseFloat(m[2], 64)
 					if x < 61.9 || x > 466.1 || y < 35.9 || y > 226.1 {
@@ -226,6 +230,33 @@ func TestLongRunStaysSmall(t *testing.T) {
 	// What lasted three seconds of two hours is still there: the longest latency of each group is shown.
 	if s := plots(t, text)["Latency: ack"]; !strings.Contains(s, "10 s</text>") {
 		t.Errorf("the outage is not to be seen: %.600s", s)
+	}
+}
+
+// TestWideIntervals: the counters of a long run are shown by the second, whatever an interval has of them, and gaps are gaps.
+func TestWideIntervals(t *testing.T) {
+	r := &measure.Run{Width: 15}
+	for at := -30; at < 150; at += 15 {
+		i := measure.Interval{At: at, Told: 15, Counts: map[string]int64{measure.CountSent: 150}}
+		if at == 30 {
+			i.Told, i.Counts[measure.CountSent] = 5, 50
+		}
+		if at != 60 {
+			r.Intervals = append(r.Intervals, i)
+		}
+	}
+	r.Intervals[1].Latency = map[string]map[string]int64{measure.NameAck: {"p50": 5e6}}
+	r.Latency = map[string]*measure.Distribution{measure.NameAck: {Count: 1, P50: 5e6}}
+	text := page(t, r)
+	got := plots(t, text)
+	if !strings.Contains(text, "An interval is of 15 seconds") {
+		t.Error("nobody is told how long an interval is")
+	}
+	if s := got["Sends"]; !strings.Contains(s, "sent: from 10/s to 10/s") || strings.Count(s[strings.Index(s, `class="line`):], "M") != 2 {
+		t.Errorf("%s", s)
+	}
+	if s := got["Latency: ack"]; !strings.Contains(s, "Latency of ack in intervals of 15 seconds.") {
+		t.Errorf("%s", s)
 	}
 }
 
@@ -276,7 +307,7 @@ func TestEmptyRun(t *testing.T) {
 		t.Error(text)
 	}
 	var b strings.Builder
-	if err := errors.Join(report.Text(&b, &measure.Run{}), report.CSV(&b, &measure.Run{}), report.Markdown(&b, &measure.Run{})); err != nil {
+	if err := errors.Join(report.Text(&b, &measure.Run{}), csvOf(t, &b, &measure.Run{}), report.Markdown(&b, &measure.Run{})); err != nil {
 		t.Error(err)
 	}
 }
@@ -288,7 +319,7 @@ func (full) Write([]byte) (int, error) { return 0, io.ErrShortWrite }
 func TestWriterErrors(t *testing.T) {
 	r := sample(t, 10, 4)
 	for name, err := range map[string]error{
-		"HTML": report.HTML(full{}, r), "Text": report.Text(full{}, r), "CSV": report.CSV(full{}, r), "Markdown": report.Markdown(full{}, r),
+		"HTML": report.HTML(full{}, r), "Text": report.Text(full{}, r), "CSV": csvOf(t, full{}, r), "Markdown": report.Markdown(full{}, r),
 	} {
 		if !errors.Is(err, io.ErrShortWrite) {
 			t.Errorf("%s: %v", name, err)
@@ -346,11 +377,32 @@ func TestMarkdown(t *testing.T) {
 	}
 }
 
+// csvOf writes the intervals of a run as if each were a second.
+func csvOf(t *testing.T, w io.Writer, r *measure.Run) error {
+	t.Helper()
+	dir := t.TempDir()
+	rows, err := report.NewRows(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range r.Intervals {
+		rows.Add(i)
+	}
+	err = rows.CSV(w)
+	if err := rows.Close(); err != nil {
+		t.Error(err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("a file is left: %v", left)
+	}
+	return err
+}
+
 func TestCSV(t *testing.T) {
 	r := sample(t, 20, 4)
 	r.Intervals[2].Latency["history"] = map[string]int64{"p50": 77}
 	var b strings.Builder
-	if err := report.CSV(&b, r); err != nil {
+	if err := csvOf(t, &b, r); err != nil {
 		t.Fatal(err)
 	}
 	rows, err := csv.NewReader(strings.NewReader(b.String())).ReadAll()

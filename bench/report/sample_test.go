@@ -32,6 +32,16 @@ func distribution(t testing.TB, rnd *rand.Rand, n int, medianMs float64) *measur
 	}
 }
 
+// spread of n latencies around a median in milliseconds.
+func spread(rnd *rand.Rand, n int, medianMs float64) measure.Spread {
+	s := measure.Spread{Counts: make([]int64, 63)}
+	for range n {
+		us := medianMs * 1e3 * math.Exp(0.6*rnd.NormFloat64())
+		s.Counts[min(62, max(0, int(measure.SpreadsPerDecade*math.Log10(us))))]++
+	}
+	return s
+}
+
 // sample is a run of so many seconds with everything in it: a ramp, a node that is killed, violations, a missed threshold.
 func sample(t testing.TB, seconds int, medianMs float64) *measure.Run {
 	t.Helper()
@@ -83,7 +93,9 @@ func sample(t testing.TB, seconds int, medianMs float64) *measure.Run {
 		if dead {
 			slow = 60
 		}
+		i.Spread = map[string]measure.Spread{}
 		for name, f := range map[string]float64{measure.NameAck: 1, measure.NameDelivery: 1.7} {
+			i.Spread[name] = spread(rnd, int(acked), f*slow*medianMs)
 			i.Latency[name] = map[string]int64{"p50": ms(f * slow), "p90": ms(2 * f * slow), "p99": ms(4 * f * slow), "p999": ms(6 * f * slow), "max": ms(9 * f * slow)}
 		}
 		r.Intervals = append(r.Intervals, i)

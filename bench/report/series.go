@@ -14,7 +14,7 @@ import (
 func timeAxis(r *measure.Run) (a axis, per float64) {
 	lo, hi := math.Inf(1), math.Inf(-1)
 	for _, i := range r.Intervals {
-		lo, hi = min(lo, float64(i.At)), max(hi, float64(i.At)+1)
+		lo, hi = min(lo, float64(i.At)), max(hi, float64(i.At+r.Step()))
 	}
 	for _, p := range r.Processes {
 		for _, s := range p.Samples {
@@ -131,13 +131,14 @@ func describe(lines []line, format func(float64) string) string {
 // intervalLine takes a value out of each interval.
 func intervalLine(r *measure.Run, name string, per float64, value func(measure.Interval) float64, fold func([]float64) float64) line {
 	l := line{Name: name}
-	last := math.MinInt
+	last, step := math.MinInt, r.Step()
+	half := float64(step) / 2
 	for _, i := range r.Intervals {
-		if last != math.MinInt && i.At > last+1 { // nothing was recorded between
-			l.Points = append(l.Points, point{(float64(last) + 1.5) / per, math.NaN()})
+		if last != math.MinInt && i.At > last+step { // nothing was recorded between
+			l.Points = append(l.Points, point{(float64(last+step) + half) / per, math.NaN()})
 		}
 		last = i.At
-		l.Points = append(l.Points, point{(float64(i.At) + 0.5) / per, value(i)})
+		l.Points = append(l.Points, point{(float64(i.At) + half) / per, value(i)})
 	}
 	l.Points = shrink(l.Points, fold)
 	return l
@@ -181,7 +182,7 @@ func connections(r *measure.Run) []plot {
 // countLines are those of the counters that have anything to show.
 func countLines(r *measure.Run, per float64, names ...string) (out []line) {
 	for _, n := range names {
-		l := intervalLine(r, n, per, func(i measure.Interval) float64 { return float64(i.Counts[n]) }, mean)
+		l := intervalLine(r, n, per, func(i measure.Interval) float64 { return float64(i.Counts[n]) / float64(i.Seconds()) }, mean)
 		if _, hi := extent([]line{l}); hi > 0 {
 			out = append(out, l)
 		}
@@ -215,12 +216,20 @@ func latencies(r *measure.Run) []plot {
 			continue
 		}
 		lo, hi := extent(lines)
-		desc := "Latency of " + name + " by the second. " + describe(lines, func(v float64) string { return compare.Format(v, compare.Seconds) })
+		desc := "Latency of " + name + " " + by(r) + ". " + describe(lines, func(v float64) string { return compare.Format(v, compare.Seconds) })
 		charts = append(charts, plot{
 			Title: "Latency: " + name, Desc: desc, X: x, Y: logTimes("latency (log scale)", lo, hi), Lines: lines, Marks: marks(r, per),
 		})
 	}
 	return charts
+}
+
+// by says how wide the intervals of a run are.
+func by(r *measure.Run) string {
+	if r.Step() == 1 {
+		return "by the second"
+	}
+	return fmt.Sprintf("in intervals of %d seconds", r.Step())
 }
 
 // processes are the plots of what the target's processes used.

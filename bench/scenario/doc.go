@@ -15,6 +15,9 @@
 //	cpu.delivery <= 20us     processor time of all watched processes for each message that arrived; cpu.ack: for each acknowledged send
 //	growth.rss <= 0.1        of the watched process that grew most, by a line through its samples in the measured part: 0.1 is
 //	                         a tenth; also growth.files, growth.goroutines and growth.heap
+//	memory.slope <= 1MiB/h   by how much the resident memory of the process that grew most grew an hour, by the median of the slopes
+//	                         between its samples (Theil and Sen) in the second half of the measured part, when caches are full; also
+//	                         heap.slope, and goroutines.slope <= 5/h and descriptors.slope
 //
 // Latencies and counters are those of package measure, and the operations over REST: history, scroll, list, search. A counter that
 // the run does not have is 0. A latency of which nothing was recorded, and any other figure that the run does not have, keeps no

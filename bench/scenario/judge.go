@@ -41,9 +41,10 @@ func counters() []string {
 func derived() map[string][]string {
 	return map[string][]string{
 		"violations": {""},
-		"memory":     {"edge", "directory", "user", "kernel"},
-		"cpu":        {"delivery", "ack"},
-		"growth":     {"rss", "files", "goroutines", "heap"},
+		"memory":     {"edge", "directory", "user", "kernel", "slope"},
+		"goroutines": {"slope"}, "descriptors": {"slope"}, "heap": {"slope"},
+		"cpu":    {"delivery", "ack"},
+		"growth": {"rss", "files", "goroutines", "heap"},
 	}
 }
 
@@ -63,11 +64,19 @@ func parse(t Threshold) (bound, error) {
 	}
 	allowed = append(allowed, derived()[b.figure]...)
 	if allowed == nil {
-		return bound{}, fmt.Errorf("%q: there is no figure %q: want a latency (%s), a counter (%s), violations, memory, cpu or growth", t, b.figure,
+		return bound{}, fmt.Errorf("%q: there is no figure %q: want a latency (%s), a counter (%s), violations, memory, heap, goroutines, descriptors, cpu or growth", t, b.figure,
 			strings.Join(latencies(), ", "), strings.Join(counters(), ", "))
 	}
 	if !slices.Contains(allowed, b.stat) {
 		return bound{}, fmt.Errorf("%q: %s has no %q: want one of %s", t, b.figure, b.stat, strings.TrimPrefix(strings.Join(allowed, ", "), ", "))
+	}
+	if b.stat == slope {
+		v, err := parseSlope(m[4], b.figure == "memory" || b.figure == "heap")
+		if err != nil {
+			return bound{}, fmt.Errorf("%q: %w", t, err)
+		}
+		b.value = v
+		return b, nil
 	}
 	if b.figure == "cpu" || slices.Contains(stats(), b.stat) {
 		d, err := time.ParseDuration(m[4])
@@ -138,7 +147,10 @@ func (b bound) of(r *measure.Run, length int) (float64, error) {
 			n += k
 		}
 		return float64(n), nil
-	case "memory":
+	case "memory", "heap", "goroutines", "descriptors":
+		if b.stat == slope {
+			return steepest(r, map[string]string{"memory": "rss", "heap": "heap", "goroutines": "goroutines", "descriptors": "files"}[b.figure], length)
+		}
 		m := r.Memory
 		if m == nil || m.Connections == 0 {
 			return 0, fmt.Errorf("memory was not measured")
@@ -189,7 +201,7 @@ func (b bound) of(r *measure.Run, length int) (float64, error) {
 	seconds := 0 // a run may be cut short
 	for _, i := range r.Intervals {
 		if i.At >= 0 && i.At < length {
-			seconds++
+			seconds += i.Seconds()
 		}
 	}
 	if seconds == 0 {

@@ -22,8 +22,8 @@ func measured() *measure.Run {
 		Check:  &check.Report{Acked: 9},
 	}
 	p := measure.Process{CPU: 0.06}
-	for i := range 11 {
-		p.Samples = append(p.Samples, measure.Sample{At: float64(i) * 0.3, RSS: int64(1000 + 10*i), Files: 50})
+	for i := range 21 {
+		p.Samples = append(p.Samples, measure.Sample{At: float64(i) * 0.15, RSS: int64(1000 + 5*i), Files: 50})
 	}
 	r.Processes = []measure.Process{p, {CPU: 0.03}}
 	return r
@@ -57,6 +57,11 @@ func TestThresholds(t *testing.T) {
 		"growth.rss <= 0.11":        {0.1, true},
 		"growth.rss <= 0.09":        {0.1, false},
 		"growth.files == 0":         {0, true},
+		"memory.slope <= 117KiB/h":  {120000, false}, // 5 bytes in 0.15 s
+		"memory.slope <= 1MiB/h":    {120000, true},
+		"memory.slope < 119999B/h":  {120000, false},
+		"descriptors.slope <= 0/h":  {0, true},
+		"goroutines.slope <= 5/h":   {0, false}, // nobody said how many there are
 		"delivery.p99 <= 1h":        {0, false}, // nothing was measured
 		"growth.goroutines <= 1000": {0, false},
 	} {
@@ -71,13 +76,14 @@ func TestThresholds(t *testing.T) {
 // A threshold on what the run does not have is not kept, whatever its operator.
 func TestThresholdsOfNothing(t *testing.T) {
 	for text, why := range map[string]string{
-		"violations == 0":      "nothing was checked",
-		"ack.p99 <= 1h":        "no ack was measured",
-		"memory.edge <= 1e9":   "memory was not measured",
-		"cpu.delivery <= 1h":   "no process was watched",
-		"growth.rss <= 100":    "no process was watched",
-		"delivered.rate >= 0":  "no second was measured",
-		"delivery.p50 != 17ms": "no delivery was measured",
+		"violations == 0":        "nothing was checked",
+		"ack.p99 <= 1h":          "no ack was measured",
+		"memory.edge <= 1e9":     "memory was not measured",
+		"cpu.delivery <= 1h":     "no process was watched",
+		"growth.rss <= 100":      "no process was watched",
+		"memory.slope <= 1e9B/h": "no process was watched",
+		"delivered.rate >= 0":    "no second was measured",
+		"delivery.p50 != 17ms":   "no delivery was measured",
 	} {
 		got := decode(t, small, "thresholds=['"+text+"']").Judge(&measure.Run{})
 		if len(got) != 1 || got[0].OK || !strings.Contains(got[0].Text, why) {
@@ -93,19 +99,25 @@ func TestThresholdsOfNothing(t *testing.T) {
 
 func TestThresholdGrammar(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                     "no threshold",
-		"ack.p99":              "no threshold",
-		"ack.p99 =< 5ms":       "no threshold",
-		"ack.p99 <= 5 ms":      "no threshold",
-		"ack.p99 <= 5":         "no duration",
-		"ack.p95 <= 5ms":       "want one of p50",
-		"ack <= 5ms":           "want one of p50",
-		"errors == none":       "no number",
-		"errors == NaN":        "no number",
-		"memory <= 5":          "want one of edge",
-		"latency.p99 <= 5ms":   `no figure "latency"`,
-		"delivered.p99 <= 5ms": "want one of count, rate",
-		"violations.rate == 0": "violations has no",
+		"":                           "no threshold",
+		"ack.p99":                    "no threshold",
+		"ack.p99 =< 5ms":             "no threshold",
+		"ack.p99 <= 5 ms":            "no threshold",
+		"ack.p99 <= 5":               "no duration",
+		"ack.p95 <= 5ms":             "want one of p50",
+		"ack <= 5ms":                 "want one of p50",
+		"errors == none":             "no number",
+		"errors == NaN":              "no number",
+		"memory <= 5":                "want one of edge",
+		"latency.p99 <= 5ms":         `no figure "latency"`,
+		"delivered.p99 <= 5ms":       "want one of count, rate",
+		"violations.rate == 0":       "violations has no",
+		"memory.slope <= 5":          "want one as 1MiB/h",
+		"memory.slope <= 5/h":        "want one as 1MiB/h",
+		"memory.slope <= 5MB/h":      "want one as 1MiB/h",
+		"goroutines.slope <= 5":      "want one as 5/h",
+		"descriptors.slope <= NaN/h": "want one as 5/h",
+		"descriptors <= 5/h":         "want one of slope",
 	} {
 		if err := scenario.Threshold(text).Validate(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: error %v, want %q", text, err, want)

@@ -132,7 +132,7 @@ func TestRun(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("exit %d\n%s%s", code, out, errs)
 	}
-	for _, f := range []string{"run.json", "intervals.csv", "report.html", "peer-limit/run.json"} {
+	for _, f := range []string{"run.json", "intervals.csv", "report.html", "latency.hlog", "peer-limit/run.json"} {
 		if info, err := os.Stat(filepath.Join(dir, f)); err != nil || info.Size() == 0 {
 			t.Errorf("%s: %v", f, err)
 		}

@@ -66,7 +66,7 @@ type runCmd struct {
 	// Of peers, as --secret-file and --key-file are of the target.
 	PeerSecretFile map[string]string `placeholder:"KIND=FILE" help:"File with the peer's secret that signs tokens, if it wants some."`
 	PeerKeyFile    map[string]string `placeholder:"KIND=FILE" help:"File with the key of the peer's API."`
-	Out            string            `type:"path" help:"Directory for run.json, intervals.csv and report.html; default: hubbench-out/<scenario>-<time>."`
+	Out            string            `type:"path" help:"Directory for run.json, report.html, intervals.csv and latency.hlog; default: hubbench-out/<scenario>-<time>."`
 	Runs           int               `default:"1" help:"Run it so often, into Out/1, Out/2 …; for 'hubbench compare'."`
 	Quiet          bool              `short:"q" help:"No progress."`
 	Slow           bool              `name:"allow-invalid" help:"End with 0 when nothing is wrong but that this machine was too slow for the figures to mean anything: for tests of correctness."`
@@ -182,7 +182,7 @@ func exitOf(r *measure.Run, slow bool) int {
 	return 0
 }
 
-// write writes all files of a run.
+// write writes all files of a run but those that were written while it lasted.
 func write(dir string, r *measure.Run, peers []*measure.Run) error {
 	if err := measure.Write(dir, r); err != nil {
 		return err
@@ -196,9 +196,7 @@ func write(dir string, r *measure.Run, peers []*measure.Run) error {
 			return err
 		}
 	}
-	return errors.Join(
-		file(filepath.Join(dir, "intervals.csv"), func(w io.Writer) error { return report.CSV(w, r) }),
-		file(filepath.Join(dir, "report.html"), func(w io.Writer) error { return report.HTML(w, r, peers...) }))
+	return file(filepath.Join(dir, "report.html"), func(w io.Writer) error { return report.HTML(w, r, peers...) })
 }
 
 func file(path string, f func(io.Writer) error) error {
@@ -209,7 +207,8 @@ func file(path string, f func(io.Writer) error) error {
 	return errors.Join(f(w), w.Close())
 }
 
-// measure runs the scenario once against what the flags name, or against what it starts.
+// measure runs the scenario once against what the flags name, or against what it starts. The directory gets what the run's JSON has no room
+// for; there may be none.
 func (f *systemFlags) measure(s *streams, sc *scenario.Scenario, seed uint64, dir string, view control.Live) (*measure.Run, error) {
 	access, err := f.access()
 	if err != nil {
@@ -265,6 +264,28 @@ func (f *systemFlags) measure(s *streams, sc *scenario.Scenario, seed uint64, di
 	if !f.Remote {
 		cfg.Joinable = workers.start
 	}
+	if dir == "" {
+		return f.load(s, cfg, workers)
+	}
+	rows, err := report.NewRows("")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	cfg.Second = rows.Add
+	var r *measure.Run
+	if err := file(filepath.Join(dir, measure.LogFile), func(w io.Writer) (err error) {
+		cfg.Histograms = w
+		r, err = f.load(s, cfg, workers)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	return r, file(filepath.Join(dir, "intervals.csv"), rows.CSV)
+}
+
+// load runs the scenario when everything is there.
+func (f *systemFlags) load(s *streams, cfg control.Config, workers *workers) (*measure.Run, error) {
 	r, err := control.Run(s.ctx, cfg)
 	if err != nil {
 		workers.stop()
