@@ -78,6 +78,7 @@ func TestHTMLHasEverything(t *testing.T) {
 	for _, title := range []string{
 		"Latency by percentile", "Sends", "Deliveries", "Connections", "Latency: ack", "Latency: delivery", "CPU of the target",
 		"Latencies over time: ack", "Latencies over time: delivery", "Memory of the target (RSS)", "Heap of the target", "Goroutines of the target", "Descriptors of the target", "Memory per connection", "Sessions",
+		"Requests to the store",
 	} {
 		if got[title] == "" {
 			t.Errorf("no plot %q", title)
@@ -92,6 +93,9 @@ func TestHTMLHasEverything(t *testing.T) {
 	}
 	if !strings.Contains(got["Latency: ack"], "<desc>Latency of ack by the second. p50: from ") {
 		t.Errorf("description: %.300s", got["Latency: ack"])
+	}
+	if s := got["Requests to the store"]; !strings.Contains(s, "hub1: from 40/s to 40/s, mean 40/s. ") || !strings.Contains(s, "hub3: from 120/s to 120/s") {
+		t.Errorf("requests to the store: %.300s", s)
 	}
 	for _, want := range []string{
 		"failed</b> Correctness: 1 × lost, 1 × skip.", "delivered.rate &gt;= 20000", "✗ missed", "✓ kept", "user 5 found k-100 seq 12 id 0194",

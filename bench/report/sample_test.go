@@ -108,7 +108,8 @@ func sample(t testing.TB, seconds int, medianMs float64) *measure.Run {
 				cpu = 0
 			}
 			cpu += 0.25 + 0.1*float64(n) + 0.05*rnd.Float64()
-			p.Samples = append(p.Samples, measure.Sample{At: float64(at), CPU: cpu, RSS: int64(90+at/5+n*20) << 20, Files: 5000, Goroutines: 80 + at%5, Heap: 40 << 20})
+			p.Samples = append(p.Samples, measure.Sample{At: float64(at), CPU: cpu, RSS: int64(90+at/5+n*20) << 20, Files: 5000, Goroutines: 80 + at%5, Heap: 40 << 20,
+				Store: int64(1000 + (at+5)/5*200*(n+1))}) // asked every 5 s
 		}
 		r.Processes = append(r.Processes, p)
 	}

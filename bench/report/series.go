@@ -254,6 +254,13 @@ func processes(r *measure.Run) []plot {
 		cpu = append(cpu, l)
 	}
 	plots := []plot{timed(r, "CPU of the target", busiest(cpu), x, per, "processors", 1e9, []string{""}, compare.Count)}
+	var store []line
+	for _, p := range r.Processes {
+		store = append(store, requests(p, per))
+	}
+	if _, hi := extent(store); hi > 0 {
+		plots = append(plots, timed(r, "Requests to the store", busiest(store), x, per, "a second", 1000, []string{"", "thousand", "million"}, compare.PerSecond))
+	}
 	for _, c := range []struct {
 		title, what string
 		base        float64
@@ -280,6 +287,27 @@ func processes(r *measure.Run) []plot {
 		}
 	}
 	return plots
+}
+
+// silent is for how many seconds a process may tell the same before that is what it did: it is asked every few.
+const silent = 10
+
+// requests of a process to the store, a second. The samples have a counter, which is as it was until the process is asked again.
+func requests(p measure.Process, per float64) line {
+	l := line{Name: clean(p.Name)}
+	var last *measure.Sample
+	for i := range p.Samples {
+		s := &p.Samples[i]
+		switch {
+		case s.Store == 0 || last != nil && s.Store == last.Store && s.At-last.At < silent:
+			continue
+		case last != nil && s.Store >= last.Store && s.At > last.At:
+			l.Points = append(l.Points, point{(s.At + last.At) / 2 / per, float64(s.Store-last.Store) / (s.At - last.At)})
+		}
+		last = s
+	}
+	l.Points = shrink(l.Points, slices.Max)
+	return l
 }
 
 // busiest keeps as many lines as can be told apart: those with the highest peaks, in their order.
