@@ -81,8 +81,8 @@ lint: ## gofmt, vet, staticcheck, golangci-lint (the first run builds them)
 vuln: ## known vulnerabilities (needs the network; not part of CI)
 	$(TOOL) govulncheck ./...
 
-fuzz: ## every fuzz target for FUZZTIME (default 10s)
-	FUZZTIME=$(FUZZTIME) GO="$(GO)" .ci/fuzz
+fuzz: ## every fuzz target, or those whose name matches FUZZ, for FUZZTIME (default 10s)
+	FUZZ=$(FUZZ) FUZZTIME=$(FUZZTIME) GO="$(GO)" .ci/fuzz
 
 bench: ## the project's targets against this machine: memory, fan-out, durable sends, a mix of load, a storm (10 minutes)
 	$(GO) run ./bench targets
