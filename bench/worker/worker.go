@@ -178,6 +178,10 @@ func (w *Worker) name(user int32) string {
 	return n
 }
 
+// isOf says of the i-th of many whether it belongs to the share of them: evenly spread and neither more nor less, which chance would not be
+// where they are few.
+func isOf(share float64, i int) bool { return int(float64(i+1)*share) > int(float64(i)*share) }
+
 // place makes the connections of the users that are here.
 func (w *Worker) place() {
 	p, c := w.cfg.Plan, w.sc.Connections
@@ -185,7 +189,7 @@ func (w *Worker) place() {
 	online := int(float64(w.sc.Users)*c.Online + 0.5)
 	for u := p.Part; u < online; u += p.Parts {
 		for s := range c.PerUser {
-			k := conn{user: int32(u), socket: int16(s), convs: w.mine[int32(u)], slow: w.rng.Float64() < c.Slow}
+			k := conn{user: int32(u), socket: int16(s), convs: w.mine[int32(u)], slow: isOf(c.Slow, u*c.PerUser+s)}
 			k.observed = w.chk != nil && w.rng.Float64() < w.sc.Check.Observers && !w.unordered
 			if k.observed {
 				k.obs = w.chk.Observer(fmt.Sprintf("%s.%d", w.name(k.user), s), w.name(k.user))

@@ -334,3 +334,17 @@ func FuzzParseKey(f *testing.F) {
 		}
 	})
 }
+
+func TestShares(t *testing.T) {
+	for share, want := range map[float64]int{0: 0, 0.005: 5, 0.01: 10, 0.1: 100, 1.0 / 3: 333, 0.999: 999, 1: 1000} {
+		n := 0
+		for i := range 1000 {
+			if isOf(share, i) {
+				n++
+			}
+		}
+		if n != want {
+			t.Errorf("%v of 1000 are %d, want %d", share, n, want)
+		}
+	}
+}
