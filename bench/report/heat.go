@@ -180,8 +180,7 @@ const (
 // words for what the map shows: how long most took, and when it was much longer.
 func (h heat) words(what string) string {
 	sum := make([]int64, h.rows)
-	var each []int64 // how many columns have their 99 % in a row
-	each = make([]int64, h.rows)
+	each := make([]int64, h.rows) // how many columns have their 99 % in a row
 	for _, c := range h.cells {
 		for row, n := range c {
 			sum[row] += n
