@@ -438,15 +438,12 @@ func TestFanOutDoesNotStarveReads(t *testing.T) {
 			}
 		}
 	}()
-	for i := range 20 {
+	for i := 0; i < 20 || s.Stats().FramesOut < 2*n; i++ { // until a fan-out went on meanwhile
 		cs[0].text(fmt.Sprint(i))
 		cs[0].expectText(fmt.Sprint(i))
 	}
 	close(stop)
 	<-done
-	if s.Stats().FramesOut < n {
-		t.Error("no fan-out went on meanwhile")
-	}
 }
 
 func smallBuffer(_, _ string, rc syscall.RawConn) error {
