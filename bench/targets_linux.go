@@ -33,7 +33,7 @@ var loads = []struct {
 }{
 	{"dm-mix", []string{"duration=30s", "warmup=5s"}},
 	{"town-hall", []string{"duration=20s"}},
-	{"reconnect-storm", []string{"duration=40s", "chaos[0].at=10s", "chaos[0].for=15s"}},
+	{"reconnect-storm", []string{"duration=40s", "chaos[0].at=10s", "chaos[1].at=10s", "chaos[0].for=15s", "chaos[1].for=15s"}},
 }
 
 // measureTargets runs the measurements behind the project's targets, each shorter than by itself, and the load harness: ten
