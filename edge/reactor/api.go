@@ -146,6 +146,6 @@ type Stats struct {
 	ProtocolErrors, TooBig, HandshakeTimeouts, HTTPConns uint64
 	AcceptErrors                                         uint64 // EMFILE and the like, survived
 	InboxOverflows                                       uint64 // Durable frames that found a full inbox
-	InboxBytes                                           int64  // gauge
+	InboxBytes, LargeBytes                               int64  // gauges; LargeBytes: how much of LargeTotal is taken
 	ClosedByCode                                         map[uint16]uint64
 }

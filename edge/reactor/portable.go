@@ -329,6 +329,7 @@ func (s *Server) Stats() Stats {
 	st := Stats{ClosedByCode: make(map[uint16]uint64)}
 	s.stats.add(&st)
 	st.QueuedBytes = s.queued.Load()
+	st.LargeBytes = s.cfg.LargeTotal - s.room.Load()
 	return st
 }
 

@@ -231,6 +231,7 @@ func (s *Server) Stats() Stats {
 		st.InboxBytes += r.inbox.bytes.Load()
 	}
 	st.QueuedBytes = s.queued.Load()
+	st.LargeBytes = s.cfg.LargeTotal - s.room.Load()
 	return st
 }
 

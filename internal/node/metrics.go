@@ -104,6 +104,7 @@ func edgeCollector(take func() reactor.Stats) prometheus.Collector {
 	c.gauge("hub_edge_connections", "Open WebSocket connections.", func(s *S) float64 { return float64(s.Connections) })
 	c.gauge("hub_edge_handshaking_connections", "Connections that have not completed their handshake.", func(s *S) float64 { return float64(s.Handshaking) })
 	c.gauge("hub_edge_queue_bytes", "Bytes waiting in write queues.", func(s *S) float64 { return float64(s.QueuedBytes) })
+	c.gauge("hub_edge_large_message_bytes", "Bytes taken by large messages that are being received.", func(s *S) float64 { return float64(s.LargeBytes) })
 	c.gauge("hub_edge_queued_connections", "Connections with a write queue.", func(s *S) float64 { return float64(s.QueuedConnections) })
 	c.counter("hub_edge_accepted_total", "Connections accepted.", func(s *S) float64 { return float64(s.Accepted) })
 	c.counter("hub_edge_accept_errors_total", "Failed accepts, such as running out of descriptors.", func(s *S) float64 { return float64(s.AcceptErrors) })
