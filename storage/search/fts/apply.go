@@ -27,60 +27,6 @@ const (
 	maxKnown   = 1 << 18
 )
 
-type statements struct {
-	begin, commit, rollback                       *sql.Stmt
-	getConv, addConv, setConv, goneConv, dropConv *sql.Stmt
-	nextGone, someDocs                            *sql.Stmt
-	getSender, addSender                          *sql.Stmt
-	addDoc, getDoc, setFlags, dropDoc             *sql.Stmt
-	addText, dropText                             *sql.Stmt
-	addWord, setDrift                             *sql.Stmt
-
-	all []*sql.Stmt
-}
-
-func (s *statements) prepare(ctx context.Context, conn *sql.Conn) error {
-	for _, p := range []struct {
-		to  **sql.Stmt
-		sql string
-	}{
-		{&s.begin, "BEGIN IMMEDIATE"},
-		{&s.commit, "COMMIT"},
-		{&s.rollback, "ROLLBACK"},
-		{&s.getConv, "SELECT id, cursor, last, docs FROM conv WHERE tenant = ? AND conversation = ? AND gone = 0"},
-		{&s.addConv, "INSERT INTO conv (tenant, conversation) VALUES (?, ?)"},
-		{&s.setConv, "UPDATE conv SET cursor = ?, last = ?, docs = ? WHERE id = ?"},
-		{&s.goneConv, "UPDATE conv SET gone = 1 WHERE id = ?"},
-		{&s.dropConv, "DELETE FROM conv WHERE id = ?"},
-		{&s.nextGone, "SELECT id FROM conv WHERE gone = 1 LIMIT 1"},
-		{&s.someDocs, "SELECT id, flags FROM docs WHERE conv = ? LIMIT ?"},
-		{&s.getSender, "SELECT id FROM sender WHERE tenant = ? AND name = ?"},
-		{&s.addSender, "INSERT INTO sender (tenant, name) VALUES (?, ?)"},
-		{&s.addDoc, "INSERT OR IGNORE INTO docs (id, conv, seq, sender, flags, drift, message) VALUES (?, ?, ?, ?, ?, ?, ?)"},
-		{&s.getDoc, "SELECT id, sender, flags FROM docs WHERE conv = ? AND seq = ?"},
-		{&s.setFlags, "UPDATE docs SET flags = ? WHERE id = ?"},
-		{&s.dropDoc, "DELETE FROM docs WHERE id = ?"},
-		{&s.addText, "INSERT INTO fts (rowid, s, t) VALUES (?, ?, ?)"},
-		{&s.dropText, "DELETE FROM fts WHERE rowid = ?"},
-		{&s.addWord, "INSERT OR IGNORE INTO words (word) VALUES (?)"},
-		{&s.setDrift, "UPDATE meta SET v = ? WHERE k = 'drift'"},
-	} {
-		st, err := conn.PrepareContext(ctx, p.sql)
-		if err != nil {
-			return err
-		}
-		*p.to = st
-		s.all = append(s.all, st)
-	}
-	return nil
-}
-
-func (s *statements) close() {
-	for _, st := range s.all {
-		_ = st.Close()
-	}
-}
-
 type counts struct{ applied, removed, rejected uint64 }
 
 func (c *counts) add(d counts) {
@@ -522,67 +468,6 @@ func (b *batch) gone(key chat.ConversationKey) error {
 	b.drop = append(b.drop, key)
 	b.purge = true
 	return nil
-}
-
-// purgeGone removes the documents of conversations that are gone, a transaction per maxBatch.
-func (f *file) purgeGone(ctx context.Context) error {
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		var id int64
-		err := f.stmt.nextGone.QueryRowContext(bg).Scan(&id)
-		if errors.Is(err, sql.ErrNoRows) {
-			f.purge = false
-			return nil
-		}
-		if err == nil {
-			err = f.purgeSome(id)
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-func (f *file) purgeSome(conv int64) (err error) {
-	b := f.newBatch()
-	if err := b.begin(); err != nil {
-		return err
-	}
-	defer b.rollback() // unless committed
-	rows, err := f.stmt.someDocs.QueryContext(bg, conv, maxBatch)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	type doc struct{ id, flags int64 }
-	var docs []doc
-	for rows.Next() {
-		var d doc
-		if err := rows.Scan(&d.id, &d.flags); err != nil {
-			return err
-		}
-		docs = append(docs, d)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return err
-	}
-	for _, d := range docs {
-		if err := f.drop(d.id, d.flags); err != nil {
-			return err
-		}
-	}
-	if len(docs) < maxBatch {
-		_, err = f.stmt.dropConv.ExecContext(bg, conv)
-	} else {
-		_, err = f.conn.ExecContext(bg, "UPDATE conv SET docs = docs - ? WHERE id = ?", len(docs), conv)
-	}
-	if err != nil {
-		return err
-	}
-	b.docs = -int64(len(docs))
-	return b.commit()
 }
 
 func (f *file) cursors(ctx context.Context, keys []chat.ConversationKey) ([]uint64, error) {
