@@ -15,9 +15,10 @@ import (
 
 // Shards move while users write: nobody is refused, nothing is lost, nothing is twice, each sender's order holds.
 func TestMovesBetweenCommands(t *testing.T) {
-	g := newGrid(t, 3, actors.Config{Idle: 5 * time.Millisecond})
+	g := newGrid(t, 3, actors.Config{Idle: 5 * time.Millisecond, Patience: time.Minute})
 	const senders, each = 4, 60
 	c := g.nodes[0].group("1", "2", "3", "4")
+	answered := make(chan struct{}, 1)
 	var wg sync.WaitGroup
 	for i := range senders {
 		wg.Go(func() {
@@ -33,6 +34,10 @@ func TestMovesBetweenCommands(t *testing.T) {
 				}
 				if err != nil || res.Duplicate && !again {
 					t.Errorf("%s %d: %+v, %v", u, n, res, err)
+				}
+				select {
+				case answered <- struct{}{}:
+				default:
 				}
 				if n%7 == 0 {
 					if _, err := m.Do(bg, as(u), chat.MarkRead{Conversation: c}); err != nil && !errors.Is(err, chat.ErrUnknown) {
@@ -57,6 +62,11 @@ func TestMovesBetweenCommands(t *testing.T) {
 			case <-stop:
 				return
 			case <-time.After(5 * time.Millisecond):
+			}
+			select {
+			case <-stop:
+				return
+			case <-answered: // on a slow machine shards would move faster than commands follow them
 				g.move()
 			}
 		}
