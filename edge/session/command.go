@@ -174,12 +174,17 @@ func (q *request) aim(f *frame.ClientFrame) error {
 	return nil
 }
 
+// sendOf is the message of a frame, without its file.
+func sendOf(q *request, f *frame.ClientFrame) chat.Send {
+	return chat.Send{Conversation: q.target, ClientID: f.ClientID, Content: f.Content, IsVoice: f.IsVoice,
+		ReplyTo: f.ReplyTo, Mentions: f.Mentions, MentionAll: f.MentionAll}
+}
+
 func command(q *request, f *frame.ClientFrame) (chat.Command, error) {
 	c := q.target
 	switch f.Type {
 	case frame.SendMessage:
-		return chat.Send{Conversation: c, ClientID: f.ClientID, Content: f.Content, IsVoice: f.IsVoice,
-			ReplyTo: f.ReplyTo, Mentions: f.Mentions, MentionAll: f.MentionAll}, nil
+		return sendOf(q, f), nil
 	case frame.Typing:
 		return chat.Typing{Conversation: c, On: f.IsTyping}, nil
 	case frame.Read:
