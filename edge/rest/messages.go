@@ -145,6 +145,9 @@ func (a *API) sendMessage(ctx context.Context, c *call) response {
 func (a *API) sendForm(ctx context.Context, c *call, boundary string) response {
 	charged := false
 	f, bad := a.readUpload(ctx, c, boundary, func(b *body) *response {
+		if res := a.throttle(scopeUpload, c.p.Key().String()); res != nil {
+			return res
+		}
 		charged = true
 		if res := a.limit(c); res != nil {
 			return res

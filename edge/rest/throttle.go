@@ -16,13 +16,13 @@ const (
 	scopeUser   = "user"        // those of a user
 	scopeAuth   = "auth"        // for tokens by a password, by address
 	scopeToken  = "token"       // other requests about tokens, by address
-	scopeUpload = "file_upload" // of a user
+	scopeUpload = "file_upload" // files that a user begins to upload
 	scopeExport = "export"      // exports and imports, by tenant
 )
 
 // DefaultThrottles are those of the original system, but for that of a user, which would be less than what sockets may
-// send in two minutes.
-const DefaultThrottles = "anon=100/h,user=1000/m,auth=5/m,token=10/m,file_upload=20/h,export=10/h"
+// send in two minutes, and its 20 uploads an hour, which it did not apply to messages.
+const DefaultThrottles = "anon=100/h,user=1000/m,auth=5/m,token=10/m,export=10/h"
 
 // Throttle is how many requests are answered in a while. They may come at once.
 type Throttle struct {

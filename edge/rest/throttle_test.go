@@ -83,6 +83,48 @@ func TestReq105_Throttles(t *testing.T) {
 	refused(b.from("203.0.113.7", "", "POST", "/api/v1/auth/token/verify/", `{"token":"x"}`), "15")
 }
 
+// Files are counted where they begin, by whichever way; what has no file is not.
+func TestReq105_UploadsAreThrottled(t *testing.T) {
+	b := throttledBench(t, "file_upload=3/h")
+	one, two := b.token("1"), b.token("2")
+	conv := b.direct()
+	form := func(token, file string) *answer {
+		body := "--b\r\nContent-Disposition: form-data; name=conversation_id\r\n\r\n" + conv + "\r\n"
+		if file == "" {
+			body += "--b\r\nContent-Disposition: form-data; name=content\r\n\r\nx\r\n--b--\r\n"
+		} else {
+			body += "--b\r\nContent-Disposition: form-data; name=file; filename=" + file + "\r\n\r\nx\r\n--b--\r\n"
+		}
+		r := httptest.NewRequest("POST", msgs, strings.NewReader(body))
+		r.Header.Set("Content-Type", "multipart/form-data; boundary=b")
+		r.Header.Set("Authorization", "Bearer "+token)
+		return b.call(r)
+	}
+	begin := func(token string) *answer {
+		r := httptest.NewRequest("POST", api+"uploads/", nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		r.Header.Set("Tus-Resumable", "1.0.0")
+		r.Header.Set("Upload-Length", "5")
+		r.Header.Set("Upload-Metadata", "filename YS50eHQ=")
+		return b.call(r)
+	}
+	form(one, "a.txt").ok(201)
+	form(one, "a.txt").ok(201)
+	if a := begin(one); a.status != 201 {
+		t.Fatal(a.status, a.body)
+	}
+	const refused = `{"detail":"Request was throttled. Expected available in 1200 seconds."}`
+	for _, a := range []*answer{begin(one), form(one, "a.txt")} {
+		if a.is(http.StatusTooManyRequests, refused); a.header.Get("Retry-After") != "1200" {
+			t.Errorf("Retry-After %q", a.header.Get("Retry-After"))
+		}
+	}
+	form(one, "").ok(201)
+	form(two, "a.txt").ok(201)
+	b.clock = b.clock.Add(20 * time.Minute)
+	form(one, "a.txt").ok(201)
+}
+
 // However many addresses ask, what is remembered is bounded, and whoever keeps asking is not forgotten.
 func TestThrottlesAreBounded(t *testing.T) {
 	b := throttledBench(t, "anon=1000/h")
@@ -108,7 +150,7 @@ func (b *bench) anonymous(address string) int {
 }
 
 func TestParseThrottles(t *testing.T) {
-	if m, err := rest.ParseThrottles(rest.DefaultThrottles + ",user=off, anon=5/s"); err != nil || len(m) != 5 || m["anon"] != (rest.Throttle{N: 5, Per: time.Second}) {
+	if m, err := rest.ParseThrottles(rest.DefaultThrottles + ",user=off, anon=5/s"); err != nil || len(m) != 4 || m["anon"] != (rest.Throttle{N: 5, Per: time.Second}) {
 		t.Errorf("%v %v", m, err)
 	}
 	for _, bad := range []string{"x=1/s", "user", "user=", "user=0/s", "user=1", "user=1/y", "user=-1/m", "user=1e9/m"} {

@@ -81,6 +81,9 @@ func (t *tus) serve(ctx context.Context, c *call, f http.HandlerFunc) response {
 
 // POST uploads/
 func (a *API) beginUpload(ctx context.Context, c *call) response {
+	if res := a.throttle(scopeUpload, c.p.Key().String()); res != nil {
+		return *res
+	}
 	if res := a.limit(c); res != nil {
 		return *res
 	}
