@@ -121,7 +121,7 @@ func (a *API) throttleCall(rt *route, c *call, address string) *response {
 			return a.throttle(scopeAuth, address)
 		}
 		return a.throttle(scopeToken, address)
-	case signedIn:
+	case signedIn, linked:
 		return a.throttle(scopeUser, c.p.Key().String())
 	case bulk:
 		return a.throttle(scopeExport, string(c.admin.tenant))

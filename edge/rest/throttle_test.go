@@ -1,6 +1,7 @@
 package rest_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -123,6 +124,41 @@ func TestReq105_UploadsAreThrottled(t *testing.T) {
 	form(two, "a.txt").ok(201)
 	b.clock = b.clock.Add(20 * time.Minute)
 	form(one, "a.txt").ok(201)
+}
+
+// Downloads are requests of a user like others, with a token and by a signed URL.
+func TestReq105_DownloadsAreThrottled(t *testing.T) {
+	b := throttledBench(t, "user=6/m")
+	conv := b.direct()
+	token := b.token("2")
+	var sent struct {
+		ID   string `json:"id"`
+		File string `json:"file"`
+	}
+	r := httptest.NewRequest("POST", msgs, strings.NewReader("--b\r\nContent-Disposition: form-data; name=conversation_id\r\n\r\n"+conv+
+		"\r\n--b\r\nContent-Disposition: form-data; name=file; filename=a.txt\r\n\r\nx\r\n--b--\r\n"))
+	r.Header.Set("Content-Type", "multipart/form-data; boundary=b")
+	r.Header.Set("Authorization", "Bearer "+b.token("1"))
+	if err := json.Unmarshal([]byte(b.call(r).body), &sent); err != nil {
+		t.Fatal(err)
+	}
+	var m struct {
+		URL string `json:"file_url"`
+	}
+	if err := json.Unmarshal([]byte(b.from("203.0.113.1", token, "GET", msgs+sent.ID+"/", "").body), &m); err != nil {
+		t.Fatal(err)
+	}
+	link := strings.TrimPrefix(m.URL, "http://example.com")
+	want := []int{200, 200, 200, 200, 200, 429, 429}
+	for i, status := range want {
+		path, credential := link, ""
+		if i%2 == 0 {
+			path, credential = sent.File, token
+		}
+		if a := b.from("203.0.113.1", credential, "GET", path, ""); a.status != status || status == 429 && a.header.Get("Retry-After") != "10" {
+			t.Errorf("request %d: %d, Retry-After %q, want %d", i, a.status, a.header.Get("Retry-After"), status)
+		}
+	}
 }
 
 // However many addresses ask, what is remembered is bounded, and whoever keeps asking is not forgotten.
