@@ -161,6 +161,40 @@ func TestReq105_DownloadsAreThrottled(t *testing.T) {
 	}
 }
 
+// What others are told of is charged to the one rate of a user, whichever way it comes: as on sockets.
+func TestReq118_CommandsOfAllKindsAreCharged(t *testing.T) {
+	b := newBench(t)
+	conv := b.group()
+	id := b.say("1", conv, "x")
+	b.seen.deny = 2500 * time.Millisecond
+	conv = convs + conv + "/"
+	for _, c := range [][3]string{
+		{"POST", convs, `{"participant_ids":[2,3],"name":"another"}`},
+		{"PATCH", conv, `{"name":"other"}`},
+		{"POST", conv + "add_participants/", `{"user_ids":[4]}`},
+		{"POST", conv + "remove_participants/", `{"user_ids":[3]}`},
+		{"POST", conv + "remove_participant/", `{"user_ids":[3]}`},
+		{"POST", conv + "set_role/", `{"user_id":2,"role":"admin"}`},
+		{"POST", conv + "transfer_ownership/", `{"user_id":2}`},
+		{"POST", conv + "leave/", ``},
+		{"POST", msgs + id + "/pin/", ``},
+		{"POST", msgs + id + "/unpin/", ``},
+		{"DELETE", msgs + id + "/", ``},
+		{"DELETE", msgs + id + "/?scope=me", ``},
+		{"POST", api + "blocked/", `{"user_id":2}`},
+		{"DELETE", api + "blocked/1/", ``},
+	} {
+		a := b.as("1", c[0], c[1], c[2]).is(http.StatusTooManyRequests, `{"detail":"Request was throttled. Expected available in 3 seconds."}`)
+		if got := a.header.Get("Retry-After"); got != "3" {
+			t.Errorf("%s %s: Retry-After %q", c[0], c[1], got)
+		}
+	}
+	for _, path := range []string{convs, conv, msgs + id + "/", conv + "events/"} {
+		b.as("1", "GET", path, "").ok(200)
+	}
+	b.as("1", "POST", conv+"mark_read/", "").ok(200)
+}
+
 // However many addresses ask, what is remembered is bounded, and whoever keeps asking is not forgotten.
 func TestThrottlesAreBounded(t *testing.T) {
 	b := throttledBench(t, "anon=1000/h")
