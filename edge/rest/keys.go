@@ -298,7 +298,12 @@ func (a *API) revokeToken(ctx context.Context, c *call) response {
 	case len(b.errs) > 0:
 	case given && !byID:
 		claims, err := a.cfg.Verifier.VerifyContext(ctx, token)
+		if errors.Is(err, chat.ErrSuspended) || errors.Is(err, chat.ErrTokenRevoked) {
+			err = nil // a valid one all the same, and its user may be let in again
+		}
 		switch {
+		case errors.Is(err, chat.ErrUnavailable) && !errors.Is(err, chat.ErrUnauthorized):
+			return a.failure(err, texts{name: "verify_token"})
 		case err != nil || claims.ID == "":
 			b.fault("token", "Not a valid access token with a jti.")
 		case claims.Principal.Tenant != c.admin.tenant:
@@ -307,6 +312,9 @@ func (a *API) revokeToken(ctx context.Context, c *call) response {
 			}
 		}
 		jti, until = claims.ID, claims.Expires
+		if most := now.Add(maxRevokeFor); until.After(most) {
+			until = most
+		}
 	case !byID:
 		b.missing("jti")
 	case jti == "" || len(jti) > 256 || strings.ContainsRune(jti, 0):

@@ -262,6 +262,13 @@ func TestTokenRevocation(t *testing.T) {
 	second.call("GET", "conversations/", nil).want(200)
 	h.manage(key, "POST", "tokens/revoke/", object{"token": second.token}).want(204)
 	two.wantClose(4001)
+	h.manage(key, "POST", "tokens/revoke/", object{"token": second.token}).want(204)
+	// Whoever is suspended first, and has the token revoked then, does not get it back with the end of the suspension.
+	stolen, _ := mint("ann")
+	h.manage(key, "POST", "users/ann/suspend/", nil).want(200)
+	h.manage(key, "POST", "tokens/revoke/", object{"token": stolen.token}).want(204)
+	h.manage(key, "POST", "users/ann/resume/", nil).want(200)
+	stolen.call("GET", "conversations/", nil).want(401)
 	for _, bad := range []object{{}, {"jti": ""}, {"jti": strings.Repeat("x", 300)}, {"token": "rubbish"}, {"jti": "x", "expires_at": "never"}} {
 		h.manage(key, "POST", "tokens/revoke/", bad).want(400)
 	}
