@@ -84,6 +84,30 @@ func TestReq105_Throttles(t *testing.T) {
 	refused(b.from("203.0.113.7", "", "POST", "/api/v1/auth/token/verify/", `{"token":"x"}`), "15")
 }
 
+// Whoever has one network of IPv6 has 2^64 addresses and is one client all the same, as for sockets.
+func TestReq105_NetworksAreThrottled(t *testing.T) {
+	b := throttledBench(t, "anon=2/h,auth=2/m")
+	for i, want := range []int{401, 401, 429, 429} {
+		if got := b.anonymous(fmt.Sprintf("2001:db8:1:2:%x::%x", i, i+1)); got != want {
+			t.Errorf("request %d: %d, want %d", i, got, want)
+		}
+	}
+	login := `{"username":"1","password":"x"}`
+	for i, want := range []int{200, 200, 429} {
+		if a := b.from(fmt.Sprintf("2001:db8:1:2:%x::1", i), "", "POST", "/api/v1/auth/token/", login); a.status != want {
+			t.Errorf("login %d: %d, want %d", i, a.status, want)
+		}
+	}
+	for i := range 4 { // others
+		if got := b.anonymous(fmt.Sprintf("2001:db8:1:%x::1", i+3)); got != 401 {
+			t.Errorf("another network: %d", got)
+		}
+		if got := b.anonymous(fmt.Sprintf("203.0.113.%d", i)); got != 401 {
+			t.Errorf("another address: %d", got)
+		}
+	}
+}
+
 // Files are counted where they begin, by whichever way; what has no file is not.
 func TestReq105_UploadsAreThrottled(t *testing.T) {
 	b := throttledBench(t, "file_upload=3/h")
@@ -200,7 +224,7 @@ func TestThrottlesAreBounded(t *testing.T) {
 	b := throttledBench(t, "anon=1000/h")
 	refused := 0
 	for i := range 60_000 {
-		b.anonymous(fmt.Sprintf("2001:db8::%x:%x", i>>16, i&0xffff))
+		b.anonymous(fmt.Sprintf("2001:db8:%x:%x::1", i>>16, i&0xffff))
 		if i%20 == 0 && b.anonymous("203.0.113.5") == http.StatusTooManyRequests {
 			refused++
 		}
