@@ -147,17 +147,30 @@ func (r *reader) search(ctx context.Context, ok func(*chat.Event) bool) (uint64,
 	return uint64(n), failed
 }
 
-// skip leaves out the n newest messages.
+// skip leaves out n more messages. However many they are, few events are read.
 func (r *reader) skip(ctx context.Context, n int) error {
-	if n <= 0 {
+	if n <= 0 || r.next == 0 {
 		return nil
 	}
-	if uint64(n) >= r.total() {
+	left := r.total()
+	if r.next < r.view.Head.Seq {
+		e, err := r.event(ctx, r.next)
+		if err != nil {
+			return err
+		}
+		left = e.MsgNo
+		for i := range r.hidden {
+			if r.hidden[i].Seq <= r.next {
+				left--
+			}
+		}
+	}
+	if uint64(n) >= left {
 		r.next = 0
 		return nil
 	}
 	if n > deep {
-		last := r.numbered(r.total() - uint64(n))
+		last := r.numbered(left - uint64(n))
 		seq, err := r.search(ctx, func(e *chat.Event) bool { return e.MsgNo <= last })
 		r.next = seq
 		return err
@@ -199,12 +212,7 @@ func (h *Hub) Messages(ctx context.Context, p chat.Principal, q chat.MessageQuer
 	if err != nil {
 		return chat.MessagePage{}, err
 	}
-	if q.Before.IsZero() && q.BeforeTime.IsZero() {
-		err = r.skip(ctx, q.Offset)
-	} else {
-		err = r.walk(ctx, q.Offset)
-	}
-	if err != nil {
+	if err := r.skip(ctx, q.Offset); err != nil {
 		return chat.MessagePage{}, err
 	}
 	var rows []found

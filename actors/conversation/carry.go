@@ -14,6 +14,8 @@ const (
 	lastRetry  = time.Second
 	// readChunk is how many events are read at once.
 	readChunk = 500
+	// firstPart is how many are for a resume as long as it is not known how long they are, mostPart how many ever.
+	firstPart, mostPart = 32, 128
 )
 
 // pause waits before a retry, twice as long each time; it reports false if the registry gave up.
@@ -192,14 +194,15 @@ func (a *activation) read(r *Read) *Read {
 			r.Events = []chat.Event{e}
 		}
 	case ReadRange:
-		r.Err = a.scan(r.From, r.To, func(es []chat.Event) { r.Events = append(r.Events, es...) })
+		a.readRange(r)
 	case ReadCount:
-		r.Err = a.scan(r.From, r.To, func(es []chat.Event) {
+		r.Err = a.scan(r.From, r.To, readChunk, func(es []chat.Event) int {
 			for i := range es {
 				if es[i].IsMessage() && es[i].Actor == r.User {
 					r.Count++
 				}
 			}
+			return readChunk
 		})
 	case ReadBack:
 		r.Err = store.ReadEventsReverse(ctx, a.key, r.To, readChunk, func(e chat.Event) bool {
@@ -212,17 +215,37 @@ func (a *activation) read(r *Read) *Read {
 	return r
 }
 
-// scan reads the events from … to, in order and without a gap as far as there are any.
-func (a *activation) scan(from, to uint64, f func([]chat.Event)) error {
-	for from <= to {
-		es, err := a.term.store.ReadEvents(a.term.ctx, a.key, from, to, readChunk)
+// readRange reads no more than a resume may bring, in parts that are no larger where events are as long as those before them.
+func (a *activation) readRange(r *Read) {
+	size := 0
+	r.Err = a.scan(r.From, r.To, firstPart, func(es []chat.Event) int {
+		r.Events = append(r.Events, es...)
+		for i := range es {
+			size += len(es[i].Content)
+			for _, u := range es[i].Users {
+				size += len(u)
+			}
+		}
+		if size > maxResumeBytes {
+			r.Events, r.Large = nil, true
+			return 0
+		}
+		return min(mostPart, 1+(maxResumeBytes-size)/max(1, size/len(r.Events)))
+	})
+}
+
+// scan reads the events from … to, in order and without a gap as far as there are any: n of them, then as many as f answers,
+// until that is 0.
+func (a *activation) scan(from, to uint64, n int, f func([]chat.Event) int) error {
+	for from <= to && n > 0 {
+		es, err := a.term.store.ReadEvents(a.term.ctx, a.key, from, to, n)
 		if err != nil {
 			return err
 		}
 		if len(es) == 0 {
 			return nil
 		}
-		f(es)
+		n = f(es)
 		from = es[len(es)-1].Seq + 1
 	}
 	return nil
@@ -292,7 +315,10 @@ func (a *activation) loadTail(l *Loaded) error {
 				return err
 			}
 		}
-		if err := a.scan(from, last, func(es []chat.Event) { l.Tail = append(l.Tail, es...) }); err != nil {
+		if err := a.scan(from, last, readChunk, func(es []chat.Event) int {
+			l.Tail = append(l.Tail, es...)
+			return readChunk
+		}); err != nil {
 			return err
 		}
 		if n := len(l.Tail); n == 0 || l.Tail[n-1].Seq < last {

@@ -163,6 +163,7 @@ type Read struct {
 
 	// The answer.
 	Events []chat.Event
+	Large  bool // ReadRange: there is more than maxResumeBytes; Events are none then
 	Count  uint64
 	Hidden []chat.HiddenMessage // by seq
 	Err    error

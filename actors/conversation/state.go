@@ -27,6 +27,9 @@ const (
 	MaxUnsaved = 1024
 	// maxResume is how many events a resume may bring.
 	maxResume = 1000
+	// maxResumeBytes is how long the texts of those that it reads may be together. It is more than a connection takes at
+	// once, so that a resume beyond it would end as a gap anyhow.
+	maxResumeBytes = 256 << 10
 )
 
 // SaveDelay is how long after a commit the derived state is saved at the latest.

@@ -11,9 +11,10 @@ import (
 
 // Bounds of a client frame beside those of package chat.
 const (
-	MaxRef     = 128  // bytes of a ref, as sent
-	MaxToken   = 8192 // bytes of an auth token
-	MaxResumes = 256  // conversations of one resume
+	MaxRef     = 128    // bytes of a ref, as sent
+	MaxToken   = 8192   // bytes of an auth token
+	MaxResumes = 256    // conversations of one resume
+	MaxUsers   = 10_000 // users named by one frame, as in a body of REST
 )
 
 // ResumePoint is one conversation of a resume frame.
@@ -521,6 +522,10 @@ func (v *values) users(f field, dst *[]chat.UserID) *Error {
 	s := scanner{b: raw}
 	s.elements(MaxDepth, func(el []byte) bool {
 		var id chat.UserID
+		if len(*dst) == MaxUsers { // a frame that has room for a file has room for millions
+			bad = &Error{Code: CodeTooLong, Text: fieldNames[f] + ": at most 10,000 users"}
+			return false
+		}
 		if id.UnmarshalJSON(el) != nil {
 			bad = wrongType(f, "an array of user ids")
 			return false

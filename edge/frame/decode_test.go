@@ -242,6 +242,25 @@ func BenchmarkDecodeSend(b *testing.B) {
 	}
 }
 
+// A frame that has room for a file names no more users than a body of REST, and makes no list of those that it names beyond.
+func TestUsersOfAFrameAreBounded(t *testing.T) {
+	list := func(n int) string { return "[1" + strings.Repeat(",2", n-1) + "]" }
+	for typ, field := range map[string]string{"create_group": `"group_name":"x","members":`, "add_participants": `"user_ids":`, "remove_participants": `"user_ids":`} {
+		var f frame.ClientFrame
+		frameOf := func(n int) []byte { return []byte(`{"type":"` + typ + `",` + field + list(n) + `}`) }
+		if err := frame.Decode(frameOf(frame.MaxUsers), &f); err != nil || len(f.Users) != frame.MaxUsers {
+			t.Errorf("%s: %v, %d users", typ, err, len(f.Users))
+		}
+		for _, n := range []int{frame.MaxUsers + 1, 1_000_000} {
+			err := frame.Decode(frameOf(n), &f)
+			var fe *frame.Error
+			if !errors.As(err, &fe) || fe.Code != frame.CodeTooLong || !strings.HasSuffix(fe.Text, ": at most 10,000 users") || len(f.Users) > frame.MaxUsers {
+				t.Errorf("%s of %d: %v, %d users", typ, n, err, len(f.Users))
+			}
+		}
+	}
+}
+
 func FuzzReq123_Decode(f *testing.F) {
 	f.Add([]byte(`{"type":"send_message","content":"\ud83d\ude00\u003c","ref":1,"client_id":"x"}`))
 	f.Add([]byte(`{"type":"resume","conversations":[{"conversation_id":"` + convText + `","last_seq":5}]}`))

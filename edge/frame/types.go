@@ -158,7 +158,7 @@ var Types = []FrameType{
 		{"seq", "integer", true, ""}}},
 	{"create_group", true, false, "", "Create a group. The answer is group_created.", []Field{
 		{"group_name", "string", true, "1 to 255 code points after trimming"},
-		{"members", "[user]", true, "the others, at least one"}}},
+		{"members", "[user]", true, "the others, at least one, at most 10,000"}}},
 	{"add_contact", true, false, "", "Make the user with an e-mail address a contact, and ask them for friendship. The answer is contact_added.", []Field{
 		{"email", "string", true, "up to 254 bytes"},
 		{"name", "string", true, "1 to 255 code points after trimming"},
@@ -182,9 +182,9 @@ var Types = []FrameType{
 	{"rename", true, true, "", "Rename a group; admins only.", []Field{
 		{"name", "string", true, "1 to 255 code points after trimming"}}},
 	{"add_participants", true, true, "", "Add users to a group.", []Field{
-		{"user_ids", "[user]", true, "at least one"}}},
+		{"user_ids", "[user]", true, "at least one, at most 10,000"}}},
 	{"remove_participants", true, true, "", "Remove users from a group; admins only.", []Field{
-		{"user_ids", "[user]", true, "at least one"}}},
+		{"user_ids", "[user]", true, "at least one, at most 10,000"}}},
 	{"leave", true, true, "", "Leave a group.", nil},
 	{"auth", true, false, "", "Replace the token before it expires; it must be of the same user. Answered by auth.", []Field{
 		{"token", "string", true, ""}}},

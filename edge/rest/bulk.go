@@ -120,7 +120,7 @@ func (a *API) importUsers(ctx context.Context, c *call) response {
 		im := &importer{a: a, tenant: c.admin.tenant, out: json.NewEncoder(w), rc: rc, onlyErrors: onlyErrors}
 		progress(rc)
 		begin(w)
-		im.run(ctx, c.r.Body)
+		im.run(ctx, &steadyReader{ReadCloser: c.r.Body, rc: rc, idle: bulkStall}) // also a line a second is progress
 		outcome := "ok"
 		if !im.total.Done {
 			outcome = "broken off"

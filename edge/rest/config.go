@@ -46,7 +46,7 @@ type Users interface {
 }
 
 // Verifier turns an access token into claims, or answers an error: chat.ErrUnauthorized, chat.ErrTokenExpired,
-// chat.ErrUnavailable. *auth.Verifier is one.
+// chat.ErrUnavailable. *auth.Verifier is one. With chat.ErrSuspended and chat.ErrTokenRevoked it answers the claims as well.
 type Verifier interface {
 	VerifyContext(ctx context.Context, token string) (auth.Claims, error)
 }

@@ -116,7 +116,7 @@ func (a *API) createConversation(ctx context.Context, c *call) response {
 	if len(others) == 0 {
 		return invalid(field, "Cannot create conversation with yourself.")
 	}
-	if message != "" {
+	if message != "" || len(others) > 1 { // to look for a direct conversation tells nobody anything
 		if res := a.limit(c); res != nil {
 			return *res
 		}

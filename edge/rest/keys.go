@@ -298,7 +298,12 @@ func (a *API) revokeToken(ctx context.Context, c *call) response {
 	case len(b.errs) > 0:
 	case given && !byID:
 		claims, err := a.cfg.Verifier.VerifyContext(ctx, token)
+		if errors.Is(err, chat.ErrSuspended) || errors.Is(err, chat.ErrTokenRevoked) {
+			err = nil // a valid one all the same, and its user may be let in again
+		}
 		switch {
+		case errors.Is(err, chat.ErrUnavailable) && !errors.Is(err, chat.ErrUnauthorized):
+			return a.failure(err, texts{name: "verify_token"})
 		case err != nil || claims.ID == "":
 			b.fault("token", "Not a valid access token with a jti.")
 		case claims.Principal.Tenant != c.admin.tenant:
@@ -307,6 +312,9 @@ func (a *API) revokeToken(ctx context.Context, c *call) response {
 			}
 		}
 		jti, until = claims.ID, claims.Expires
+		if most := now.Add(maxRevokeFor); until.After(most) {
+			until = most
+		}
 	case !byID:
 		b.missing("jti")
 	case jti == "" || len(jti) > 256 || strings.ContainsRune(jti, 0):
@@ -356,7 +364,16 @@ func (a *API) mintToken(ctx context.Context, c *call) response {
 	now := a.cfg.Now()
 	claims := auth.Claims{Principal: chat.Principal{Tenant: u.Tenant, User: u.ID, Username: u.Username}, User: u, IssuedAt: now,
 		Expires: now.Add(life), ID: rand.Text()}
-	if err := a.cfg.Tenancy.Admit(claims.Pass()); err != nil && !isRevoked(err) {
+	err = a.cfg.Tenancy.Admit(claims.Pass())
+	if errors.Is(err, chat.ErrTokenRevoked) {
+		// All tokens up to now were revoked in this second, which is as exactly as a token says when it was issued.
+		claims.IssuedAt = now.Truncate(time.Second).Add(time.Second)
+		err = a.cfg.Tenancy.Admit(claims.Pass())
+	}
+	if errors.Is(err, chat.ErrTokenRevoked) {
+		return fail(http.StatusConflict, "The tokens of the user are revoked up to a time that has not come yet.")
+	}
+	if err != nil {
 		return a.failure(err, texts{name: "mint_token"})
 	}
 	token, err := a.cfg.Mint.Sign(claims, auth.Access)
@@ -380,6 +397,3 @@ func (a *API) sendAs(ctx context.Context, c *call) response {
 	}
 	return a.sendMessage(ctx, c)
 }
-
-// isRevoked: a token that is made now is as good as the next one.
-func isRevoked(err error) bool { return errors.Is(err, chat.ErrTokenRevoked) }

@@ -6,17 +6,19 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
 	"time"
 
 	"github.com/zumodra/hub/chat"
+	"github.com/zumodra/hub/edge/auth"
 )
 
 // A signed URL lets whoever has it do what one user may do with one file, for a while: a browser's <img> sends no header.
 // It says for whom it was signed, so that the user's membership still decides (invariant I5): who was removed from the
-// conversation has no use of it any more.
+// conversation, or is suspended, has no use of it any more.
 
 // signature is over everything that the URL grants, each part behind its length.
 func (a *API) signature(p chat.Principal, id chat.FileID, expires int64) []byte {
@@ -61,6 +63,18 @@ func (a *API) authenticateLink(ctx context.Context, c *call) *response {
 	p := chat.Principal{Tenant: tenant, User: user, Username: string(user)}
 	if !hmac.Equal(given, a.signature(p, id, expires)) || !a.cfg.Now().Before(time.Unix(expires, 0)) {
 		return &refused
+	}
+	if a.cfg.Tenancy != nil {
+		// Issued when the URL was: revoking a user's tokens up to a time takes the URLs of that time along.
+		issued := max(expires-int64(a.cfg.FileURLTTL/time.Second), 0)
+		err := a.cfg.Tenancy.Admit(auth.Pass{User: p.Key(), Issued: uint32(min(issued, 1<<32-1))})
+		switch {
+		case errors.Is(err, chat.ErrSuspended):
+			res := a.failure(err, texts{name: "authenticate"})
+			return &res
+		case err != nil:
+			return &refused
+		}
 	}
 	c.p = p
 	return nil

@@ -145,6 +145,9 @@ func (a *API) sendMessage(ctx context.Context, c *call) response {
 func (a *API) sendForm(ctx context.Context, c *call, boundary string) response {
 	charged := false
 	f, bad := a.readUpload(ctx, c, boundary, func(b *body) *response {
+		if res := a.throttle(scopeUpload, c.p.Key().String()); res != nil {
+			return res
+		}
 		charged = true
 		if res := a.limit(c); res != nil {
 			return res
@@ -330,7 +333,17 @@ func (b *body) checkContent(s, empty string) {
 	}
 }
 
-// limit takes a token of the caller's bucket, which sends and edits share with the sockets.
+// charged is a handler of a command that is one of the user's rate on sockets, too: what others are told of.
+func charged(h handler) handler {
+	return func(a *API, ctx context.Context, c *call) response {
+		if res := a.limit(c); res != nil {
+			return *res
+		}
+		return h(a, ctx, c)
+	}
+}
+
+// limit takes a token of the caller's bucket, which commands share with the sockets.
 func (a *API) limit(c *call) *response {
 	if allowed, after := a.cfg.Limiter.Allow(c.p.Key()); !allowed {
 		res := throttled(after)

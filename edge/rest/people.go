@@ -42,8 +42,8 @@ func peopleTable() []route {
 	type methods = map[string]handler
 	post := func(h handler) methods { return methods{http.MethodPost: h} }
 	return []route{
-		{m + "/blocked", signedIn, methods{"GET": (*API).listBlocks, "POST": (*API).block}},
-		{m + "/blocked/{id}", signedIn, methods{"DELETE": (*API).unblock}},
+		{m + "/blocked", signedIn, methods{"GET": (*API).listBlocks, "POST": charged((*API).block)}},
+		{m + "/blocked/{id}", signedIn, methods{"DELETE": charged((*API).unblock)}},
 		{m + "/blocked/check", signedIn, post((*API).checkBlock)},
 		{m + "/contacts", signedIn, methods{"GET": (*API).listContacts, "POST": (*API).addContact}},
 		{m + "/contacts/favorites", signedIn, methods{"GET": (*API).favoriteContacts}},

@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/zumodra/hub/edge/auth"
 )
 
 // Scopes of throttles (contract §3.1). What is not among the configured ones is not throttled.
@@ -16,13 +19,13 @@ const (
 	scopeUser   = "user"        // those of a user
 	scopeAuth   = "auth"        // for tokens by a password, by address
 	scopeToken  = "token"       // other requests about tokens, by address
-	scopeUpload = "file_upload" // of a user
+	scopeUpload = "file_upload" // files that a user begins to upload
 	scopeExport = "export"      // exports and imports, by tenant
 )
 
 // DefaultThrottles are those of the original system, but for that of a user, which would be less than what sockets may
-// send in two minutes.
-const DefaultThrottles = "anon=100/h,user=1000/m,auth=5/m,token=10/m,file_upload=20/h,export=10/h"
+// send in two minutes, and its 20 uploads an hour, which it did not apply to messages.
+const DefaultThrottles = "anon=100/h,user=1000/m,auth=5/m,token=10/m,export=10/h"
 
 // Throttle is how many requests are answered in a while. They may come at once.
 type Throttle struct {
@@ -115,13 +118,13 @@ func (a *API) throttleCall(rt *route, c *call, address string) *response {
 		if strings.HasPrefix(rt.path, "/health") {
 			return nil // of orchestrators and load balancers
 		}
-		return a.throttle(scopeAnon, address)
+		return a.throttle(scopeAnon, network(address))
 	case development:
 		if rt.path == prefix+"/auth/token" {
-			return a.throttle(scopeAuth, address)
+			return a.throttle(scopeAuth, network(address))
 		}
-		return a.throttle(scopeToken, address)
-	case signedIn:
+		return a.throttle(scopeToken, network(address))
+	case signedIn, linked:
 		return a.throttle(scopeUser, c.p.Key().String())
 	case bulk:
 		return a.throttle(scopeExport, string(c.admin.tenant))
@@ -129,10 +132,19 @@ func (a *API) throttleCall(rt *route, c *call, address string) *response {
 	return nil
 }
 
+// network is what counts as one client, as text: an address of IPv4, or a /64 of IPv6; empty if it is not known.
+func network(address string) string {
+	a, err := netip.ParseAddr(address)
+	if err != nil {
+		return ""
+	}
+	return auth.Network(a).String()
+}
+
 // unauthorized counts a refused credential as a request of nobody's: guessing is throttled.
 func (a *API) unauthorized(res *response, address string) response {
 	if res.status == http.StatusUnauthorized {
-		if more := a.throttle(scopeAnon, address); more != nil {
+		if more := a.throttle(scopeAnon, network(address)); more != nil {
 			return *more
 		}
 	}

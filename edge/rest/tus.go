@@ -81,6 +81,9 @@ func (t *tus) serve(ctx context.Context, c *call, f http.HandlerFunc) response {
 
 // POST uploads/
 func (a *API) beginUpload(ctx context.Context, c *call) response {
+	if res := a.throttle(scopeUpload, c.p.Key().String()); res != nil {
+		return *res
+	}
 	if res := a.limit(c); res != nil {
 		return *res
 	}
@@ -143,6 +146,7 @@ func (t *tus) call(ctx context.Context) (*tusCall, error) {
 func (t *tus) failure(err error) error {
 	var refused *attachment.Error
 	var quota *chat.QuotaError
+	var limited *chat.RateLimitError
 	switch {
 	case err == nil:
 		return nil
@@ -153,20 +157,27 @@ func (t *tus) failure(err error) error {
 	case errors.As(err, &refused):
 		return tusd.NewError("ERR_"+strings.ToUpper(refused.Code), refused.Text, http.StatusBadRequest)
 	case errors.As(err, &quota):
-		e := tusd.NewError("ERR_QUOTA", quota.Text, http.StatusTooManyRequests)
-		e.HTTPResponse.Header["Retry-After"] = strconv.Itoa(seconds(quota.RetryAfter))
-		return e
+		return tusRetry("ERR_QUOTA", quota.Text, http.StatusTooManyRequests, quota.RetryAfter)
 	case errors.Is(err, chat.ErrNotFound):
 		return tusd.ErrNotFound
+	case errors.As(err, &limited):
+		return tusRetry("ERR_RATE_LIMITED", "too many uploads at once", http.StatusTooManyRequests, limited.RetryAfter)
 	case errors.Is(err, chat.ErrRateLimited):
-		return tusd.NewError("ERR_RATE_LIMITED", "too many uploads at once", http.StatusTooManyRequests)
+		return tusRetry("ERR_RATE_LIMITED", "too many uploads at once", http.StatusTooManyRequests, overloadRetry)
 	case errors.Is(err, chat.ErrInvalid):
 		return tusd.ErrMismatchOffset
 	case errors.Is(err, chat.ErrOverloaded), errors.Is(err, chat.ErrUnavailable), errors.Is(err, chat.ErrUnknown), isTimeout(err):
-		return tusd.NewError("ERR_UNAVAILABLE", "temporarily unavailable", http.StatusServiceUnavailable)
+		return tusRetry("ERR_UNAVAILABLE", "temporarily unavailable", http.StatusServiceUnavailable, unavailableRetry)
 	}
 	t.api.cfg.Logger.Error("rest: unexpected error", "action", "upload", "error", err)
 	return tusd.NewError("ERR_INTERNAL", "internal server error", http.StatusInternalServerError)
+}
+
+// tusRetry is an error that the library answers with Retry-After, in whole seconds.
+func tusRetry(code, text string, status int, after time.Duration) error {
+	e := tusd.NewError(code, text, status)
+	e.HTTPResponse.Header["Retry-After"] = strconv.Itoa(seconds(after))
+	return e
 }
 
 // NewUpload implements tusd.DataStore.

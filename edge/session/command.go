@@ -109,9 +109,7 @@ func (m *Manager) frame(c caller, text bool, payload []byte) {
 		}
 		m.carryOut(q, &f)
 	case frame.Resume:
-		for _, p := range f.Resumes {
-			m.resume(q, p)
-		}
+		m.resumeAll(q, f.Resumes)
 	default:
 		m.carryOut(q, &f)
 	}
@@ -174,12 +172,17 @@ func (q *request) aim(f *frame.ClientFrame) error {
 	return nil
 }
 
+// sendOf is the message of a frame, without its file.
+func sendOf(q *request, f *frame.ClientFrame) chat.Send {
+	return chat.Send{Conversation: q.target, ClientID: f.ClientID, Content: f.Content, IsVoice: f.IsVoice,
+		ReplyTo: f.ReplyTo, Mentions: f.Mentions, MentionAll: f.MentionAll}
+}
+
 func command(q *request, f *frame.ClientFrame) (chat.Command, error) {
 	c := q.target
 	switch f.Type {
 	case frame.SendMessage:
-		return chat.Send{Conversation: c, ClientID: f.ClientID, Content: f.Content, IsVoice: f.IsVoice,
-			ReplyTo: f.ReplyTo, Mentions: f.Mentions, MentionAll: f.MentionAll}, nil
+		return sendOf(q, f), nil
 	case frame.Typing:
 		return chat.Typing{Conversation: c, On: f.IsTyping}, nil
 	case frame.Read:
@@ -264,70 +267,6 @@ func (m *Manager) addContact(q request, email, name string) {
 }
 
 func (m *Manager) done(q *request) { m.obs.Command(q.typ, "", m.cfg.Now().Sub(q.begin)) }
-
-// resume replays one conversation. The frames may arrive among live ones: their seq tells them apart.
-func (m *Manager) resume(q request, p frame.ResumePoint) {
-	q.target = p.Conversation
-	cmd := chat.Resume{Conversation: p.Conversation, LastSeq: p.LastSeq}
-	m.cfg.Dispatcher.Submit(q.u.principal(), chat.Origin{Node: m.cfg.Self, Session: chat.SessionID(q.h), Ref: q.ref}, cmd, func(res chat.Result, err error) {
-		if err == nil && res.View == nil {
-			err = errors.New("resume without a view")
-		}
-		if err != nil {
-			m.obs.Resumed("error", 0)
-			m.fail(&q, err)
-			return
-		}
-		head := res.View.Head.Seq
-		frames, size := make([][]byte, 0, len(res.Events)), 0
-		for i := range res.Events {
-			if res.Gap || size > m.cfg.ReplayBytes {
-				break
-			}
-			e := &res.Events[i]
-			b := frame.AppendEvent(nil, p.Conversation, e, e.IsMessage() && res.View.ReadByOther(e.Actor, e.Seq), "")
-			frames, size = append(frames, b), size+len(b)
-		}
-		if res.Gap || size > m.cfg.ReplayBytes {
-			m.done(&q)
-			m.obs.Resumed("gap", 0)
-			m.reply(q.caller.link, frame.AppendGap(nil, p.Conversation, p.LastSeq, head, q.ref))
-			return
-		}
-		if wait := m.chargeReplay(q.caller.link, size); wait > 0 {
-			m.obs.Resumed("error", 0)
-			m.fail(&q, &chat.RateLimitError{RetryAfter: wait})
-			return
-		}
-		m.done(&q)
-		for _, b := range frames {
-			m.reply(q.caller.link, b)
-		}
-		m.obs.Resumed("resumed", len(frames))
-		m.reply(q.caller.link, frame.AppendResumed(nil, p.Conversation, p.LastSeq, head, q.ref))
-	})
-}
-
-// chargeReplay keeps the replays of a client that resumes many conversations at once from overflowing its
-// queue, which would close it with 4008, upon which it would come back and do the same. It returns how long to
-// wait, 0 if the replay may be sent.
-func (m *Manager) chargeReplay(s link, size int) time.Duration {
-	now := m.cfg.Now()
-	sec := uint32(now.Unix())
-	s.r.mu.Lock()
-	defer s.r.mu.Unlock()
-	if s.r.handle != s.h {
-		return 0
-	}
-	if s.r.replayAt != sec {
-		s.r.replayAt, s.r.replayed = sec, 0
-	}
-	if int(s.r.replayed)+size > m.cfg.ReplayBytes {
-		return now.Truncate(time.Second).Add(time.Second).Sub(now)
-	}
-	s.r.replayed += uint32(size)
-	return 0
-}
 
 // reauthenticate replaces the token of the session by a newer one of the same user.
 func (m *Manager) reauthenticate(q request, token string) {

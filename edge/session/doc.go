@@ -6,7 +6,8 @@
 // reached. Invariants:
 //   - The status frame is the first frame of every session; nothing is sent before it and nothing after Closed.
 //   - Every session that was registered in the directory is unregistered, once.
-//   - Commands of one session are submitted in the order in which they arrived.
+//   - Commands of one session are submitted in the order in which they arrived, but for resumes, of which a few are under
+//     way at once and the rest wait for them, and frames with files.
 //   - A frame is encoded once per delivery, however many sessions get it.
 //   - A request with a ref is answered with that ref exactly once: by its event's frame, by ok, resumed, gap,
 //     group_created, search_results, auth or pong, or by error.

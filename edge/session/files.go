@@ -106,7 +106,7 @@ func (m *Manager) storeFile(q request, f frame.ClientFrame) {
 		}
 		id = u.ID
 	}
-	send := chat.Send{Conversation: q.target, ClientID: f.ClientID, Content: f.Content, IsVoice: f.IsVoice}
+	send := sendOf(&q, &f)
 	res, err := m.cfg.Files.Send(ctx, p, chat.Origin{Node: m.cfg.Self, Session: chat.SessionID(q.h), Ref: q.ref}, send, id)
 	if err != nil && f.File != nil {
 		m.cfg.Files.Drop(ctx, p, id) // does nothing if the message may have been sent

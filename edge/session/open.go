@@ -392,7 +392,7 @@ func (m *Manager) Closed(c reactor.Conn, code uint16, _ string) {
 	}
 	m.expiry.remove(c.Session)
 	m.set(r, stateFree)
-	r.handle, r.user, r.pending, r.typing = 0, nil, nil, nil
+	r.handle, r.user, r.pending, r.typing, r.replays = 0, nil, nil, nil, nil
 	r.entered, r.registered, r.single, r.taken, r.placed = false, false, false, false, false
 	r.issued, r.token, r.net = 0, 0, 0
 	r.replayed, r.replayAt = 0, 0

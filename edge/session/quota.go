@@ -98,6 +98,9 @@ func (m *Manager) Recheck(k chat.UserKey) {
 		}
 		return
 	}
+	if k.Tenant != "" { // an erased tenant's users are not stored any more, should it be made anew
+		m.seen.forget()
+	}
 	for i := uint32(1); i < m.slab.limit(); i++ {
 		m.recheck(i, k)
 	}

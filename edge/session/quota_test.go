@@ -70,6 +70,32 @@ func TestRecheckClosesWhoIsKeptOut(t *testing.T) {
 	}
 }
 
+// A tenant that was erased, and made anew, has users that are stored again when they come back.
+func TestUsersOfAnErasedTenantAreIntroducedAgain(t *testing.T) {
+	b := newBed(t, func(c *session.Config, h *hub) { c.Users = h })
+	introduced := func() int {
+		b.hub.mu.Lock()
+		defer b.hub.mu.Unlock()
+		return len(b.hub.seen)
+	}
+	dial := func(want int) {
+		t.Helper()
+		c := b.dial("/ws/", "acme/ann")
+		eventually(t, "the session opens", func() bool { return b.hub.isRegistered(chat.SessionID(c.Handle)) })
+		if n := introduced(); n != want {
+			t.Errorf("introduced %d times, want %d", n, want)
+		}
+		b.close(c)
+	}
+	dial(1)
+	dial(1)
+	b.m.Recheck(key("acme", "ann"))
+	b.m.Recheck(chat.UserKey{})
+	dial(1)
+	b.m.Recheck(chat.UserKey{Tenant: "acme"})
+	dial(2)
+}
+
 // A session that opens while its user is suspended does not slip through: either it sees the suspension, or the walk
 // over the sessions sees it.
 func TestSuspensionWhileOpening(t *testing.T) {

@@ -32,6 +32,7 @@ type record struct {
 	user         *user
 	pending      *pending // until open
 	typing       *typingSet
+	replays      *replays // while conversations are resumed
 	state        state
 	entered      bool // Dispatcher.Enter was called
 	registered   bool

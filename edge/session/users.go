@@ -163,6 +163,13 @@ func (c *seenCache) add(u *chat.User) {
 	c.addLocked(k)
 }
 
+// forget makes everybody be introduced again.
+func (c *seenCache) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cur, c.last = nil, nil
+}
+
 func (c *seenCache) addLocked(k uint64) {
 	if c.cur == nil || len(c.cur) >= seenGeneration {
 		c.last, c.cur = c.cur, make(map[uint64]struct{})

@@ -347,7 +347,8 @@ func (r *Registry) admit(p auth.Pass) error {
 // Limits of a tenant; zero values are the hub's. It does not block.
 func (r *Registry) Limits(t chat.TenantID) chat.Limits { return (*r.tenants.Load())[t].Limits }
 
-// Verifier verifies tokens and lets in only whom the Registry admits.
+// Verifier verifies tokens and lets in only whom the Registry admits. With an error of Registry.Admit its methods answer
+// the claims of the token, too, which is valid by itself.
 type Verifier struct {
 	Verifier *auth.Verifier
 	Registry *Registry

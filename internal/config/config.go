@@ -67,7 +67,7 @@ type Config struct {
 
 	UserRate        float64 `default:"10" placeholder:"N" help:"Commands per second and user, over all sockets and REST; 0: no limit."`
 	UserBurst       int     `default:"20" placeholder:"N" help:"Commands a user may send at once before the rate applies."`
-	Throttles       string  `placeholder:"SCOPE=N/UNIT,..." help:"Requests of REST that a node answers, for each scope: N per s, m, h or d, or off. Scopes: anon (no valid credential, by address), user, auth (passwords), token, file_upload, export (by tenant). Default: anon=100/h, user=1000/m, auth=5/m, token=10/m, file_upload=20/h, export=10/h; with --dev none."`
+	Throttles       string  `placeholder:"SCOPE=N/UNIT,..." help:"Requests of REST that a node answers, for each scope: N per s, m, h or d, or off. Scopes: anon (no valid credential, by address), user, auth (passwords), token, file_upload (files that a user begins to upload), export (by tenant). Default: anon=100/h, user=1000/m, auth=5/m, token=10/m, export=10/h; with --dev none."`
 	SessionsPerUser int     `default:"0" placeholder:"N" help:"Sockets one user may hold open on this node; 0: no limit."`
 
 	SessionsPerAddress int `default:"0" placeholder:"N" help:"Sockets that the users of a tenant may hold open on this node from one address (IPv4) or /64 (IPv6); 0: no limit."`

@@ -2,6 +2,8 @@ package node_test
 
 import (
 	"fmt"
+	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -178,6 +180,55 @@ func TestMentions(t *testing.T) {
 		many[i] = fmt.Sprint("u", i)
 	}
 	ann.call("POST", "messages/", object{"conversation_id": id, "content": "x", "mentions": many}).want(400).says("mentions")
+}
+
+// A message with a file answers, and mentions, like any other one: with the file in its frame, in one that is too large for
+// the event loop, and uploaded before.
+func TestRepliesAndMentionsWithFiles(t *testing.T) {
+	t.Parallel()
+	h := start(t, withFiles)
+	us := h.users("ann", "bob", "cat")
+	ann, bob := us[0], us[1]
+	id := ann.group("Crew", "bob", "cat")
+	first := ann.post(id, "question").str("id")
+	upload := func() string {
+		t.Helper()
+		r, err := h.request("POST", api+"uploads/", http.Header{"Authorization": {"Bearer " + ann.token}, "Tus-Resumable": {"1.0.0"},
+			"Content-Type": {"application/offset+octet-stream"}, "Upload-Length": {"3"}, "Upload-Metadata": {"filename YS50eHQ="}}, "all")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ann.call("GET", r.want(201).header.Get("Location"), nil).want(200).body.str("id")
+	}
+	a, b := ann.dial(id), bob.dial(id)
+	extra := object{"content": "see", "reply_to": first, "mentions": []string{"cat"}, "mention_all": true}
+	uploaded := object{"type": "send_message", "upload_id": upload(), "ref": nextRef()}
+	maps.Copy(uploaded, extra)
+	for i, f := range []object{
+		fileFrame(id, "a.txt", []byte("answer"), extra),
+		fileFrame(id, "a.txt", []byte(strings.Repeat("answer\n", 20_000)), extra),
+		uploaded,
+	} {
+		for _, got := range []frame{a.answer(f), b.message("see")} {
+			if got.str("file") == "" || got.str("reply_to") != first || fmt.Sprint(got.object["mentions"]) != "[cat]" || !got.yes("mention_all") {
+				t.Errorf("%d: %s", i, got.raw)
+			}
+		}
+		if n := ann.call("GET", "messages/"+first+"/", nil).want(200).body.num("reply_count"); n != i+1 {
+			t.Errorf("%d replies, want %d", n, i+1)
+		}
+	}
+	// What may not be answered or mentioned is refused, and nothing is sent.
+	for code, bad := range map[string]object{
+		"invalid":   {"content": "no", "reply_to": "00000000-0000-0000-0000-000000000001"},
+		"forbidden": {"content": "no", "mention_all": true},
+	} {
+		b.send(fileFrame(id, "a.txt", []byte("x"), bad))
+		b.refused(code)
+	}
+	if n := len(ann.history(id)); n != 4 {
+		t.Errorf("%d messages, want 4", n)
+	}
 }
 
 func TestForward(t *testing.T) {
