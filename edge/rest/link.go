@@ -12,11 +12,12 @@ import (
 	"time"
 
 	"github.com/zumodra/hub/chat"
+	"github.com/zumodra/hub/edge/auth"
 )
 
 // A signed URL lets whoever has it do what one user may do with one file, for a while: a browser's <img> sends no header.
 // It says for whom it was signed, so that the user's membership still decides (invariant I5): who was removed from the
-// conversation has no use of it any more.
+// conversation has no use of it any more, nor has who was suspended, or whose tokens were revoked since.
 
 // signature is over everything that the URL grants, each part behind its length.
 func (a *API) signature(p chat.Principal, id chat.FileID, expires int64) []byte {
@@ -61,6 +62,13 @@ func (a *API) authenticateLink(ctx context.Context, c *call) *response {
 	p := chat.Principal{Tenant: tenant, User: user, Username: string(user)}
 	if !hmac.Equal(given, a.signature(p, id, expires)) || !a.cfg.Now().Before(time.Unix(expires, 0)) {
 		return &refused
+	}
+	if a.cfg.Tenancy != nil {
+		// Whoever has the link need not be the user, and is not told why.
+		signed := time.Unix(expires, 0).Add(-a.cfg.FileURLTTL).Unix()
+		if a.cfg.Tenancy.Admit(auth.Pass{User: p.Key(), Issued: uint32(min(max(signed, 0), 1<<32-1))}) != nil {
+			return &refused
+		}
 	}
 	c.p = p
 	return nil
