@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -36,6 +37,21 @@ type bench struct {
 	lib   *blob.Library
 	mu    sync.Mutex
 	clock time.Time
+	doubt atomic.Bool // the next compare-and-set is carried out, and nobody is told so
+}
+
+// doubtful is an engine whose answer can get lost.
+type doubtful struct {
+	storage.Engine
+	b *bench
+}
+
+func (d doubtful) CompareAndSet(ctx context.Context, t *storage.Table, partition, clustering storage.Key, expect, set []storage.Value) (bool, storage.Row, error) {
+	applied, found, err := d.Engine.CompareAndSet(ctx, t, partition, clustering, expect, set)
+	if d.b.doubt.CompareAndSwap(true, false) {
+		err = storage.ErrUnknownOutcome
+	}
+	return applied, found, err
 }
 
 func (b *bench) now() time.Time { b.mu.Lock(); defer b.mu.Unlock(); return b.clock }
@@ -50,7 +66,7 @@ func newBench(t *testing.T, change ...func(*files.Config)) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = engine.Close() })
-	b.store = storage.New(engine, storage.Config{})
+	b.store = storage.New(doubtful{engine, b}, storage.Config{})
 	if b.blobs, err = fs.Open(fs.Config{Dir: t.TempDir()}); err != nil {
 		t.Fatal(err)
 	}

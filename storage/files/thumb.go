@@ -88,7 +88,9 @@ func (f *Files) makeThumb(ctx context.Context, tenant chat.TenantID, id chat.Fil
 		return nil
 	})
 	if err != nil {
-		f.release(ctx, tenant, at)
+		if !errors.Is(err, chat.ErrUnknown) { // else the row may name it; if it does not, that is a loss of room
+			f.release(ctx, tenant, at)
+		}
 		if errors.Is(err, errDone) {
 			err = nil
 		}

@@ -69,3 +69,17 @@ func TestReq074_Thumbnails(t *testing.T) {
 		t.Errorf("%d blobs, want %d", n, before-2)
 	}
 }
+
+// A thumbnail that was stored stays, although its maker was not told so.
+func TestThumbnailOfUnknownOutcome(t *testing.T) {
+	b := newBench(t)
+	u := b.put(ann, "a.png", attachmenttest.Picture("png", 800, 400))
+	b.doubt.Store(true)
+	if _, err := b.f.Thumbnail(t.Context(), "acme", u.ID); !errors.Is(err, chat.ErrUnknown) {
+		t.Fatalf("%v", err)
+	}
+	b.sweep()
+	r, err := b.f.Thumbnail(t.Context(), "acme", u.ID)
+	b.must(err)
+	_ = r.Close()
+}
