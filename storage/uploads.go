@@ -30,7 +30,8 @@ func (s *Store) GetUserUploads(ctx context.Context, k chat.UserKey, day int64) (
 
 // AddUserUploads durably adds to what a user uploaded on add.Day and returns the sum, which never falls below zero. If it
 // would exceed limit bytes (0: no limit) nothing is written and fits is false. What is added may be negative: it is
-// dropped if there are later uploads of another day.
+// dropped if there are later uploads of another day. What is added to the day before that of the row is added to the row's
+// day: clocks differ, and a day that was begun is not forgotten for one that is nearly over.
 func (s *Store) AddUserUploads(ctx context.Context, k chat.UserKey, add chat.UploadUsage, limit int64) (sum chat.UploadUsage, fits bool, err error) {
 	p := Key{text(k.Tenant), text(k.User)}
 	row, err := s.engine.Get(ctx, TableUserUploads, p, nil)
@@ -38,7 +39,11 @@ func (s *Store) AddUserUploads(ctx context.Context, k chat.UserKey, add chat.Upl
 		return sum, false, fail(err, "count the uploads of", k)
 	}
 	for columns := row.Columns; ; {
-		sum = userUploads(columns, add.Day)
+		day := add.Day
+		if columns != nil && columns[0].I == day+1 {
+			day++
+		}
+		sum = userUploads(columns, day)
 		if add.Bytes <= 0 && columns != nil && columns[0].I != add.Day {
 			return sum, true, nil
 		}

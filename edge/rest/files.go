@@ -127,6 +127,9 @@ func (a *API) thumbnail(ctx context.Context, c *call) response {
 	return response{written: true}
 }
 
+// maxRanges of a request: in a store that is elsewhere each of them is a request of its own.
+const maxRanges = 16
+
 // serveFile writes content, or the ranges of it that were asked for, so that no browser takes it for a page of ours:
 // as something to save, of the type that it has and no other, and, should it be shown after all, without any rights.
 func (a *API) serveFile(c *call, r io.ReadSeeker, contentType, name, etag string, created time.Time) *recorder {
@@ -142,6 +145,9 @@ func (a *API) serveFile(c *call, r io.ReadSeeker, contentType, name, etag string
 	h.Set("Referrer-Policy", "no-referrer") // the URL may be a signed one
 	h.Set("Cache-Control", "private, no-cache")
 	h.Set("ETag", etag)
+	if strings.Count(c.r.Header.Get("Range"), ",") >= maxRanges {
+		c.r.Header.Del("Range") // RFC 9110 §14.2: who asks for so many gets all
+	}
 	rc := http.NewResponseController(c.w)
 	w := &recorder{ResponseWriter: &steadyWriter{ResponseWriter: c.w, rc: rc, idle: a.cfg.IdleTimeout}}
 	http.ServeContent(w, c.r, "", created, r)

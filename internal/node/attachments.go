@@ -115,7 +115,7 @@ func (a *attachments) Send(ctx context.Context, p chat.Principal, o chat.Origin,
 		err = a.Files.Discard(ctx, p.Tenant, id)
 	case uncertain(got.err):
 	default:
-		err = a.Unclaim(ctx, p.Tenant, id)
+		err = a.Unclaim(ctx, p.Tenant, u)
 	}
 	if err != nil {
 		a.warn(p, s.Conversation, id, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/zumodra/hub/chat"
 	"github.com/zumodra/hub/chat/attachment"
@@ -18,41 +19,65 @@ type Claim struct {
 	Voice        bool
 }
 
+// Granted is a file that was claimed, for Unclaim.
+type Granted struct {
+	chat.Upload
+	since time.Time // the claim as this grant left it; zero: somebody made it before
+}
+
 // Claim makes a ready file of the caller a part of the message that is about to be sent, and returns it: the
 // message carries its File, and is a voice message if it says so. The same claim again is granted again; another one gets attachment.ErrNoUpload. A claim ends with Attach,
 // Unclaim or Discard; one that does not, because the process ended, is settled by the cleanup.
-func (f *Files) Claim(ctx context.Context, p chat.Principal, id chat.FileID, c Claim) (chat.Upload, error) {
+func (f *Files) Claim(ctx context.Context, p chat.Principal, id chat.FileID, c Claim) (Granted, error) {
 	u, err := f.Own(ctx, p, id)
 	if err == nil && u.State == chat.UploadReceiving && u.Offset == u.File.Size {
 		_, err = f.Finish(ctx, p, id) // which failed when the last part came
 	}
 	if errors.Is(err, chat.ErrNotFound) {
-		return chat.Upload{}, attachment.ErrNoUpload
+		return Granted{}, attachment.ErrNoUpload
 	}
 	if err != nil {
-		return chat.Upload{}, err
+		return Granted{}, err
 	}
 	if _, err := attachment.Check(u.Name, c.Voice || u.Voice); err != nil {
-		return chat.Upload{}, err
+		return Granted{}, err
 	}
+	again := false
 	row, err := f.cfg.Store.ChangeFile(ctx, p.Tenant, id, func(row *storage.FileRow) error {
 		same := row.Conversation == c.Conversation && row.ClientID == c.ClientID
+		again = false
 		switch {
 		case row.Owner != p.User:
 			return attachment.ErrNoUpload
-		case (row.State == chat.UploadClaimed || row.State == chat.UploadAttached) && same:
+		case row.State == chat.UploadAttached && same:
 			return errDone
+		case row.State == chat.UploadClaimed && same:
+			// The grant before this one must not be taken back any more, nor must the cleanup think that it is over.
+			again, row.ChangedAt = true, later(f.now(), row.ChangedAt)
+			return nil
 		case row.State != chat.UploadReady, f.stale(row):
 			return attachment.ErrNoUpload
 		}
-		row.State, row.ChangedAt, row.Voice = chat.UploadClaimed, f.now(), c.Voice || row.Voice
+		row.State, row.ChangedAt, row.Voice = chat.UploadClaimed, later(f.now(), row.ChangedAt), c.Voice || row.Voice
 		row.Conversation, row.After, row.ClientID = c.Conversation, c.After, c.ClientID
 		return nil
 	})
 	if err != nil && !errors.Is(err, errDone) {
-		return chat.Upload{}, err
+		return Granted{}, err
 	}
-	return row.Upload, nil
+	g := Granted{Upload: row.Upload}
+	if err == nil && !again {
+		g.since = row.ChangedAt
+	}
+	return g, nil
+}
+
+// later is now, or the next moment that is stored if the last change was not before: no two grants look alike.
+func later(now, last time.Time) time.Time {
+	if now.After(last) {
+		return now
+	}
+	return last.Add(time.Microsecond)
 }
 
 // stale reports whether an upload that was not sent is one that the cleanup removes.
@@ -79,10 +104,15 @@ func (f *Files) Attach(ctx context.Context, tenant chat.TenantID, id chat.FileID
 	return err
 }
 
-// Unclaim takes a claim back: the message was refused, and the file may be sent otherwise.
-func (f *Files) Unclaim(ctx context.Context, tenant chat.TenantID, id chat.FileID) error {
-	_, err := f.cfg.Store.ChangeFile(ctx, tenant, id, func(row *storage.FileRow) error {
-		if row.State != chat.UploadClaimed {
+// Unclaim takes a claim back: the message was refused, and the file may be sent otherwise. It does so only for the one
+// who made the claim, and while nobody else was granted it: a request that is repeated may be refused although the one
+// before it sent the message, or is about to. Such a claim is left to be granted once more, or to the cleanup.
+func (f *Files) Unclaim(ctx context.Context, tenant chat.TenantID, g Granted) error {
+	if g.since.IsZero() {
+		return nil
+	}
+	_, err := f.cfg.Store.ChangeFile(ctx, tenant, g.ID, func(row *storage.FileRow) error {
+		if row.State != chat.UploadClaimed || !row.ChangedAt.Equal(g.since) {
 			return errDone
 		}
 		row.State, row.ChangedAt = chat.UploadReady, f.now()

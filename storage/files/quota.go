@@ -18,9 +18,11 @@ import (
 const (
 	// sumEvery is how long the sum of what other processes took in is believed.
 	sumEvery = 5 * time.Second
-	// maxCounted bounds the tenants whose uploads are counted in memory; those beyond wait until some were written.
-	maxCounted = 20_000
 )
+
+// maxCounted bounds the tenants whose uploads are counted in memory, each for up to two days; those of others are written
+// at once. A variable for tests.
+var maxCounted = 20_000
 
 // quotas count the bytes of uploads of each day of UTC. Those of a user are a row in storage, changed by compare-and-set:
 // no number of nodes lets in more than the limit. Those of a tenant every process counts for itself, writes every
@@ -55,10 +57,14 @@ func (q *quotas) of(k tenantDay) *counted {
 		if q.by == nil {
 			q.by = make(map[tenantDay]*counted)
 		}
-		c = &counted{process: uuid.NewString(), own: chat.UploadUsage{Day: k.day}, stored: chat.UploadUsage{Day: k.day}}
+		c = newCounted(k.day)
 		q.by[k] = c
 	}
 	return c
+}
+
+func newCounted(day int64) *counted {
+	return &counted{process: uuid.NewString(), own: chat.UploadUsage{Day: day}, stored: chat.UploadUsage{Day: day}}
 }
 
 // counts returns those of all tenants that have one.
@@ -145,14 +151,18 @@ func (f *Files) charge(ctx context.Context, k chat.UserKey, bytes int64) error {
 	}
 	add := chat.UploadUsage{Day: chat.UploadDay(f.cfg.Now()), Bytes: bytes, Files: 1}
 	c := f.quotas.of(tenantDay{k.Tenant, add.Day})
-	if c == nil {
-		return fmt.Errorf("count an upload: %w: uploads of too many tenants wait to be counted", chat.ErrOverloaded)
+	alone := c == nil
+	if alone {
+		c = newCounted(add.Day)
 	}
 	if err := f.reserve(ctx, k.Tenant, c, bytes, l.UploadBytes); err != nil {
 		return err
 	}
 	_, fits, err := f.cfg.Store.AddUserUploads(ctx, k, add, l.UploadBytesPerUser)
 	if err == nil && fits {
+		if alone {
+			f.write(ctx, k.Tenant, add)
+		}
 		return nil
 	}
 	c.add(-bytes, -1)
@@ -204,6 +214,17 @@ func (f *Files) refund(ctx context.Context, k chat.UserKey, bytes int64, at time
 	}
 	if c := f.quotas.of(tenantDay{k.Tenant, day}); c != nil {
 		c.add(-bytes, 0)
+	} else {
+		f.write(ctx, k.Tenant, chat.UploadUsage{Day: day, Bytes: -bytes})
+	}
+}
+
+// write counts what no memory is kept for, as a process of its own. A failure forgets it, as that of a process does.
+func (f *Files) write(ctx context.Context, t chat.TenantID, u chat.UploadUsage) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
+	defer cancel()
+	if err := f.cfg.Store.PutUploads(ctx, t, uuid.NewString(), u); err != nil {
+		f.cfg.Log.Warn("files: an upload is not counted", "tenant", t, "bytes", u.Bytes, "error", err)
 	}
 }
 

@@ -98,3 +98,25 @@ func TestReq119_UploadsOfADayOnSeveralNodes(t *testing.T) {
 	b.f.Flush(ctx)
 	b.usage(chat.UserKey{Tenant: "acme"}, 100, 2)
 }
+
+// TestUploadsOfManyTenants: a tenant beyond those that are counted in memory uploads as others do, within its limits.
+func TestUploadsOfManyTenants(t *testing.T) {
+	files.SetMaxCounted(t, 1)
+	b := newBench(t, func(c *files.Config) {
+		c.Limits = func(chat.TenantID) chat.Limits { return chat.Limits{UploadBytes: 100} }
+	})
+	b.clock = b.clock.Truncate(24 * time.Hour).Add(12 * time.Hour)
+	ctx := t.Context()
+	b.put(ann, "a.txt", []byte("x"))
+	b.f.Flush(ctx)
+	eve := chat.Principal{Tenant: "other", User: "eve", Username: "eve"}
+	b.put(eve, "b.txt", bytes.Repeat([]byte("x"), 60))
+	up, err := b.f.Begin(ctx, eve, "c.txt", false, 40)
+	b.must(err)
+	_, err = b.f.Begin(ctx, eve, "d.txt", false, 1)
+	b.wantQuota(err, "upload_bytes")
+	b.usage(chat.UserKey{Tenant: "other"}, 100, 2)
+	b.must(b.f.Terminate(ctx, eve, up.ID))
+	b.usage(chat.UserKey{Tenant: "other"}, 60, 2)
+	b.usage(chat.UserKey{Tenant: "acme"}, 1, 1)
+}

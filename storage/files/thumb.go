@@ -14,7 +14,7 @@ import (
 	"github.com/zumodra/hub/storage/files/thumbnail"
 )
 
-// thumbTime bounds the making of one thumbnail, the wait for its turn included.
+// thumbTime bounds each of the wait for the turn of a thumbnail, the reading of the picture, the making, and the keeping.
 const thumbTime = 15 * time.Second
 
 // Thumbnail opens the small picture of a file, a JPEG, which is made the first time that it is asked for, one after the
@@ -45,40 +45,44 @@ func (f *Files) Thumbnail(ctx context.Context, tenant chat.TenantID, id chat.Fil
 }
 
 func (f *Files) makeThumb(ctx context.Context, tenant chat.TenantID, id chat.FileID) (row storage.FileRow, err error) {
-	ctx, cancel := context.WithTimeout(ctx, thumbTime)
-	defer cancel()
+	turn, over := context.WithTimeout(ctx, thumbTime)
+	defer over()
 	select {
 	case f.thumbs <- struct{}{}:
 		defer func() { <-f.thumbs }()
-	case <-ctx.Done():
-		return row, fmt.Errorf("wait for a thumbnail: %w: %w", chat.ErrOverloaded, ctx.Err())
+	case <-turn.Done():
+		return row, fmt.Errorf("wait for a thumbnail: %w: %w", chat.ErrOverloaded, turn.Err())
 	}
 	if row, err = f.cfg.Store.GetFile(ctx, tenant, id); err != nil || row.Thumb != storage.ThumbUnknown {
 		return row, err // somebody else made it meanwhile
 	}
 	state, at := storage.ThumbRefused, storage.ContentRef{}
-	var picture []byte
 	if row.File.Size <= thumbnail.MaxBytes {
-		r, err := f.Open(ctx, tenant, id)
+		content, err := f.whole(ctx, tenant, id)
 		if err != nil {
+			f.cfg.Observer.Thumbnail("failed")
 			return row, err
 		}
-		picture, err = thumbnail.Make(ctx, r)
-		_ = r.Close() // it was only read
-		// A picture that takes longer than that does so every time.
-		if err != nil && !errors.Is(err, thumbnail.ErrRefused) && !errors.Is(err, context.DeadlineExceeded) {
+		// Neither what the wait nor what a slow store has left: a picture that runs out of time is never tried again.
+		making, stop := context.WithTimeout(ctx, thumbTime)
+		picture, err := thumbnail.Make(making, bytes.NewReader(content))
+		stop()
+		if err != nil && !errors.Is(err, thumbnail.ErrRefused) && ctx.Err() != nil {
 			f.cfg.Observer.Thumbnail("failed")
-			return row, fail(err)
+			return row, ctx.Err()
 		}
 		if err == nil {
-			if at, err = f.keep(ctx, tenant, bytes.NewReader(picture), int64(len(picture))); err != nil {
+			keeping, stop := context.WithTimeout(ctx, thumbTime)
+			at, err = f.keep(keeping, tenant, bytes.NewReader(picture), int64(len(picture)))
+			stop()
+			if err != nil {
 				f.cfg.Observer.Thumbnail("failed")
 				return row, err
 			}
 			state = storage.ThumbMade
 		}
 	}
-	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
 	defer cancel()
 	row, err = f.cfg.Store.ChangeFile(ctx, tenant, id, func(row *storage.FileRow) error {
 		if row.Thumb != storage.ThumbUnknown || row.State == chat.UploadRemoved {
@@ -88,7 +92,9 @@ func (f *Files) makeThumb(ctx context.Context, tenant chat.TenantID, id chat.Fil
 		return nil
 	})
 	if err != nil {
-		f.release(ctx, tenant, at)
+		if !errors.Is(err, chat.ErrUnknown) { // else the row may name it; if it does not, that is a loss of room
+			f.release(ctx, tenant, at)
+		}
 		if errors.Is(err, errDone) {
 			err = nil
 		}
@@ -96,4 +102,17 @@ func (f *Files) makeThumb(ctx context.Context, tenant chat.TenantID, id chat.Fil
 	}
 	f.cfg.Observer.Thumbnail(map[storage.ThumbState]string{storage.ThumbMade: "made", storage.ThumbRefused: "refused"}[state])
 	return row, nil
+}
+
+// whole reads a file of at most thumbnail.MaxBytes.
+func (f *Files) whole(ctx context.Context, tenant chat.TenantID, id chat.FileID) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, thumbTime)
+	defer cancel()
+	r, err := f.Open(ctx, tenant, id)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = r.Close() }() // it was only read
+	b, err := io.ReadAll(io.LimitReader(r, thumbnail.MaxBytes))
+	return b, fail(err)
 }

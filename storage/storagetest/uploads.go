@@ -53,6 +53,13 @@ func storeUploads(t *testing.T, s *storage.Store, _ storage.Engine) {
 	u, err = s.GetUserUploads(ctx, k, 7)
 	must(t, err)
 	equal(t, u, chat.UploadUsage{Day: 7})
+	// A node whose clock is behind does not make room by it.
+	u, fits, err = s.AddUserUploads(ctx, k, chat.UploadUsage{Day: 7, Bytes: 90, Files: 1}, 105)
+	must(t, err)
+	equal(t, []any{u, fits}, []any{chat.UploadUsage{Day: 8, Bytes: 95, Files: 2}, true})
+	_, fits, err = s.AddUserUploads(ctx, k, chat.UploadUsage{Day: 7, Bytes: 11, Files: 1}, 105)
+	must(t, err)
+	equal(t, fits, false)
 
 	for p, n := range map[string]int64{"p": 1, "q": 10, "r": 100} {
 		must(t, s.PutUploads(ctx, "a", p, chat.UploadUsage{Day: 7, Bytes: 1, Files: 1}))

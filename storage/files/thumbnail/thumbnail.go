@@ -18,7 +18,8 @@ import (
 const (
 	// Side is the longer side of a thumbnail, in pixels.
 	Side = 320
-	// MaxPixels is the largest picture that is decoded. At 8 bytes for each, the most that a decoder takes, it is 200 MB.
+	// MaxPixels is the largest picture that is decoded, if 8 bytes for each, 200 MB, are enough for it. They are not for
+	// the largest progressive JPEGs and interlaced PNGs.
 	MaxPixels = 25_000_000
 	// MaxBytes is the largest file that is looked at.
 	MaxBytes = 25 << 20
@@ -34,17 +35,25 @@ var ErrRefused = errors.New("thumbnail: not a picture that can be made smaller")
 // those of r.
 func Make(ctx context.Context, r io.ReadSeeker) ([]byte, error) {
 	in := &input{ctx: ctx, r: r}
-	c, _, err := image.DecodeConfig(in)
+	c, format, err := image.DecodeConfig(in)
 	if err != nil {
 		return nil, in.why(err)
 	}
 	if c.Width <= 0 || c.Height <= 0 || c.Width > MaxPixels/c.Height {
 		return nil, fmt.Errorf("%w: %d by %d pixels", ErrRefused, c.Width, c.Height)
 	}
-	if _, err := r.Seek(0, io.SeekStart); err != nil {
+	if in, err = again(ctx, r); err != nil {
 		return nil, err
 	}
-	in = &input{ctx: ctx, r: r}
+	switch n, err := memory(in, c, format); {
+	case err != nil:
+		return nil, in.why(err)
+	case n > maxMemory:
+		return nil, fmt.Errorf("%w: it takes %d bytes of memory", ErrRefused, n)
+	}
+	if in, err = again(ctx, r); err != nil {
+		return nil, err
+	}
 	m, _, err := image.Decode(in)
 	if err != nil {
 		return nil, in.why(err)
@@ -58,6 +67,14 @@ func Make(ctx context.Context, r io.ReadSeeker) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	return b.Bytes(), nil
+}
+
+// again reads from the beginning.
+func again(ctx context.Context, r io.ReadSeeker) (*input, error) {
+	if _, err := r.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	return &input{ctx: ctx, r: r}, nil
 }
 
 // fit is the size of the thumbnail: in proportion, never larger than the picture, at least one pixel.
