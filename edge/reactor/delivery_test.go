@@ -186,7 +186,6 @@ func stall(t *testing.T, addr string) *client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(2 * patience))
 	cl := &client{Conn: c, t: t, br: bufio.NewReaderSize(c, 512)}
 	cl.upgrade("/", "")
 	return cl
@@ -408,7 +407,7 @@ func TestHandlesAreNotReused(t *testing.T) {
 // TestManyReadersAndAFanOut checks that reads are answered while broadcasts to many connections are walked.
 func TestFanOutDoesNotStarveReads(t *testing.T) {
 	h := &hooks{}
-	s := start(t, reactor.Config{Reactors: 1, InboxBytes: 1 << 20, QueueBytes: 1 << 30, QueueFrames: 1 << 20}, h)
+	s := start(t, reactor.Config{Reactors: 1, InboxBytes: 1 << 20, QueueBytes: 1 << 30, QueueFrames: 1 << 20, PingInterval: -1}, h)
 	const n = 600
 	cs, hs := dialAll(t, s, h, n)
 	set := reactor.NewSet(append([]reactor.Handle(nil), hs[1:]...))

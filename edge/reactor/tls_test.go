@@ -182,15 +182,20 @@ func TestTLSHandshakesTimeOutAndFail(t *testing.T) {
 		c := dialRaw(t, s.Addr().String())
 		c.write([]byte{22, 3, 1, 1, 0}) // a record header and nothing more
 	}
-	plain := dialRaw(t, s.Addr().String())
-	plain.write([]byte("GET / HTTP/1.1\r\nHost: hub\r\n\r\n"))
 	eventually(t, "all gone", func() bool {
 		st := s.Stats()
-		return st.Handshaking == 0 && st.Accepted == 6
+		return st.Handshaking == 0 && st.Accepted == 5
 	})
 	if n := s.Stats().HandshakeTimeouts; n != 5 {
 		t.Errorf("%d timeouts", n)
 	}
+	s = start(t, reactor.Config{TLS: srv, HandshakeTimeout: time.Hour}, &hooks{})
+	plain := dialRaw(t, s.Addr().String())
+	plain.write([]byte("GET / HTTP/1.1\r\nHost: hub\r\n\r\n"))
+	eventually(t, "the one without TLS gone", func() bool {
+		st := s.Stats()
+		return st.Handshaking == 0 && st.Accepted == 1
+	})
 }
 
 func TestTLSCloseDuringHandshakes(t *testing.T) {
