@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"github.com/zumodra/hub/internal/cassandra"
+	"github.com/zumodra/hub/internal/freeport"
 )
 
 // messageMark is in every frame that delivers a message.
@@ -64,10 +64,10 @@ func (b *bench) startHub(cpu int, flags ...string) (*hub, error) {
 	if err := errors.Join(os.WriteFile(secret, h.secret, 0o600), os.WriteFile(key, []byte(h.adminKey), 0o600)); err != nil {
 		return nil, err
 	}
-	if h.listen, err = freeAddr(); err != nil {
+	if h.listen, err = freeport.Address(); err != nil {
 		return nil, err
 	}
-	if h.admin, err = freeAddr(); err != nil {
+	if h.admin, err = freeport.Address(); err != nil {
 		return nil, err
 	}
 	args := append([]string{
@@ -141,15 +141,6 @@ func (b *bench) profileHub(h *hub) {
 func (h *hub) logTail() string {
 	b, _ := os.ReadFile(filepath.Join(h.dir, "log"))
 	return string(b[max(0, len(b)-2000):])
-}
-
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }
 
 func (h *hub) adminGet(path string) ([]byte, error) { return h.adminCall(http.MethodGet, path) }

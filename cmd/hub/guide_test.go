@@ -3,7 +3,6 @@ package main_test
 import (
 	"bytes"
 	"context"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,7 +47,7 @@ func TestGuide(t *testing.T) {
 		n := len(want) - 1
 		want[n] = append(want[n], strings.Split(strings.TrimSpace(m[2]), "\n")...)
 	}
-	script = strings.NewReplacer("127.0.0.1:8080", free(t), "127.0.0.1:9090", free(t)).Replace(script)
+	script = strings.NewReplacer("127.0.0.1:8080", freePort(t), "127.0.0.1:9090", freePort(t)).Replace(script)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", script)
@@ -83,15 +82,4 @@ func TestGuide(t *testing.T) {
 			got = after
 		}
 	}
-}
-
-// free is an address that nobody listens on.
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	"github.com/zumodra/hub/client"
+	"github.com/zumodra/hub/internal/freeport"
 	"github.com/zumodra/hub/storage/scylla/scyllatest"
 )
 
@@ -114,12 +114,11 @@ func embeddedOnly(t *testing.T) {
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	a, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return a
 }
 
 // serve starts a server and waits until it is ready.

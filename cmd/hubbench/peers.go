@@ -15,6 +15,7 @@ import (
 	"github.com/zumodra/hub/bench/measure"
 	"github.com/zumodra/hub/bench/scenario"
 	"github.com/zumodra/hub/bench/target/limit"
+	"github.com/zumodra/hub/internal/freeport"
 )
 
 // peer is another system for the same load.
@@ -65,12 +66,10 @@ func (p peer) measure(s *streams, c *runCmd, sc *scenario.Scenario, seed uint64,
 
 // startLimit starts this program again.
 func startLimit(s *streams) (string, *exec.Cmd, error) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	address, err := freeport.Address()
 	if err != nil {
 		return "", nil, err
 	}
-	address := l.Addr().String()
-	l.Close()
 	self, err := os.Executable()
 	if err != nil {
 		return "", nil, err

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/rand"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/zumodra/hub/internal/conformancetest"
+	"github.com/zumodra/hub/internal/freeport"
 	"github.com/zumodra/hub/storage/scylla/scyllatest"
 )
 
@@ -101,12 +101,11 @@ func start(t *testing.T, server string, flags ...string) *hub {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	a, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return a
 }
 
 // run starts the process and waits until it is ready.

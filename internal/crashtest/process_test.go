@@ -6,7 +6,6 @@ import (
 
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zumodra/hub/internal/freeport"
 	"github.com/zumodra/hub/storage/scylla/scyllatest"
 )
 
@@ -74,12 +74,12 @@ func build(t *testing.T, bin string) {
 }
 
 func freeAddress(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	t.Helper()
+	a, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return a
 }
 
 func (s *server) url() string { return "http://" + s.listen }
