@@ -45,7 +45,9 @@ func (u *user) upload(conversation string, size int64) error {
 	}
 	req.Header.Set("Content-Type", w.FormDataContentType())
 	req.Header.Set("Authorization", "Bearer "+u.token)
-	res, err := u.h.http.Do(req)
+	patient := *u.h.http
+	patient.Timeout = 0 // a gigabyte takes as long as it takes
+	res, err := patient.Do(req)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -192,40 +191,6 @@ func (h *hub) stop() {
 func (h *hub) restart() {
 	h.t.Helper()
 	h.stop()
-	h.run()
-}
-
-// drop runs another node on what is on the disk at this moment, as if the machine had stopped now. What the old
-// node writes from now on is lost with it.
-func (h *hub) drop() {
-	h.t.Helper()
-	image := h.t.TempDir()
-	if scyllatest.Chosen() {
-		h.cfg.CQLKeyspace = scyllatest.Copy(h.t, h.cfg.CQLKeyspace) // the running node has a configuration of its own
-	}
-	err := filepath.WalkDir(h.cfg.Data, func(path string, d os.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(h.cfg.Data, path)
-		if err != nil {
-			return err
-		}
-		to := filepath.Join(image, rel)
-		if d.IsDir() {
-			return os.MkdirAll(to, 0o700)
-		}
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(to, b, 0o600)
-	})
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	h.stop()
-	h.cfg.Data = image
 	h.run()
 }
 

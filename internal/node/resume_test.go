@@ -1,9 +1,12 @@
 package node_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 func TestReq047_Resume(t *testing.T) {
@@ -188,10 +191,20 @@ func TestReq047_ReconnectsUnderLoad(t *testing.T) {
 	id := ann.direct("bob")
 	a := ann.dial(id)
 	const n = 2000
+	var has atomic.Int64 // of them the other one
+	ended, end := context.WithCancel(t.Context())
 	done := make(chan struct{})
+	defer func() { end(); <-done }()
 	go func() {
 		defer close(done)
 		for i := range n {
+			// Whoever lags far behind would be told of a gap.
+			for has.Load() < int64(i-300) && ended.Err() == nil {
+				time.Sleep(time.Millisecond)
+			}
+			if ended.Err() != nil {
+				return
+			}
 			if !a.reached(i-50) || a.put(fmt.Sprintf(`{"type":"send_message","content":"m%d"}`, i)) != nil {
 				t.Error("the sender cannot send")
 				return
@@ -221,6 +234,7 @@ func TestReq047_ReconnectsUnderLoad(t *testing.T) {
 					}
 					delete(early, last+1)
 					last++
+					has.Store(int64(last - 1))
 				}
 			case "resumed":
 				resumed = true
