@@ -87,7 +87,7 @@ func newRig(t testing.TB, c actors.Config) *rig {
 	}
 	r := &rig{h, store, e, t}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := h.Close(ctx); err != nil {
 			t.Errorf("close: %v", err)
@@ -162,7 +162,7 @@ func (r *rig) open(u chat.UserID, c chat.ConversationID, s chat.SessionID) *chat
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("timed out: %s", what)

@@ -129,7 +129,7 @@ func TestOrderWhenAShardComes(t *testing.T) {
 // An owner that nobody reaches is no reason to show what may be old.
 func TestUnreachableOwner(t *testing.T) {
 	o := &oracle{}
-	g := newGrid(t, 2, actors.Config{Patience: 50 * time.Millisecond, Search: o})
+	g := newGrid(t, 2, actors.Config{Patience: 2 * time.Second, Search: o})
 	m, far := g.nodes[0], g.nodes[1]
 	var c chat.ConversationID
 	for c.IsZero() || g.at(c) != far {
@@ -162,13 +162,17 @@ func TestUnreachableOwner(t *testing.T) {
 		"change":       func() error { _, err := m.ChangePreferences(bg, as(away), hide); return err },
 		"mark":         func() error { _, err := m.Do(bg, as(away), chat.MarkRead{Conversation: c}); return err },
 	}
+	var wg sync.WaitGroup
 	for name, call := range calls {
-		if err := call(); !errors.Is(err, chat.ErrUnavailable) && !errors.Is(err, chat.ErrUnknown) {
-			t.Errorf("%s: %v", name, err)
-		} else if errors.Is(err, chat.ErrMoved) {
-			t.Errorf("%s says that the shard moved", name)
-		}
+		wg.Go(func() {
+			if err := call(); !errors.Is(err, chat.ErrUnavailable) && !errors.Is(err, chat.ErrUnknown) {
+				t.Errorf("%s: %v", name, err)
+			} else if errors.Is(err, chat.ErrMoved) {
+				t.Errorf("%s says that the shard moved", name)
+			}
+		})
 	}
+	wg.Wait()
 	g.reach(far, true)
 	for name, call := range calls {
 		if err := call(); err != nil {

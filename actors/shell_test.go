@@ -202,9 +202,11 @@ func TestCloseGivesUp(t *testing.T) {
 		return nil
 	}, nil)
 	answers := make(chan error, 2)
+	before := store.Calls("AppendEvents")
 	for range 2 {
 		h.Submit(as("1"), chat.Origin{}, chat.Send{Conversation: c, Content: "x"}, func(_ chat.Result, err error) { answers <- err })
 	}
+	eventually(t, "the first is under way", func() bool { return store.Calls("AppendEvents") > before })
 	ctx, cancel := context.WithTimeout(bg, 50*time.Millisecond)
 	defer cancel()
 	if err := h.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {

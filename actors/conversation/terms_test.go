@@ -401,7 +401,7 @@ func TestTermsUnderLoad(t *testing.T) {
 		}
 		return nil
 	}, nil)
-	ctx, cancel := context.WithTimeout(bg, 20*time.Second)
+	ctx, cancel := context.WithTimeout(bg, 2*time.Minute)
 	defer cancel()
 	var senders, movers sync.WaitGroup
 	var done atomic.Bool

@@ -151,7 +151,7 @@ func newRig(t testing.TB, change func(*user.Config)) *rig {
 	}
 	r.Registry = user.NewRegistry(c)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := r.Close(ctx); err != nil {
 			t.Error(err)
@@ -471,7 +471,7 @@ func TestReq059_PreferencesAreInForceWhenAnswered(t *testing.T) {
 		hide := n%2 == 0
 		if n%10 == 5 {
 			ahead.Add(int64(time.Second))
-			for end := time.Now().Add(10 * time.Second); r.Live() > 0; time.Sleep(time.Millisecond) {
+			for end := time.Now().Add(time.Minute); r.Live() > 0; time.Sleep(time.Millisecond) {
 				if time.Now().After(end) {
 					t.Fatal("stays in memory")
 				}
@@ -560,7 +560,7 @@ func TestCloseGivesUpInTime(t *testing.T) {
 	r.refuse = func() error { return chat.ErrOverloaded }
 	done := make(chan error, 1)
 	r.Do(as("ann"), chat.Block{User: "bob"}, func(_ chat.Pair, err error) { done <- err })
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		r.mu.Lock()
 		told := r.told
 		r.mu.Unlock()

@@ -131,7 +131,7 @@ func (c client) write(format string, args ...any) {
 
 func (c client) next() received {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	_, b, err := c.Read(ctx)
 	if err != nil {
@@ -145,7 +145,7 @@ func (c client) next() received {
 }
 
 func (c client) closed() (websocket.StatusCode, string) {
-	ctx, cancel := context.WithTimeout(c.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	for {
 		if _, b, err := c.Read(ctx); err != nil {
@@ -199,7 +199,7 @@ func TestEndToEnd(t *testing.T) {
 		return tok
 	}
 	dial := func(path string, opt *websocket.DialOptions) (client, *http.Response, error) {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		c, resp, err := websocket.Dial(ctx, "ws://"+server.Addr().String()+path, opt)
 		if c != nil {
