@@ -61,7 +61,7 @@ func (n *node) sees(t *testing.T, want ...chat.NodeID) {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("waited for %s", what)
 		}
@@ -76,17 +76,17 @@ func TestLifeOfMembers(t *testing.T) {
 	for _, n := range []*node{a, b, c} {
 		n.sees(t, 1, 2, 3)
 	}
-	first := c.Members()[0]
-	if first.Name != "n1" || first.Address != "127.0.0.1:1001" || first.Version != "v1" || !slices.Equal(first.Roles, []string{"edge", "actors"}) {
-		t.Errorf("c knows of a: %+v", first)
-	}
+	eventually(t, "what a says of itself", func() bool { // a slow machine takes members for dead now and then, and back
+		first := c.Members()[0]
+		return first.Name == "n1" && first.Address == "127.0.0.1:1001" && first.Version == "v1" && slices.Equal(first.Roles, []string{"edge", "actors"})
+	})
 	a.SetState(membership.Draining)
 	a.SetSessions(17)
 	eventually(t, "what a says now", func() bool {
 		m := c.Members()[0]
 		return m.State == membership.Draining && m.Sessions == 17
 	})
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := b.Leave(ctx); err != nil {
 		t.Error(err)
