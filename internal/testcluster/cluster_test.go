@@ -34,7 +34,7 @@ func TestLifeOfACluster(t *testing.T) {
 	bin, store := fakehub(t), echo(t)
 	for name, isolated := range map[string]bool{"on the machine's network": false, "on its own": true} {
 		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
 			c, err := testcluster.Start(ctx, testcluster.Config{Bin: bin, Dir: t.TempDir(), CQLHosts: []string{store}, Keyspace: "k", Gated: true, Isolated: isolated})
 			if errors.Is(err, testcluster.ErrNoNetwork) {
@@ -89,7 +89,7 @@ func TestLifeOfACluster(t *testing.T) {
 			more, err := c.Add()
 			must(t, err)
 			must(t, more.Start())
-			must(t, nodes[0].Stop(10*time.Second)) // so that it learns of the new one
+			must(t, nodes[0].Stop(time.Minute)) // so that it learns of the new one
 			must(t, nodes[0].Start())
 			for {
 				v, err := more.View(ctx)
@@ -100,7 +100,7 @@ func TestLifeOfACluster(t *testing.T) {
 					t.Fatalf("the new node sees %+v, %v", v, err)
 				}
 			}
-			must(t, more.Stop(10*time.Second))
+			must(t, more.Stop(time.Minute))
 			c.Remove(more)
 			must(t, c.Settled(ctx))
 
@@ -125,7 +125,7 @@ func TestLifeOfACluster(t *testing.T) {
 			if code, _ := nodes[0].Readiness(ctx); code != http.StatusOK {
 				t.Errorf("status %d", code)
 			}
-			must(t, c.Drain(10*time.Second))
+			must(t, c.Drain(time.Minute))
 			if len(c.Running()) != 0 {
 				t.Error("a drained node runs")
 			}
@@ -137,7 +137,7 @@ func TestStartSaysWhatIsMissing(t *testing.T) {
 	if _, err := testcluster.New(testcluster.Config{Bin: "hub"}); err == nil {
 		t.Error("no store, and no error")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	_, err := testcluster.Start(ctx, testcluster.Config{Bin: "/bin/false", Dir: t.TempDir(), CQLHosts: []string{"127.0.0.1:1"}, Keyspace: "k", Nodes: 1, Alone: true})
 	if err == nil {

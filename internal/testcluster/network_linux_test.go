@@ -7,7 +7,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -173,25 +175,29 @@ func listen(t *testing.T, n *network, i int, host string) net.PacketConn {
 	return c
 }
 
+var packets atomic.Int64
+
 // reaches: of so many packets that are sent until one arrives, one does.
 func reaches(t *testing.T, from, to net.PacketConn, tries int) bool {
 	t.Helper()
-	b := make([]byte, 10)
-	_ = to.SetReadDeadline(time.Now().Add(time.Millisecond))
-	for { // nothing old is left
-		if _, _, err := to.ReadFrom(b); err != nil {
-			break
-		}
-	}
+	b := make([]byte, 30)
+	packet := strconv.FormatInt(packets.Add(1), 10) // unlike those of a call before, which may come late
 	for range tries {
-		if _, err := from.WriteTo([]byte("x"), to.LocalAddr()); err != nil {
+		if _, err := from.WriteTo([]byte(packet), to.LocalAddr()); err != nil {
 			t.Fatal(err)
 		}
 		_ = to.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-		if _, _, err := to.ReadFrom(b); err == nil {
-			return true
-		} else if !os.IsTimeout(err) {
-			t.Fatal(err)
+		for {
+			n, _, err := to.ReadFrom(b)
+			if err == nil && string(b[:n]) == packet {
+				return true
+			}
+			if os.IsTimeout(err) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	return false
