@@ -64,7 +64,7 @@ func TestRun(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the hub and loads it for some seconds")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	sys, err := system.Start(ctx, system.Config{Dir: t.TempDir()})
 	if err != nil {

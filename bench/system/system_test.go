@@ -20,7 +20,7 @@ import (
 )
 
 // patience bounds each test: whoever waits for longer is stuck.
-const patience = 4 * time.Minute
+const patience = 10 * time.Minute
 
 var bins string // directory of what hub has built
 
