@@ -24,7 +24,7 @@ func TestScheduledMessagesSurviveKills(t *testing.T) {
 	}
 	const n = 90
 	var want []string
-	first := time.Now().Add(3 * time.Second)
+	first := time.Now().Add(8 * time.Second) // each has to be there before its time
 	for i := range n {
 		content := fmt.Sprintf("%03d", i)
 		want = append(want, content)
