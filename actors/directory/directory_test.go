@@ -91,7 +91,7 @@ func message(k chat.ConversationKey, to *chat.MemberSet, seq uint64) *chat.Deliv
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); {
+	for deadline := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("timed out: %s", what)
 		}

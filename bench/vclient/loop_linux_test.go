@@ -20,6 +20,7 @@ import (
 
 	"github.com/zumodra/hub/bench/target"
 	"github.com/zumodra/hub/bench/vclient"
+	"github.com/zumodra/hub/internal/freeport"
 )
 
 // recorder is a Handler that tells a test what happened.
@@ -203,12 +204,11 @@ func TestEnds(t *testing.T) {
 		_ = l.Open(0, bad)
 	})
 	r.want(t, "0 closed: vclient: the upgrade was refused: \"HTTP/1.1 401 Unauthorized\"")
-	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	gone, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	gone.Close()
-	on(l, func() { _ = l.Open(0, endpoint(t, "http://"+gone.Addr().String())) })
+	on(l, func() { _ = l.Open(0, endpoint(t, "http://"+gone)) })
 	r.want(t, "0 closed: vclient: connect to")
 }
 

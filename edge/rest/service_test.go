@@ -258,7 +258,7 @@ func TestOverTheWire(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
 	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 100\r\n\r\n{", convs, b.token("1"))
 	answer, err := bufio.NewReader(conn).ReadString('\n')
 	if err != nil || !strings.HasPrefix(answer, "HTTP/1.1 408 ") {

@@ -185,7 +185,7 @@ func TestStalledClient(t *testing.T) {
 	resp, err := http.Post(r.url, "", nil)
 	must(t, err)
 	defer resp.Body.Close()
-	for end := time.Now().Add(30 * time.Second); len(r.outcomes()) == 0; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); len(r.outcomes()) == 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the backup goes on although nobody takes it")
 		}
