@@ -22,7 +22,7 @@ func TestScheduledMessagesAreTakenOver(t *testing.T) {
 	for i := range groups {
 		ids = append(ids, ann.made(node(c, i), "conversations/", object{"participant_ids": []string{ps[1].name, ps[2].name}, "name": fmt.Sprint("later ", i)}))
 	}
-	first := time.Now().Add(5 * time.Second)
+	first := time.Now().Add(10 * time.Second) // each has to be there before its time
 	for i := range each {
 		for j, id := range ids {
 			at := first.Add(time.Duration(i) * 300 * time.Millisecond)
