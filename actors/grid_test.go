@@ -1,6 +1,7 @@
 package actors_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,7 @@ type member struct {
 // newGrid starts n nodes. Each owns every n-th shard.
 func newGrid(t testing.TB, n int, c actors.Config) *grid {
 	t.Helper()
+	c.Patience = cmp.Or(c.Patience, time.Minute) // which only a hang should end
 	g := &grid{t: t, store: faultstore.New(), asked: map[string]int{}}
 	for s := range g.owner {
 		g.owner[s], g.epoch[s] = chat.NodeID(s%n+1), 1
