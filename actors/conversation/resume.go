@@ -71,13 +71,12 @@ func (s *State) resumed(rd *Read) {
 		s.fail(rd.req, fmt.Errorf("read log: %d of %d events: %w", len(rd.Events), n, chat.ErrUnavailable))
 		return
 	}
-	events := rd.Events[:n:n]
-	for i := range events {
+	events := append(rd.Events[:n:n], rd.late...)
+	for i := range events { // also of what was committed meanwhile, and changed since
 		if w := s.rows[events[i].Seq]; w != nil && w.committed != nil {
 			events[i] = *w.committed
 		}
 	}
-	events = append(events, rd.late...)
 	if len(events) > maxResume {
 		s.reply(rd.req, chat.Result{Gap: true, View: s.view(m)})
 		return
