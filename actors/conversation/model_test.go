@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,6 +78,10 @@ func (m *model) replied(p conversation.Reply) {
 			}
 			if e.Seq != want[i].Seq || e.Type != want[i].Type || e.Message != want[i].Message {
 				m.fail("%s: event %d is wrong", describeReply(p), e.Seq)
+			}
+			gone := slices.ContainsFunc(want, func(d chat.Event) bool { return d.Type == chat.EventDeleted && d.MessageSeq == e.Concerns() })
+			if text := e.Content; gone && text != "" {
+				m.fail("%s: event %d says %q of a message that is deleted", describeReply(p), e.Seq, text)
 			}
 		}
 	}
@@ -162,6 +167,10 @@ func (m *model) check() {
 	seats := map[chat.UserID]seat{}
 	rows := map[uint64]chat.Event{}
 	seen := map[chat.SenderClientID]uint64{}
+	var name string
+	var pins []chat.MessageID
+	var permissions chat.Permissions
+	replies := map[uint64]uint64{}
 	var msgNo uint64
 	var at time.Time
 	for i, e := range log {
@@ -189,6 +198,12 @@ func (m *model) check() {
 		}
 		switch e.Type {
 		case chat.EventMessage:
+			if to := e.More().ReplyTo; !to.IsZero() {
+				replies[to.Seq()]++
+				if r := rows[to.Seq()]; r.Message != to || !r.DeletedAt.IsZero() {
+					m.fail("event %d answers what is not there", e.Seq)
+				}
+			}
 			row := e
 			row.Content, row.EditedAt, row.DeletedAt, row.Reactions = "", time.Time{}, time.Time{}, nil
 			rows[e.Seq] = row
@@ -202,6 +217,7 @@ func (m *model) check() {
 				r.Content, r.EditedAt = e.Content, e.At
 			case e.Type == chat.EventDeleted:
 				r.Reactions, r.DeletedAt, r.Content = nil, e.At, ""
+				pins = slices.DeleteFunc(slices.Clone(pins), func(id chat.MessageID) bool { return id == e.Message })
 			default:
 				had := len(r.Reactions)
 				r.Reactions = slices.DeleteFunc(slices.Clone(r.Reactions), func(x chat.Reaction) bool {
@@ -215,7 +231,20 @@ func (m *model) check() {
 				}
 			}
 			rows[e.MessageSeq] = r
+		case chat.EventPin:
+			if r := rows[e.MessageSeq]; !r.DeletedAt.IsZero() || slices.Contains(pins, e.Message) != e.Removed {
+				m.fail("event %d pins a deleted message, or repeats", e.Seq)
+			}
+			pins = slices.DeleteFunc(slices.Clone(pins), func(id chat.MessageID) bool { return id == e.Message })
+			if !e.Removed {
+				pins = append(pins, e.Message)
+			}
 		case chat.EventConversation:
+			if e.Change == chat.ChangePermissions {
+				permissions = e.Permissions
+			} else {
+				name = e.Name
+			}
 			if e.Change == chat.ChangeCreated {
 				for _, u := range e.Users {
 					seats[u] = seat{chat.RoleMember, e.Seq}
@@ -309,9 +338,15 @@ func (m *model) check() {
 	if err != nil || head.Seq != uint64(len(log)) || len(members) != len(seats) || head.MemberCount != len(seats) {
 		m.fail("derived head %d with %d members (%v), want %d with %d", head.Seq, len(members), err, len(log), len(seats))
 	}
+	if head.Name != name || head.Permissions != permissions || !slices.Equal(head.Pins, pins) {
+		m.fail("derived %q %v %v, want %q %v %v", head.Name, head.Permissions, head.Pins, name, permissions, pins)
+	}
 	stored := m.store.Log(m.key)
 	for seq, want := range rows {
 		got := stored[seq-1]
+		if n := got.More().Replies; n != replies[seq] {
+			m.fail("row of message %d counts %d answers, there are %d", seq, n, replies[seq])
+		}
 		if got.EditedAt != want.EditedAt || got.DeletedAt != want.DeletedAt || !slices.Equal(got.Reactions, want.Reactions) ||
 			!want.EditedAt.IsZero() && got.Content != want.Content || !want.DeletedAt.IsZero() && got.Content != "" {
 			m.fail("row of message %d is %s, want %s", seq, describeEvent(&got), describeEvent(&want))
@@ -419,7 +454,19 @@ func (m *model) run(src source, moves int) {
 		case 28, 29:
 			send(chat.Hide{Conversation: id, Message: message()})
 		case 30:
-			switch src.n(4) {
+			switch src.n(10) {
+			case 4:
+				send(chat.Pin{Conversation: id, Message: message(), Remove: src.n(3) == 0})
+			case 5, 6:
+				send(chat.Send{Conversation: id, ClientID: fmt.Sprint("c", src.n(12)), Content: "answer", ReplyTo: message()})
+			case 7:
+				send(chat.Rename{Conversation: id, Title: fmt.Sprint("t", src.n(3))})
+			case 8:
+				send(chat.SetPermissions{Conversation: id, Permissions: chat.Permissions{Pin: chat.Role(src.n(4)), Add: chat.Role(src.n(4))}})
+			case 9:
+				url := fmt.Sprint("https://example.org/", src.n(2))
+				send(chat.Send{Conversation: id, Content: url})
+				send(chat.Preview{Conversation: id, Message: message(), Preview: chat.LinkPreview{URL: url, Title: "title"}})
 			case 0:
 				send(chat.SetDraft{Conversation: id, Text: []string{"", "draft"}[src.n(2)]})
 			case 1:
@@ -449,8 +496,46 @@ func (m *model) run(src source, moves int) {
 		}
 	}
 	m.check()
+	live := m.sights()
 	m.crashed(false, false)
 	m.check()
+	for u, before := range live {
+		if after := m.sights()[u]; after != before {
+			a, b := strings.Split(after, "\n"), strings.Split(before, "\n")
+			for i := range min(len(a), len(b)) {
+				if a[i] != b[i] {
+					m.fail("%s sees\n%s\nafter a restart, and saw\n%s", u, a[i], b[i])
+				}
+			}
+		}
+	}
+}
+
+// sights are all that each member can see, with the state at rest.
+func (m *model) sights() map[chat.UserID]string {
+	out := map[chat.UserID]string{}
+	_, _, set, ok := m.state.Peek("")
+	if !ok {
+		return out
+	}
+	keep := m.onReply
+	defer func() { m.onReply = keep }()
+	for _, u := range set.Users {
+		m.onReply = func(p conversation.Reply) {
+			v := p.Result.View
+			if v == nil {
+				return
+			}
+			s := fmt.Sprintf("%+v %+v %v", v.Head, v.Me, v.Members.Users)
+			for _, e := range p.Result.Events {
+				s += fmt.Sprintf("\n%+v %+v %v", e, e.More(), e.IsMessage() && v.ReadByOther(e.Actor, e.Seq))
+			}
+			out[u] = s
+		}
+		m.submit(u, chat.Resume{Conversation: m.key.ID})
+		m.settle()
+	}
+	return out
 }
 
 type rapidSource struct{ t *rapid.T }
