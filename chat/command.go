@@ -64,7 +64,8 @@ type (
 		Message      MessageID
 		ClientID     string
 	}
-	// Edit replaces the content of the caller's own message, and whom it mentions, within Rules.EditWindow.
+	// Edit replaces the content of the caller's own message, and whom it mentions, within Rules.EditWindow; not of a copy of
+	// what somebody else wrote (ErrForbidden).
 	Edit struct {
 		Conversation ConversationID
 		Message      MessageID

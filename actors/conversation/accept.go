@@ -344,7 +344,7 @@ func (s *State) edit(r *Request, c chat.Edit, m *member, loaded *chat.Event) {
 	case !row.DeletedAt.IsZero():
 		s.fail(r, chat.ErrNotFound)
 		return
-	case row.Actor != r.Principal.User:
+	case row.Actor != r.Principal.User || anothers(row):
 		s.fail(r, chat.ErrForbidden)
 		return
 	case s.rules.EditWindow < 0 || s.now.Sub(row.At) > s.rules.EditWindow:
@@ -360,6 +360,12 @@ func (s *State) edit(r *Request, c chat.Edit, m *member, loaded *chat.Event) {
 	it.ev.Message, it.ev.MessageSeq, it.ev.Content, it.ev.Extras = c.Message, row.Seq, content, kept(x)
 	it.row, it.was = changed(row, &it.ev), row
 	s.queue(it)
+}
+
+// anothers reports whether a message is a copy of what somebody else wrote: an edit would put words into their mouth.
+func anothers(row *chat.Event) bool {
+	by := row.More().Forwarded.User
+	return by != "" && by != row.Actor
 }
 
 func (s *State) delete(r *Request, c chat.Delete, m *member, loaded *chat.Event) {
