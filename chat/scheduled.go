@@ -151,7 +151,7 @@ var ScheduledReasons = []ScheduledReason{
 	{ErrGone, "gone", "the conversation is not there any more"},
 	{ErrForbidden, "forbidden", "the user may not send this there"},
 	{ErrQuota, "quota", "a limit of the tenant's"},
-	{ErrConflict, "outcome_unknown", "it may have been sent: nobody could tell for too long"},
+	{ErrConflict, "outcome_unknown", "it may have been sent: nobody can tell"},
 	{ErrInvalid, "invalid", "the message that it answers was deleted"},
 }
 

@@ -11,7 +11,8 @@
 // Whoever dies in between is followed by whoever owns the conversation's shard next, who finds the row due and "sending"
 // and goes on at 2: the client id makes it one message, however often that happens and whoever else is at it at the same
 // time. Client ids are remembered for days (storage.DedupTTL); what was "sending" for longer than Config.Memory is not sent any
-// more, but "failed": nobody can tell.
+// more, but "failed": nobody can tell. Nor can anybody where what was "sending" is refused when it is tried again, as of who has
+// left meanwhile.
 //
 // Messages of one conversation are sent one after the other in the order of their times, also those that are overdue
 // because nothing ran. One that cannot be sent now (the rate of its user, an owner that is not there) is tried again,

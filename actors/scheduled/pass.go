@@ -244,15 +244,12 @@ func (s *Scheduler) one(ctx context.Context, now time.Time, d chat.ScheduledDue,
 
 func (s *Scheduler) send(ctx context.Context, now time.Time, m chat.Scheduled) (later time.Duration, err error) {
 	user := m.By.Key()
+	tried := m.State == chat.ScheduledSending // by a try that nobody knows the end of, which may have sent it
 	if err := s.cfg.Admit(user); err != nil {
-		switch reason := chat.ScheduledReasonOf(err); {
-		case reason == "":
-			return 0, err
-		case m.State == chat.ScheduledSending: // which a try that nobody knows the end of may have done
-			return 0, s.failed(ctx, m, unsure)
-		default:
-			return 0, s.failed(ctx, m, reason)
+		if reason := chat.ScheduledReasonOf(err); reason != "" {
+			return 0, s.refused(ctx, m, reason, tried)
 		}
+		return 0, err
 	}
 	if m.State == chat.ScheduledPending {
 		if ok, after := s.cfg.Allow(user); !ok {
@@ -286,12 +283,21 @@ func (s *Scheduler) send(ctx context.Context, now time.Time, m chat.Scheduled) (
 		return 0, err
 	}
 	if reason := chat.ScheduledReasonOf(err); reason != "" {
-		return 0, s.failed(ctx, m, reason)
+		return 0, s.refused(ctx, m, reason, tried)
 	}
 	if limited := (*chat.RateLimitError)(nil); errors.As(err, &limited) {
 		return max(limited.RetryAfter, time.Millisecond), nil
 	}
 	return 0, err
+}
+
+// refused is failed of a message that may not be sent now. Whether it was sent before, as long as it might be, that does
+// not say: who has left since is refused whatever they sent.
+func (s *Scheduler) refused(ctx context.Context, m chat.Scheduled, reason string, tried bool) error {
+	if tried {
+		reason = unsure
+	}
+	return s.failed(ctx, m, reason)
 }
 
 // failed notes why a message was refused and tells its user.

@@ -418,6 +418,28 @@ func TestUnknownOutcomes(t *testing.T) {
 	w.listed(s, "1")
 }
 
+// Who was removed after a try that may have sent the message is not told that it was not sent.
+func TestRefusedAfterAnUnknownOutcome(t *testing.T) {
+	w := newWorld(t)
+	s := w.scheduler()
+	m := w.schedule(s, "1", chat.NewConversationID(), "a", time.Minute)
+	w.after = func(chat.Send) error { return fmt.Errorf("send: %w", chat.ErrUnknown) }
+	w.pass(time.Minute)
+	w.look(s)
+	w.refuse = func(chat.Principal, chat.Send) error { return chat.ErrNotMember }
+	w.pass(time.Minute)
+	w.look(w.scheduler())
+	w.wantSent("a")
+	w.listed(s, "1", "a failed outcome_unknown")
+	if !slices.Equal(w.told, []string{"1 outcome_unknown"}) {
+		t.Errorf("told %q", w.told)
+	}
+	at := w.Now().Add(storage.DedupTTL) // when its client id is forgotten
+	if _, err := s.Change(t.Context(), user("1"), m.ID, chat.ScheduledChange{SendAt: &at}); !errors.Is(err, chat.ErrConflict) {
+		t.Errorf("send it once more: %v", err)
+	}
+}
+
 // Client ids are remembered for days, no longer: what was begun before that is not sent again.
 func TestForgottenOutcomes(t *testing.T) {
 	w := newWorld(t)
