@@ -165,7 +165,7 @@ type (
 		Join         bool
 	}
 	// Resume answers the events after LastSeq in Result.Events and the head in Result.View, or Result.Gap
-	// when more than Limit events are missing or LastSeq lies beyond the head.
+	// when more than Limit events are missing, or more text than a session sends at once, or LastSeq lies beyond the head.
 	Resume struct {
 		Conversation ConversationID
 		LastSeq      uint64

@@ -146,7 +146,6 @@ func (s *State) queue(it item) {
 	s.pending = append(s.pending, it)
 }
 
-// queueBarrier queues a change of membership: whatever comes after it waits until it took effect.
 func extrasSize(x *chat.Extras) int {
 	if x == nil {
 		return 0
@@ -158,6 +157,7 @@ func extrasSize(x *chat.Extras) int {
 	return n
 }
 
+// queueBarrier queues a change of membership: whatever comes after it waits until it took effect.
 func (s *State) queueBarrier(it item) {
 	s.queue(it)
 	s.barrier = s.ord

@@ -214,7 +214,7 @@ func (s *State) commitEvent(b *Batch, it *item, e *chat.Event) {
 	before := s.set
 	s.apply(e)
 	for rd := range s.parked {
-		if rd.Kind == ReadRange {
+		if rd.Kind == ReadRange && len(rd.late) <= maxResume { // more is too much for a resume
 			rd.late = append(rd.late, *e)
 		}
 	}
