@@ -80,6 +80,7 @@ type conv struct {
 	flights []*flight // in the order of sending
 	waiting []*flight
 	missed  *missed
+	joined  map[chat.UserID]uint64 // number of the delivery that says so, as long as one before it is under way
 }
 
 // flight is one delivery on its way to the homes of its recipients.
@@ -181,6 +182,7 @@ func (p *Publisher) publish(s *stripe, d *chat.Delivery, repeat bool) {
 		s.convs[d.Key] = c
 	}
 	f := &flight{d: d, no: p.no.Add(1), repeat: repeat}
+	c.welcome(f)
 	full := len(c.waiting) >= p.cfg.Queue || p.tracked.Load() >= int64(p.cfg.UnderWay)
 	if full && !c.redeems(f) {
 		p.lose(c, f)
@@ -357,7 +359,10 @@ func (p *Publisher) proceed(s *stripe, c *conv) {
 }
 
 func (p *Publisher) tidy(s *stripe, c *conv) {
-	if len(c.flights) == 0 && len(c.waiting) == 0 && c.missed == nil {
+	if len(c.flights) > 0 || len(c.waiting) > 0 {
+		return
+	}
+	if c.joined = nil; c.missed == nil {
 		delete(s.convs, c.key)
 	}
 }

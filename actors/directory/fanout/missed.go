@@ -88,8 +88,11 @@ func (p *Publisher) lose(c *conv, f *flight) {
 	d := f.d
 	events := !d.Gone && slices.ContainsFunc(d.Notices, func(n chat.Notice) bool { return n.Event != nil || n.Head != nil })
 	// Where a delivery was fenced, the sessions of those who are members no more have been told to come back.
-	detached := len(d.Detached) > 0 && (f.lost || !f.fenced)
-	if !events && !detached {
+	var gone []chat.UserID
+	if f.lost || !f.fenced {
+		gone = slices.DeleteFunc(slices.Clone(d.Detached), func(u chat.UserID) bool { return c.joined[u] > f.no })
+	}
+	if !events && len(gone) == 0 {
 		p.dropped.Add(1)
 		return
 	}
@@ -109,11 +112,11 @@ func (p *Publisher) lose(c *conv, f *flight) {
 	if events {
 		m.head = max(m.head, f.no)
 	}
-	if !detached {
+	if len(gone) == 0 {
 		return
 	}
 	m.detach, m.gone, m.epoch = max(m.detach, f.no), m.gone || d.Gone, max(m.epoch, d.Epoch)
-	for _, u := range d.Detached {
+	for _, u := range gone {
 		if i, ok := slices.BinarySearch(m.detached, u); !ok {
 			m.detached = slices.Insert(m.detached, i, u)
 		}
@@ -121,6 +124,29 @@ func (p *Publisher) lose(c *conv, f *flight) {
 	if len(m.detached) > maxDetached {
 		p.overflow(d)
 		m.detach, m.detached = 0, nil
+	}
+}
+
+// welcome takes note of who became a member: to be told then of having been removed before would end sessions for good
+// that may be there.
+func (c *conv) welcome(f *flight) {
+	for i := range f.d.Notices {
+		e := f.d.Notices[i].Event
+		if e == nil || e.Change != chat.ChangeAdded {
+			continue
+		}
+		for _, u := range e.Users {
+			if c.joined == nil {
+				c.joined = make(map[chat.UserID]uint64)
+			}
+			c.joined[u] = f.no
+		}
+		if m := c.missed; m != nil && m.detach > 0 {
+			m.detached = slices.DeleteFunc(m.detached, func(u chat.UserID) bool { return slices.Contains(e.Users, u) })
+			if len(m.detached) == 0 {
+				m.detach, m.detached, m.gone = 0, nil, false // and this delivery says what becomes of the rest
+			}
+		}
 	}
 }
 
