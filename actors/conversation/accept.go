@@ -3,7 +3,6 @@ package conversation
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/zumodra/hub/chat"
@@ -421,21 +420,38 @@ func (s *State) react(r *Request, c chat.React, loaded *chat.Event) {
 		s.fail(r, chat.ErrNotFound)
 		return
 	}
-	has := slices.ContainsFunc(row.Reactions, func(x chat.Reaction) bool {
-		return x.User == r.Principal.User && x.Emoji == emoji
-	})
+	has, own := false, 0
+	for _, x := range row.Reactions {
+		if x.User == r.Principal.User {
+			own++
+			has = has || x.Emoji == emoji
+		}
+	}
 	if has != c.Remove {
 		s.noop(r, row.Seq)
 		return
 	}
-	if !c.Remove && len(row.Reactions) >= MaxReactions {
-		s.fail(r, &chat.FieldError{Field: "emoji", Text: fmt.Sprintf("A message carries at most %d reactions.", MaxReactions)})
-		return
+	if !c.Remove {
+		if text := crowded(len(row.Reactions), own); text != "" {
+			s.fail(r, &chat.FieldError{Field: "emoji", Text: text})
+			return
+		}
 	}
 	it := item{req: r, has: true, ev: s.event(r, chat.EventReaction)}
 	it.ev.Message, it.ev.MessageSeq, it.ev.Emoji, it.ev.Removed = c.Message, row.Seq, emoji, c.Remove
 	it.row, it.was = changed(row, &it.ev), row
 	s.queue(it)
+}
+
+// crowded says why a message with so many reactions, own of them of one member, carries no more of that member's.
+func crowded(all, own int) string {
+	switch {
+	case all >= MaxReactions:
+		return fmt.Sprintf("A message carries at most %d reactions.", MaxReactions)
+	case own >= MaxReactionsEach:
+		return fmt.Sprintf("A message carries at most %d reactions of one user.", MaxReactionsEach)
+	}
+	return ""
 }
 
 func (s *State) type_(r *Request, c chat.Typing) {

@@ -20,8 +20,10 @@ const (
 	// MaxBatch and MaxBatchBytes bound one commit. A single larger event is committed alone.
 	MaxBatch      = 256
 	MaxBatchBytes = 40 << 10
-	// MaxReactions is how many reactions one message may carry.
-	MaxReactions = 5000
+	// MaxReactions is how many reactions one message may carry, and MaxReactionsEach how many of them of one member: else one
+	// could leave no room for the others, and make a row of half a megabyte, which is written anew with each.
+	MaxReactions     = 5000
+	MaxReactionsEach = 20
 	// MaxUnsaved is how many messages may lie beyond the derived state before it is saved at once; at eight
 	// times as many, commands are answered chat.ErrOverloaded.
 	MaxUnsaved = 1024
