@@ -328,9 +328,10 @@ func (h *Hub) Readers(ctx context.Context, p chat.Principal, id chat.MessageID, 
 	return h.readers(ctx, r, &e, q)
 }
 
-// readers leaves out the sender and who has left. Once all are found nothing more is read.
+// readers leaves out the sender and who has left since, also if they are back. Once all are found nothing more is read.
 func (h *Hub) readers(ctx context.Context, r *reader, e *chat.Event, q chat.ReceiptQuery) (out chat.ReaderPage, err error) {
-	if out.Total, err = h.store.CountReaders(ctx, r.key(), e.Actor, e.Seq); err != nil {
+	var late []chat.UserID
+	if out.Total, late, err = h.store.CountReaders(ctx, r.key(), e.Actor, e.Seq); err != nil {
 		return out, fmt.Errorf("count readers: %w", err)
 	}
 	q.Kind, q.Seq = chat.ReceiptRead, e.Seq
@@ -343,7 +344,7 @@ func (h *Hub) readers(ctx context.Context, r *reader, e *chat.Event, q chat.Rece
 	}
 	out.More, out.Next, out.NextUser = page.More, page.Next, page.NextUser
 	for _, x := range page.Receipts {
-		if x.User != e.Actor && r.view.Members.Contains(x.User) {
+		if _, back := slices.BinarySearch(late, x.User); x.User != e.Actor && !back && r.view.Members.Contains(x.User) {
 			out.Receipts = append(out.Receipts, x)
 		}
 	}

@@ -35,7 +35,7 @@ type Store interface {
 	GetHeads(ctx context.Context, keys []chat.ConversationKey) ([]chat.Head, error)
 	GetMembers(ctx context.Context, keys []chat.ConversationKey, user chat.UserID) ([]chat.Member, error)
 	ListReceipts(ctx context.Context, key chat.ConversationKey, q chat.ReceiptQuery) (chat.ReceiptPage, error)
-	CountReaders(ctx context.Context, key chat.ConversationKey, sender chat.UserID, seq uint64) (int, error)
+	CountReaders(ctx context.Context, key chat.ConversationKey, sender chat.UserID, seq uint64) (n int, late []chat.UserID, err error)
 	DirtyShard(ctx context.Context, shard int, after chat.ConversationKey, limit int) ([]chat.ConversationKey, error)
 	DirtyConversations(ctx context.Context, yield func(chat.ConversationKey) bool) error
 	ListMemberships(ctx context.Context, k chat.UserKey) ([]chat.Membership, error)

@@ -231,3 +231,33 @@ func TestReq059_ListedOnceTheyTell(t *testing.T) {
 	r.do("2", chat.MarkRead{Conversation: c})
 	listed(1, "2")
 }
+
+// Who left and is back has read as a member that it is not any more: it is neither counted nor listed, and does not take
+// the place of others.
+func TestReadersWhoAreBack(t *testing.T) {
+	r := newRig(t, actors.Config{})
+	c := r.group("1", "2", "3", "4")
+	m := r.do("1", chat.Send{Conversation: c, Content: "x"}).Event
+	r.do("2", chat.MarkRead{Conversation: c})
+	r.do("1", chat.RemoveMembers{Conversation: c, Users: []chat.UserID{"2"}})
+	r.do("1", chat.AddMembers{Conversation: c, Users: []chat.UserID{"2"}})
+	r.do("3", chat.MarkRead{Conversation: c})
+	it, err := r.Message(bg, as("1"), m.Message)
+	if err != nil || it.Readers != 1 || len(it.ReadBy) != 1 || it.ReadBy[0].User != "3" {
+		t.Errorf("%d readers, %+v, %v", it.Readers, it.ReadBy, err)
+	}
+	var listed []chat.UserID
+	for q, more := (chat.ReceiptQuery{Limit: 1}), true; more; {
+		page, err := r.Readers(bg, as("1"), m.Message, q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range page.Receipts {
+			listed = append(listed, x.User)
+		}
+		more, q.After, q.AfterUser = page.More, page.Next, page.NextUser
+	}
+	if !slices.Equal(listed, []chat.UserID{"3"}) {
+		t.Errorf("%v are listed", listed)
+	}
+}

@@ -410,7 +410,7 @@ func TestReq166_ReadersDoNotCrowdOutSenders(t *testing.T) {
 	if over.Load() == 0 || ok.Load() < members {
 		t.Errorf("%d carried out, %d refused", ok.Load(), over.Load())
 	}
-	if n, err := r.store.CountReaders(bg, chat.ConversationKey{Tenant: tenant, ID: c}, "1", 2); err != nil || n != members {
+	if n, _, err := r.store.CountReaders(bg, chat.ConversationKey{Tenant: tenant, ID: c}, "1", 2); err != nil || n != members {
 		t.Errorf("%d of %d have read it, %v", n, members, err)
 	}
 }

@@ -405,14 +405,17 @@ func (s *Store) ListReceipts(ctx context.Context, key chat.ConversationKey, q ch
 }
 
 // CountReaders counts the members, but for sender, who were members when the event seq happened and show that they have
-// read it.
-func (s *Store) CountReaders(ctx context.Context, key chat.ConversationKey, sender chat.UserID, seq uint64) (n int, err error) {
+// read it. Those who became members with it or later are in late, by user id: what they read, if they were members before,
+// does not count.
+func (s *Store) CountReaders(ctx context.Context, key chat.ConversationKey, sender chat.UserID, seq uint64) (n int, late []chat.UserID, err error) {
 	_, err = s.scanConversation(ctx, key, func(chat.Head) {}, func(m chat.Member) {
-		if m.User != sender && m.HasRead(seq) {
+		if m.JoinedSeq >= seq {
+			late = append(late, m.User)
+		} else if m.User != sender && m.HasRead(seq) {
 			n++
 		}
 	})
-	return n, fail(err, "count readers of", key)
+	return n, late, fail(err, "count readers of", key)
 }
 
 // FindDuplicates returns the seq of the message that each sender and client id became, 0 where there is none, in one

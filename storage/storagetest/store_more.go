@@ -58,12 +58,17 @@ func storeWatermarks(t *testing.T, s *storage.Store, _ storage.Engine) {
 			}
 			equal(t, got, want)
 			if seq == 1 { // the members joined by it
+				n, late, err := s.CountReaders(ctx, key, "", seq)
+				must(t, err)
+				equal(t, n, 0)
+				equal(t, late, []chat.UserID{"alice", "bob"})
 				continue
 			}
-			n, err := s.CountReaders(ctx, key, "", seq)
+			n, late, err := s.CountReaders(ctx, key, "", seq)
 			must(t, err)
 			equal(t, n, len(want))
-			n, err = s.CountReaders(ctx, key, "alice", seq)
+			equal(t, len(late), 0)
+			n, _, err = s.CountReaders(ctx, key, "alice", seq)
 			must(t, err)
 			equal(t, n, len(slices.DeleteFunc(want, func(r chat.Receipt) bool { return r.User == "alice" })))
 		}

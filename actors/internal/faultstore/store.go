@@ -445,20 +445,23 @@ func (s *Store) ListReceipts(_ context.Context, key chat.ConversationKey, q chat
 	return page, nil
 }
 
-func (s *Store) CountReaders(_ context.Context, key chat.ConversationKey, sender chat.UserID, seq uint64) (n int, err error) {
+func (s *Store) CountReaders(_ context.Context, key chat.ConversationKey, sender chat.UserID, seq uint64) (n int, late []chat.UserID, err error) {
 	if err := s.begin("CountReaders", key); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.convs[key]; c != nil {
 		for _, m := range c.members {
-			if m.User != sender && m.HasRead(seq) {
+			if m.JoinedSeq >= seq {
+				late = append(late, m.User)
+			} else if m.User != sender && m.HasRead(seq) {
 				n++
 			}
 		}
 	}
-	return n, nil
+	slices.Sort(late)
+	return n, late, nil
 }
 
 func (s *Store) DeleteConversation(_ context.Context, key chat.ConversationKey, _ []chat.UserID) error {
