@@ -14,7 +14,8 @@ const (
 	lastRetry  = time.Second
 	// readChunk is how many events are read at once.
 	readChunk = 500
-	// firstPart is how many are for a resume as long as it is not known how long they are, mostPart how many ever.
+	// firstPart is how many are for a resume as long as it is not known how long they are, mostPart how many ever, and to
+	// count.
 	firstPart, mostPart = 32, 128
 )
 
@@ -196,13 +197,13 @@ func (a *activation) read(r *Read) *Read {
 	case ReadRange:
 		a.readRange(r)
 	case ReadCount:
-		r.Err = a.scan(r.From, r.To, readChunk, func(es []chat.Event) int {
+		r.Err = a.scan(r.From, r.To, mostPart, func(es []chat.Event) int {
 			for i := range es {
 				if es[i].IsMessage() && es[i].Actor == r.User {
 					r.Count++
 				}
 			}
-			return readChunk
+			return mostPart
 		})
 	case ReadBack:
 		r.Err = store.ReadEventsReverse(ctx, a.key, r.To, readChunk, func(e chat.Event) bool {

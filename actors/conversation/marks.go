@@ -88,8 +88,7 @@ func (s *State) countOwn(k mark, m *member) {
 	case k.to.MsgNo == s.head.MsgNo:
 		k.own, k.hiddenUnread = m.OwnAfterRead, m.HiddenUnread
 	case m.HiddenUnread > 0:
-		s.park(&Read{Kind: ReadCount, From: m.Read.Seq + 1, To: k.to.Seq, User: m.User, Conceal: true, req: k.req, hidden: k.hidden,
-			late: []chat.Event{{Seq: k.to.Seq, MsgNo: k.to.MsgNo, Message: k.message, Actor: k.sender}}})
+		s.count(&k, m)
 		return
 	case m.OwnAfterRead == 0:
 	case s.recent.covers(m.Read.Seq + 1):
@@ -99,11 +98,30 @@ func (s *State) countOwn(k mark, m *member) {
 			}
 		}
 	default:
-		s.park(&Read{Kind: ReadCount, From: m.Read.Seq + 1, To: k.to.Seq, User: m.User, req: k.req, hidden: k.hidden,
-			late: []chat.Event{{Seq: k.to.Seq, MsgNo: k.to.MsgNo, Message: k.message, Actor: k.sender}}})
+		s.count(&k, m)
 		return
 	}
 	s.marking(k)
+}
+
+// maxCounts is how many reads for positions of one member may be under way: each may go through all that the member has not
+// read.
+const maxCounts = 8
+
+// count has the log read for a position.
+func (s *State) count(k *mark, m *member) {
+	n := 0
+	for rd := range s.parked {
+		if rd.Kind == ReadCount && rd.User == m.User {
+			n++
+		}
+	}
+	if n >= maxCounts {
+		s.fail(k.req, chat.ErrOverloaded)
+		return
+	}
+	s.park(&Read{Kind: ReadCount, From: m.Read.Seq + 1, To: k.to.Seq, User: m.User, Conceal: m.HiddenUnread > 0, req: k.req, hidden: k.hidden,
+		late: []chat.Event{{Seq: k.to.Seq, MsgNo: k.to.MsgNo, Message: k.message, Actor: k.sender}}})
 }
 
 // marking queues a read position whose counts are known.
