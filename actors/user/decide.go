@@ -81,7 +81,7 @@ func request(now time.Time, quiet bool) chat.FriendRequest {
 }
 
 // mayRequest is the policy on asking again: not while a request waits, not too soon after a rejection. An accepted
-// // one, whose contact was removed since, hinders nobody (D-21). One that was made
+// one, whose contact was removed since, hinders nobody (D-21). One that was made
 // quietly does not hinder one that is not, which replaces it: else the answer would tell whose the address was.
 func mayRequest(mine *chat.Side, quiet bool, now time.Time, rules *chat.Rules) bool {
 	if mine.Request.Quiet && !quiet {
