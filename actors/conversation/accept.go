@@ -239,6 +239,7 @@ func (s *State) park(rd *Read) {
 	if s.parked == nil {
 		s.parked = make(map[*Read]struct{})
 	}
+	rd.since = s.writes
 	s.parked[rd] = struct{}{}
 	s.fx.Reads = append(s.fx.Reads, rd)
 }

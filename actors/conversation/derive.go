@@ -39,7 +39,7 @@ func (s *State) derive() {
 	}
 	for _, r := range s.rows {
 		if r.save {
-			r.save = false
+			r.save, r.saved = false, 0
 			d.Rewritten = append(d.Rewritten, *r.committed)
 		}
 	}
@@ -103,14 +103,7 @@ func (s *State) written(w *Write) {
 			s.unsaved = nil
 		}
 		s.window.evict(s.savedSeq)
-		// A read that is under way may bring a row from before this write: the newer one must stay at hand.
-		if len(s.parked) == 0 {
-			for seq, r := range s.rows {
-				if !r.save && r.accepted == r.committed && r.replies == 0 {
-					delete(s.rows, seq)
-				}
-			}
-		}
+		s.forgetRows()
 		if s.Quiet() {
 			s.trim()
 		}
@@ -118,6 +111,27 @@ func (s *State) written(w *Write) {
 	if !w.Watermarks && len(s.held) > 0 && (w.Err != nil || w.seq >= s.head.Seq) {
 		s.release()
 		s.undefer()
+	}
+}
+
+// forgetRows drops the rows that the store shows, after a write. A read that is under way may bring one from before the
+// write that saved it: the newer one stays at hand until all reads are over that began before that.
+func (s *State) forgetRows() {
+	s.writes++
+	oldest := s.writes
+	for rd := range s.parked {
+		oldest = min(oldest, rd.since)
+	}
+	for seq, r := range s.rows {
+		switch {
+		case r.save || r.accepted != r.committed || r.replies > 0:
+			continue
+		case r.saved == 0:
+			r.saved = s.writes
+		}
+		if r.saved <= oldest {
+			delete(s.rows, seq)
+		}
 	}
 }
 

@@ -172,6 +172,7 @@ type Read struct {
 	dup bool // the answer is a duplicate's event
 	// replyTo: of the message that a Send answers.
 	replyTo bool
+	since   uint64       // writes that were done when it was asked for: it sees them
 	hidden  uint64       // how many messages User had hidden when it was asked for
 	late    []chat.Event // ReadRange: events committed since
 }

@@ -83,6 +83,9 @@ func (m *model) replied(p conversation.Reply) {
 			if text := e.Content; gone && text != "" {
 				m.fail("%s: event %d says %q of a message that is deleted", describeReply(p), e.Seq, text)
 			}
+			if e.IsMessage() && !gone {
+				m.shows(p, &e, want)
+			}
 		}
 	}
 	if v := p.Result.View; v != nil {
@@ -96,6 +99,26 @@ func (m *model) replied(p conversation.Reply) {
 		if _, ok := p.Request.Command.(chat.Attach); ok && m.last > v.Head.Seq {
 			m.fail("%s: event %d was delivered before", describeReply(p), m.last)
 		}
+	}
+}
+
+// shows checks that a message of a replay is as the events after it leave it.
+func (m *model) shows(p conversation.Reply, message *chat.Event, events []chat.Event) {
+	var edited time.Time
+	reactions := 0
+	for i := range events {
+		switch e := &events[i]; {
+		case e.MessageSeq != message.Seq:
+		case e.Type == chat.EventEdited:
+			edited = e.At
+		case e.Type == chat.EventReaction && e.Removed:
+			reactions--
+		case e.Type == chat.EventReaction:
+			reactions++
+		}
+	}
+	if !message.EditedAt.Equal(edited) || len(message.Reactions) != reactions {
+		m.fail("%s: message %d is not as it is now: edited %v, %d reactions", describeReply(p), message.Seq, edited, reactions)
 	}
 }
 

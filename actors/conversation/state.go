@@ -86,6 +86,7 @@ type State struct {
 
 	write      *Write // on its way
 	marks      []mark
+	writes     uint64 // of derived rows that are done
 	savedSeq   uint64 // head of the derived rows in the store
 	unsaved    []sentRef
 	removed    []chat.UserID // members whose rows are to go
@@ -121,6 +122,7 @@ type row struct {
 	committed *chat.Event // with every committed change; nil: as in the store
 	ord       uint64      // of the newest accepted change
 	save      bool        // committed is to be saved
+	saved     uint64      // number of the write since which the store shows it; 0: it does not, or that is not known
 	replies   int         // accepted messages that answer it: the row stays until they are committed
 }
 
