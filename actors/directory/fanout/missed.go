@@ -121,9 +121,12 @@ func (p *Publisher) lose(c *conv, f *flight) {
 			m.detached = slices.Insert(m.detached, i, u)
 		}
 	}
-	if len(m.detached) > maxDetached {
-		p.overflow(d)
-		m.detach, m.detached = 0, nil
+	if len(m.detached) > maxDetached { // also of those before
+		p.overflow(&chat.Delivery{Key: c.key, Recipients: &chat.MemberSet{Users: m.detached}})
+		if m.detach, m.detached, m.gone = 0, nil, false; m.head == 0 { // of what is gone nothing comes any more to settle it
+			c.missed = nil
+			p.missed.remove(m)
+		}
 	}
 }
 

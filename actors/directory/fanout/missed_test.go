@@ -51,3 +51,49 @@ func TestWhoIsBackIsNotToldThatTheyWereRemoved(t *testing.T) {
 		})
 	}
 }
+
+// Where too many are to be told that they are members no more, the sessions of all of them are ended, and the conversation
+// is settled: it may be gone, and nothing would ever be delivered that settles it.
+func TestTooManyWhoWereRemovedAreNotMissedForEver(t *testing.T) {
+	bubble(t, 2, func(w *world) {
+		drop := func(p float64) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.drop = p
+		}
+		all := make([]int, 4100)
+		for i := range all {
+			all[i] = i + 1
+		}
+		before, rest := set(1, all...), set(2, all[50:]...)
+		w.sets[1] = before
+		for i, u := range []int{1, 4000} {
+			_ = w.n(1).open(u, chat.SessionID(i+1))
+		}
+		time.Sleep(time.Second)
+		pub := w.ownerOf(1).pub
+		drop(1)
+		some := event(1, before, 1)
+		some.Notices, some.Detached = nil, before.Users[:50]
+		pub.Publish(some)
+		time.Sleep(time.Second)
+		w.mu.Lock()
+		w.sets[1] = set(9)
+		w.mu.Unlock()
+		gone := event(1, rest, 2)
+		gone.Detached, gone.Gone = rest.Users, true
+		pub.Publish(gone)
+		time.Sleep(100 * time.Millisecond)
+		drop(0)
+		time.Sleep(10 * time.Second)
+		if st := pub.Stats(); !pub.Settled(key(1)) || st.Missed != 0 || st.Resyncs == 0 {
+			t.Errorf("%+v", st)
+		}
+		n := w.n(1)
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if !n.ended[1] || !n.ended[2] {
+			t.Errorf("sessions go on: %v", n.ended)
+		}
+	})
+}
