@@ -1,13 +1,7 @@
 package files
 
-import "testing"
-
 // ThumbTime is how long a thumbnail may take.
 const ThumbTime = thumbTime
 
-// SetMaxCounted changes for one test, which does not run beside others, of how many tenants uploads are counted in memory.
-func SetMaxCounted(t *testing.T, n int) {
-	old := maxCounted
-	maxCounted = n
-	t.Cleanup(func() { maxCounted = old })
-}
+// CountInMemory says of how many tenants uploads are counted in memory, before any was.
+func (f *Files) CountInMemory(n int) { f.quotas.max = n }

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,19 +19,19 @@ import (
 const (
 	// sumEvery is how long the sum of what other processes took in is believed.
 	sumEvery = 5 * time.Second
+	// maxCounted bounds the tenants whose uploads are counted in memory, each for up to two days; those of others are
+	// written at once.
+	maxCounted = 20_000
 )
-
-// maxCounted bounds the tenants whose uploads are counted in memory, each for up to two days; those of others are written
-// at once. A variable for tests.
-var maxCounted = 20_000
 
 // quotas count the bytes of uploads of each day of UTC. Those of a user are a row in storage, changed by compare-and-set:
 // no number of nodes lets in more than the limit. Those of a tenant every process counts for itself, writes every
 // flushEvery and adds to what others wrote, read every sumEvery: other nodes may let in what they receive within ten
 // seconds beyond the limit, and a process that is killed forgets five seconds.
 type quotas struct {
-	mu sync.Mutex
-	by map[tenantDay]*counted
+	mu  sync.Mutex
+	by  map[tenantDay]*counted
+	max int // of by; 0: maxCounted
 }
 
 type tenantDay struct {
@@ -53,7 +54,7 @@ func (q *quotas) of(k tenantDay) *counted {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	c := q.by[k]
-	if c == nil && len(q.by) < maxCounted {
+	if c == nil && len(q.by) < cmp.Or(q.max, maxCounted) {
 		if q.by == nil {
 			q.by = make(map[tenantDay]*counted)
 		}

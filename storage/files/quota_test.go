@@ -101,10 +101,10 @@ func TestReq119_UploadsOfADayOnSeveralNodes(t *testing.T) {
 
 // TestUploadsOfManyTenants: a tenant beyond those that are counted in memory uploads as others do, within its limits.
 func TestUploadsOfManyTenants(t *testing.T) {
-	files.SetMaxCounted(t, 1)
 	b := newBench(t, func(c *files.Config) {
 		c.Limits = func(chat.TenantID) chat.Limits { return chat.Limits{UploadBytes: 100} }
 	})
+	b.f.CountInMemory(1)
 	b.clock = b.clock.Truncate(24 * time.Hour).Add(12 * time.Hour)
 	ctx := t.Context()
 	b.put(ann, "a.txt", []byte("x"))
